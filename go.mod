@@ -1,0 +1,3 @@
+module github.com/cell-runtime/cell
+
+go 1.26.0
