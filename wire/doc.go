@@ -4,11 +4,11 @@
 // A vesicle is one header and its payload. The header is little endian on
 // every host and every link:
 //
-//	 0        4                 12       16 17 18 19 20
-//	 ┌────────┬─────────────────┬────────┬──┬──┬──┬──┐
-//	 │length  │fingerprint      │correl. │vk│fl│ch│ho│ payload …
-//	 └────────┴─────────────────┴────────┴──┴──┴──┴──┘
-//	 u32      u64               u32      u8 ×4
+//	0        4                 12       16 17 18 19 20
+//	┌────────┬─────────────────┬────────┬──┬──┬──┬──┐
+//	│length  │fingerprint      │correl. │vk│fl│ch│ho│ payload …
+//	└────────┴─────────────────┴────────┴──┴──┴──┴──┘
+//	u32      u64               u32      u8 ×4
 //
 // The package allocates nothing, uses no unsafe code and needs nothing beyond
 // encoding/binary and errors, so that firmware tools and generators can lean

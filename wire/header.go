@@ -73,9 +73,10 @@ const (
 	// budget in nanoseconds; see [PutDeadline].
 	FlagDeadline Flags = 1 << 2
 	// FlagFragment says that the payload begins with a [FragmentSize]-byte
-	// prefix that names the whole length and this fragment's offset; see
-	// [PutFragment]. The last fragment carries it too, so that a lost first
-	// fragment can't make the last one look like a whole vesicle.
+	// prefix that names the whole length, this fragment's offset and the
+	// sender's sequence number; see [PutFragment]. The last fragment carries
+	// it too, so that a lost first fragment can't make the last one look like
+	// a whole vesicle.
 	FlagFragment Flags = 1 << 5
 
 	flagPriorityShift       = 3
@@ -115,11 +116,11 @@ var (
 	ErrChannel  = errors.New("wire: unknown channel")
 	ErrLength   = errors.New("wire: length above 1 GiB")
 	ErrPrefix   = errors.New("wire: payload shorter than the prefixes its flags announce")
-	ErrFragment = errors.New("wire: fragment lies outside the length it announces")
+	ErrFragment = errors.New("wire: fragment is empty or lies outside the length it announces")
 )
 
-// Header is a decoded header. Fields are in host order; [Header.Put] and
-// [Decode] convert. The zero value is invalid (it has no kind).
+// Header is a decoded header. Fields are in host order; [Header.Put],
+// [Header.Load] and [Decode] convert. The zero value is invalid (it has no kind).
 type Header struct {
 	// Fingerprint is the structural identity of the method or topic that the
 	// payload belongs to, and thereby the route.
@@ -137,30 +138,46 @@ type Header struct {
 }
 
 // Put encodes h into b. It does not validate: a header that was built from
-// the package's constants is valid.
+// the package's constants is valid. (A Kind above 15 would spill into the
+// version; [Header.Validate] refuses it.)
 func (h *Header) Put(b *[HeaderSize]byte) {
 	binary.LittleEndian.PutUint32(b[offLength:], h.Length)
 	binary.LittleEndian.PutUint64(b[offFingerprint:], h.Fingerprint)
-	// The last eight bytes go out as one store: on the hot path the four
-	// single-byte fields would otherwise cost a store each.
-	binary.LittleEndian.PutUint64(b[offCorrelation:], uint64(h.Correlation)|
-		uint64(Version<<4|h.Kind)<<32|uint64(h.Flags)<<40|
-		uint64(h.Channel)<<48|uint64(h.Hops)<<56)
+	binary.LittleEndian.PutUint32(b[offCorrelation:], h.Correlation)
+	// The compiler merges the four loads into one, and the store is one.
+	tail := uint32(h.Kind) | uint32(h.Flags)<<8 | uint32(h.Channel)<<16 | uint32(h.Hops)<<24
+	binary.LittleEndian.PutUint32(b[offVersionKind:], tail|Version<<4)
 }
 
-// Get decodes b into h without validating it, and reports whether the version
-// is this package's. Each byte of b is read exactly once, so b may be memory
-// that a hostile peer is writing to. Call [Header.Validate] afterwards.
-func (h *Header) Get(b *[HeaderSize]byte) bool {
-	h.Length = binary.LittleEndian.Uint32(b[offLength:])
+// The last four bytes of a header as one little-endian word, and the bits of
+// it that must have a certain value in every header.
+const (
+	tailKind      = 0x0f
+	tailFixed     = 0xf0 | uint32(flagsReserved)<<8 | 0xfc<<16
+	tailFixedWant = Version << 4
+	tailFragment  = uint32(FlagMore|FlagFragment) << 8
+	tailMoreAlone = uint32(FlagMore) << 8
+	tailPrefixed  = uint32(FlagFragment|FlagDeadline) << 8
+)
+
+// Load decodes b into h and reports whether it is valid and announces at most
+// limit bytes of payload; if not, h's content is arbitrary and [Decode] names
+// the reason. It is Decode for the hot path: everything is checked in
+// registers, and each byte of b is read exactly once, so that b may be memory
+// to which a hostile peer is writing.
+func (h *Header) Load(b *[HeaderSize]byte, limit uint32) bool {
+	length := binary.LittleEndian.Uint32(b[offLength:])
+	tail := binary.LittleEndian.Uint32(b[offVersionKind:])
+	h.Length = length
 	h.Fingerprint = binary.LittleEndian.Uint64(b[offFingerprint:])
-	tail := binary.LittleEndian.Uint64(b[offCorrelation:])
-	h.Correlation = uint32(tail)
-	h.Kind = Kind(tail >> 32 & 0x0f)
-	h.Flags = Flags(tail >> 40)
-	h.Channel = Channel(tail >> 48)
-	h.Hops = uint8(tail >> 56)
-	return tail>>36&0x0f == Version
+	h.Correlation = binary.LittleEndian.Uint32(b[offCorrelation:])
+	h.Kind = Kind(tail & tailKind)
+	h.Flags = Flags(tail >> 8)
+	h.Channel = Channel(tail >> 16)
+	h.Hops = uint8(tail >> 24)
+	return tail&tailFixed == tailFixedWant && tail&tailKind-1 < uint32(kindLast) &&
+		tail&tailFragment != tailMoreAlone && length <= min(limit, MaxLength) &&
+		(tail&tailPrefixed == 0 || length >= prefixSize(h.Flags))
 }
 
 // Validate reports the first reason why h may not be acted upon, or nil.
@@ -184,17 +201,20 @@ func (h *Header) Validate() error {
 
 // Decode reads and validates a header from the front of b. It never retains b.
 func Decode(b []byte) (Header, error) {
-	var h Header
 	if len(b) < HeaderSize {
 		return Header{}, ErrShort
 	}
-	if !h.Get((*[HeaderSize]byte)(b)) {
+	// A copy, so that the reason below is about the bytes that Load saw even
+	// if a hostile peer is writing to b.
+	e := [HeaderSize]byte(b)
+	var h Header
+	if h.Load(&e, MaxLength) {
+		return h, nil
+	}
+	if e[offVersionKind]>>4 != Version {
 		return Header{}, ErrVersion
 	}
-	if err := h.Validate(); err != nil {
-		return Header{}, err
-	}
-	return h, nil
+	return Header{}, h.Validate()
 }
 
 // Append appends the encoded header to b and returns the extended slice.

@@ -53,18 +53,13 @@ var statusNames = [...]string{
 	StatusDraining: "draining",
 }
 
-// String returns the status in words, or "status N" as plain digits for a
-// number that a newer peer may know.
+// String returns the status in words, or "status N" for a number that a newer
+// peer may know.
 func (s Status) String() string {
 	if int(s) < len(statusNames) && statusNames[s] != "" {
 		return statusNames[s]
 	}
-	d := [3]byte{'0' + byte(s)/100, '0' + byte(s)/10%10, '0' + byte(s)%10}
-	i := 0
-	for i < 2 && d[i] == '0' {
-		i++
-	}
-	return "status " + string(d[i:])
+	return "status " + digits(uint8(s))
 }
 
 // Error makes a Status usable as a sentinel error.
@@ -74,8 +69,13 @@ func (s Status) Error() string { return s.String() }
 // not one.
 var ErrErrorPayload = errors.New("wire: malformed error payload")
 
-// errorPrefix is status u8, three zero bytes, message length u32.
-const errorPrefix = 8
+const (
+	// errorPrefix is status u8, three zero bytes, message length u32.
+	errorPrefix = 8
+	// statusLimit is one above the greatest number that a status may ever
+	// have.
+	statusLimit = 64
+)
 
 // ErrorPayload is what a vesicle of [KindError] carries: a status, a message
 // for people, and details for programs. It is never guessed from anything
@@ -95,18 +95,23 @@ func (e *ErrorPayload) Append(b []byte) []byte {
 	return append(b, e.Details...)
 }
 
-// DecodeError decodes the payload of a [KindError] vesicle. The message is
-// copied; Details points into b and lives as long as b does.
+// DecodeError decodes the payload of a [KindError] vesicle. A status that
+// this package does not know is accepted as long as it may exist at all
+// (1 to 63). The message is copied and, like all that comes from a peer, need
+// not be valid UTF-8; Details points into b and lives as long as b does.
 func DecodeError(b []byte) (ErrorPayload, error) {
-	if len(b) < errorPrefix || b[0] == 0 || b[1] != 0 || b[2] != 0 || b[3] != 0 {
+	if len(b) < errorPrefix {
 		return ErrorPayload{}, ErrErrorPayload
 	}
-	n := binary.LittleEndian.Uint32(b[4:])
-	if uint64(n) > uint64(len(b)-errorPrefix) {
+	// One load: b may be memory that a hostile peer is writing to, and what
+	// was checked must be what is used.
+	prefix := binary.LittleEndian.Uint64(b)
+	status, zero, n := Status(prefix), prefix>>8&0xffffff, prefix>>32
+	if status == StatusOK || status >= statusLimit || zero != 0 || n > uint64(len(b)-errorPrefix) {
 		return ErrorPayload{}, ErrErrorPayload
 	}
 	return ErrorPayload{
-		Status:  Status(b[0]),
+		Status:  status,
 		Message: string(b[errorPrefix : errorPrefix+int(n)]),
 		Details: b[errorPrefix+int(n):],
 	}, nil
