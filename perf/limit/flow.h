@@ -1,7 +1,7 @@
 /* How long a one-way run lasts and what counts of it. The writer decides the
  * end; the reader, who alone knows what arrived, counts and times, leaving out
- * the first tenth. Clocks are read every CHECK bytes or so, for at 5 ns a
- * record a reading for each would be the measurement. */
+ * the first tenth. Clocks are read once in many records, for at 5 ns a record a
+ * reading for each would be the measurement. */
 #ifndef CELL_LIMIT_FLOW_H
 #define CELL_LIMIT_FLOW_H
 
@@ -31,17 +31,21 @@ static inline struct flow *flow_new(const struct options *o, double ticks_per_ns
 }
 
 struct meter { /* the reader's own */
-	uint64_t seen, due, every, counted_from, since;
+	uint64_t due, every, counted_from, since;
+	bool warm;
 };
 
 /* meter_look is to be called about every m->every records, with all seen. */
 static inline void meter_look(struct meter *m, const struct flow *f, uint64_t seen)
 {
 	m->due = seen + m->every;
-	if (m->since)
+	if (m->warm)
 		return;
 	uint64_t now = ticks();
-	if (now >= f->warm_until) {
+	m->warm = now >= f->warm_until;
+	/* The first look counts in any case: on a busy host a short run may be
+	 * over before there is another. */
+	if (m->warm || !m->since) {
 		m->since = now;
 		m->counted_from = seen;
 	}
