@@ -1,0 +1,18 @@
+// The tools that check Cell, pinned. A module of its own, so that nothing of
+// them enters the product's go.mod. Run from the repository's root:
+//
+//	go tool -modfile=tools/go.mod staticcheck ./...
+module github.com/cell-runtime/cell/tools
+
+go 1.26.0
+
+tool honnef.co/go/tools/cmd/staticcheck
+
+require (
+	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
+	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
+	golang.org/x/mod v0.35.0 // indirect
+	golang.org/x/sync v0.20.0 // indirect
+	golang.org/x/tools v0.44.1-0.20260420230617-19499e7caabc // indirect
+	honnef.co/go/tools v0.8.1 // indirect
+)
