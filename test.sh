@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# Runs every test of Cell, on a bare Debian or Ubuntu with Go, within 20 minutes
+# on two cores. The last line counts the tests of all runs:
+#
+#	N passed, N failed, N skipped
+set -euo pipefail
+
+usage() {
+	cat <<'END'
+usage: ./test.sh [--quick] [--soak] [--no-install]
+
+  --quick       no race detector, no fuzzing, no emulated processors
+  --soak        the long tests too (CELL_SOAK=1); no bound on the whole run
+  --no-install  install nothing, even where that is possible
+
+Environment:
+  FUZZTIME  how long each fuzz target runs (30s, or less where many targets
+            would not fit into the 20 minutes)
+  BUDGET    seconds for the whole run (1200)
+END
+}
+
+quick=false soak=false install=true
+for flag in "$@"; do
+	case $flag in
+	--quick) quick=true ;;
+	--soak) soak=true ;;
+	--no-install) install=false ;;
+	-h | --help) usage; exit 0 ;;
+	*) echo "test.sh: unknown flag $flag" >&2; usage >&2; exit 2 ;;
+	esac
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/cell-test-XXXXXX")
+# The chmod: Go makes its module cache read-only, and it may lie in here.
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+budget=${BUDGET:-1200}
+if $soak; then
+	budget=${BUDGET:-14400}
+	export CELL_SOAK=1
+fi
+left() { echo $((budget - SECONDS)); }
+
+say() { printf '\n== %s\n' "$*"; }
+
+# ---- what the host must have ----
+
+# Services and containers often run without HOME, where Go keeps its caches.
+if [[ -z ${HOME:-} ]]; then
+	HOME=$(getent passwd "$(id -u)" 2>/dev/null | cut -d: -f6) || HOME=
+	[[ -n $HOME && -d $HOME && -w $HOME ]] || HOME=$work
+	export HOME
+fi
+# Sockets of the tests go where they are swept up.
+export CELL_RUNTIME_DIR=$work/run
+mkdir -m 0700 "$CELL_RUNTIME_DIR"
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+install_missing() {
+	local -A provides=([gcc]='gcc libc6-dev' [make]=make [strace]=strace [git]=git
+		[pgrep]=procps [qemu-aarch64]=qemu-user-static [qemu-s390x]=qemu-user-static)
+	local tool missing=() packages=() root=()
+	for tool in "${!provides[@]}"; do
+		# The emulators are called NAME-static or NAME, by the release.
+		has "$tool" || has "$tool-static" || missing+=("$tool")
+	done
+	((${#missing[@]})) || return 0
+	for tool in "${missing[@]}"; do
+		# shellcheck disable=SC2206 # the words of a list
+		packages+=(${provides[$tool]})
+	done
+	mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+	[[ $(id -u) == 0 ]] || root=(sudo -n)
+	if $install && has apt-get && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
+		say "installing ${packages[*]}"
+		if "${root[@]}" apt-get update -qq &&
+			DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq \
+				--no-install-recommends "${packages[@]}" >"$work/apt.log" 2>&1; then
+			return 0
+		fi
+		[[ ! -s $work/apt.log ]] || tail -5 "$work/apt.log"
+	fi
+	echo "Missing here: ${missing[*]}. What needs them is left out and said so below."
+	echo "To run everything, install by hand (Debian's names): ${packages[*]}"
+}
+
+if ! has go; then
+	PATH=$PATH:/usr/local/go/bin
+	if ! has go; then
+		echo "test.sh: Go is not installed: see https://go.dev/doc/install" >&2
+		exit 1
+	fi
+fi
+install_missing
+
+# ---- steps and their results ----
+
+failures=0
+outcomes=()
+
+outcome() { # outcome STATE NAME [REASON]
+	outcomes+=("$(printf '%-8s  %s%s' "$1" "$2" "${3:+ ($3)}")")
+	[[ $1 != FAILED ]] || failures=$((failures + 1))
+}
+
+# bounded runs a command within what is left of the budget. In the foreground,
+# so that Ctrl-C reaches it; go test's own -timeout ends hung tests before this.
+bounded() {
+	local seconds
+	seconds=$(left)
+	((seconds > 5)) || seconds=5
+	timeout --foreground --kill-after=10 "$seconds" "$@"
+}
+
+# step NAME COMMAND... runs a command that is no test; its failure counts as one.
+step() {
+	local name=$1 begun=$SECONDS
+	shift
+	say "$name"
+	if bounded "$@"; then
+		outcome ok "$name" "$((SECONDS - begun)) s"
+	else
+		outcome FAILED "$name"
+		echo "0 1 0" >>"$work/counts"
+	fi
+}
+
+# tests DIR NAME FLAGS... runs go test -json with those flags in DIR.
+tests() {
+	local dir=$1 name=$2 begun=$SECONDS
+	shift 2
+	say "$name"
+	# Only testsum's word counts: it knows a failure of go test from one that
+	# it has been told about.
+	if { bounded go -C "$dir" test -json -count=1 "$@" 2>&1 || echo "$?" >"$work/status"; } |
+		"$work/testsum" -counts "$work/counts" && [[ ! -e $work/status ]]; then
+		outcome ok "$name" "$((SECONDS - begun)) s"
+	else
+		outcome FAILED "$name"
+	fi
+	rm -f "$work/status"
+}
+
+# ---- what is run ----
+
+export CGO_ENABLED=0 # as users build it; the race detector alone needs cgo
+
+say "building on $(go version)"
+go -C tools build -o "$work/testsum" ./testsum
+step "go build" go build ./...
+for arch in arm64 s390x; do
+	step "build for $arch" env GOARCH="$arch" go build ./...
+	step "vet for $arch" env GOARCH="$arch" go vet ./...
+done
+
+# One package after the other (-p 1): many tests spin on two cores, and two at
+# once would time each other.
+tests . "unit tests and lint" -p 1 -timeout 10m ./...
+tests tools "tests of the tools" ./...
+
+# having prints those of the named packages that exist.
+having() { go list -e -f '{{if not .Error}}{{.ImportPath}}{{end}}' "$@" 2>/dev/null; }
+
+mapfile -t checked < <(having ./ring/... ./uds/... ./engine/... ./link/...)
+((${#checked[@]} == 0)) || tests . "with invariants" -p 1 -timeout 10m -tags invariants "${checked[@]}"
+
+if $quick; then
+	outcome 'left out' "race detector, emulated processors, fuzzing" "--quick"
+else
+	if has gcc; then
+		# Without internal/lint and perf: they run other programs, not ours.
+		mapfile -t raced < <(go list ./... | grep -v -e '/internal/lint$' -e '/perf/')
+		CGO_ENABLED=1 tests . "race detector" -p 1 -timeout 15m -race -short "${raced[@]}"
+	else
+		outcome 'left out' "race detector" "gcc is missing"
+	fi
+
+	mapfile -t portable < <(having ./wire ./ring)
+	for pair in arm64:qemu-aarch64 s390x:qemu-s390x; do
+		arch=${pair%%:*} qemu=${pair#*:}
+		! has "$qemu-static" || qemu+=-static
+		if has "$qemu"; then
+			export CELL_EMULATED=$qemu
+			GOARCH=$arch tests . "wire and ring on $arch, emulated" -p 1 -timeout 5m -short \
+				-exec "$qemu" "${portable[@]}"
+			unset CELL_EMULATED
+		else
+			outcome 'left out' "wire and ring on $arch, emulated" "$qemu is missing"
+		fi
+	done
+
+	# go test -list prints the names in a package, then "ok PACKAGE TIME".
+	mapfile -t targets < <(bounded go test -list '^Fuzz' ./... |
+		awk '/^Fuzz/ {names[++n] = $1} 
+			/^ok/ {for (i = 1; i <= n; i++) print $2 ":" names[i]} /^(ok|FAIL|\?)/ {n = 0}')
+	fuzztime=${FUZZTIME:-}
+	if [[ -z $fuzztime && ${#targets[@]} -gt 0 ]]; then
+		# 15 s a target go into building it with coverage; a minute is kept.
+		share=$((($(left) - 60) / ${#targets[@]} - 15))
+		((share <= 30)) || share=30
+		((share >= 5)) || share=5
+		((share == 30)) || echo "fuzzing ${#targets[@]} targets for $share s each, to stay within $budget s"
+		fuzztime=${share}s
+	fi
+	for target in "${targets[@]}"; do
+		tests . "fuzz ${target##*:} for $fuzztime" -run '^$' -fuzz "^${target##*:}\$" \
+			-fuzztime "$fuzztime" "${target%:*}"
+	done
+fi
+
+# ---- the summary ----
+
+say "summary, after $SECONDS s"
+printf '%s\n' "${outcomes[@]}"
+awk '{p += $1; f += $2; s += $3} END {printf "%d passed, %d failed, %d skipped\n", p, f, s}' "$work/counts"
+((failures == 0))
