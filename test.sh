@@ -135,15 +135,17 @@ tests() {
 	local dir=$1 name=$2 begun=$SECONDS
 	shift 2
 	say "$name"
-	# Only testsum's word counts: it knows a failure of go test from one that
-	# it has been told about.
-	if { bounded go -C "$dir" test -json -count=1 "$@" 2>&1 || echo "$?" >"$work/status"; } |
-		"$work/testsum" -counts "$work/counts" && [[ ! -e $work/status ]]; then
-		outcome ok "$name" "$((SECONDS - begun)) s"
-	else
-		outcome FAILED "$name"
-	fi
 	rm -f "$work/status"
+	if ! { bounded go -C "$dir" test -json -count=1 "$@" 2>&1 || echo "$?" >"$work/status"; } |
+		"$work/testsum" -counts "$work/counts"; then
+		outcome FAILED "$name"
+	elif [[ -e $work/status ]]; then
+		# go test failed, but no test did: wrong flags, or the budget's end.
+		outcome FAILED "$name" "go test ended with status $(<"$work/status")"
+		echo "0 1 0" >>"$work/counts"
+	else
+		outcome ok "$name" "$((SECONDS - begun)) s"
+	fi
 }
 
 # ---- what is run ----
@@ -196,7 +198,7 @@ else
 
 	# go test -list prints the names in a package, then "ok PACKAGE TIME".
 	mapfile -t targets < <(bounded go test -list '^Fuzz' ./... |
-		awk '/^Fuzz/ {names[++n] = $1} 
+		awk '/^Fuzz/ {names[++n] = $1}
 			/^ok/ {for (i = 1; i <= n; i++) print $2 ":" names[i]} /^(ok|FAIL|\?)/ {n = 0}')
 	fuzztime=${FUZZTIME:-}
 	if [[ -z $fuzztime && ${#targets[@]} -gt 0 ]]; then
