@@ -88,8 +88,8 @@ func lean(rel string) bool {
 // firmware tools and generators can lean on it.
 var wireMayImport = []string{"encoding/binary", "errors"}
 
-// hdrImporters are the packages that may import hdrhistogram-go: the export of
-// histograms, and the program that draws them.
+// hdrImporters are the packages that may import hdrhistogram-go, with what is
+// below them: the export of histograms, and the program that draws them.
 var hdrImporters = []string{"metrics/hdr", "cmd/cellbench"}
 
 // CheckImports holds the product's packages among all to the import table.
@@ -152,15 +152,15 @@ func checkDirect(rel, path string) string {
 	switch {
 	case folderOf(rel) == "wire" && !slices.Contains(wireMayImport, path):
 		return "imports " + path + ", but wire may import only " + strings.Join(wireMayImport, " and ")
-	case within(path, hdrModule) && !slices.Contains(hdrImporters, rel):
+	case within(path, hdrModule) && !slices.ContainsFunc(hdrImporters, func(root string) bool { return within(rel, root) }):
 		return "imports " + hdrModule + ", which only " + strings.Join(hdrImporters, " and ") + " may"
 	}
 	return ""
 }
 
-// within reports whether a package lies in a module.
-func within(path, module string) bool {
-	return path == module || strings.HasPrefix(path, module+"/")
+// within reports whether path is root or lies below it.
+func within(path, root string) bool {
+	return path == root || strings.HasPrefix(path, root+"/")
 }
 
 // inModule returns a package's path from the repository's root, and whether

@@ -86,6 +86,8 @@ func TestDirectImportRules(t *testing.T) {
 		"wire on more of the library": {"wire", "fmt", "wire: imports fmt"},
 		"others on the library":       {"schema", "fmt", ""},
 		"cellbench on hdrhistogram":   {"cmd/cellbench", hdrModule, ""},
+		"a part of cellbench on it":   {"cmd/cellbench/internal/report", hdrModule, ""},
+		"a name that looks like it":   {"cmd/cellbenchmark", hdrModule, "imports"},
 		"cellnode on hdrhistogram":    {"cmd/cellnode", hdrModule, "cmd/cellnode: imports"},
 	} {
 		t.Run(name, func(t *testing.T) {
