@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// span is the narrowest thing that a set of cores shares.
+// span is the narrowest thing that a set of cores shares; its text completes
+// "the engines …".
 type span uint8
 
 const (
@@ -17,8 +18,8 @@ const (
 )
 
 func (s span) String() string {
-	return [...]string{"one last-level cache", "one NUMA node but several caches",
-		"one package but several NUMA nodes", "several packages"}[s]
+	return [...]string{"share one last-level cache", "are on one NUMA node but have several last-level caches",
+		"are in one package but on several NUMA nodes", "are in several packages"}[s]
 }
 
 // choice is a set of cores for the engines.
@@ -216,7 +217,7 @@ func describe(t *Topology, r Request, c choice) Plan {
 	if len(c.cpus) < 2 {
 		return p
 	}
-	p.Why = append(p.Why, "the engines are within "+c.span.String())
+	p.Why = append(p.Why, "the engines "+c.span.String())
 	switch {
 	case c.cpus[0].LLC.Empty():
 		p.warn("the kernel does not tell which CPUs share a cache")

@@ -3,6 +3,7 @@ package sched
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ func Gaps(ctx context.Context, d, threshold time.Duration) GapReport {
 	preempted := involuntarySwitches()
 
 	first := TicksRelaxed()
-	end := first + NanosToTicks(int64(d))
+	end := first + min(NanosToTicks(int64(d)), math.MaxInt64)
 	last := first
 	for int64(end-last) > 0 {
 		last = g.spin(last, end)

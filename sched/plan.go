@@ -154,7 +154,7 @@ func namedCPUs(t *Topology, r Request) (choice, error) {
 	}
 	c.span = spanOf(t, c.cpus)
 	if r.ShareLLC && c.span > spanLLC {
-		return choice{}, fmt.Errorf("%w: the named CPUs %v do not share a last-level cache (%s), which was demanded; name others or give up the demand",
+		return choice{}, fmt.Errorf("%w: the named CPUs %v do not share a last-level cache, which was demanded: they %s; name others or give up the demand",
 			ErrNoPlan, r.CPUs, c.span)
 	}
 	return c, nil

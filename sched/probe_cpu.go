@@ -20,9 +20,12 @@ func (p probe) isolation() Finding {
 	}
 	f.Severity = Warning
 	f.What = fmt.Sprintf("CPUs %s are not isolated: any thread of the host may be run on them", bare)
-	if p.t.Isolated.Empty() {
+	switch {
+	case p.t.Online.Subset(p.cpus):
+		f.Fix = "leave at least one CPU to the rest of the host, then isolate the others (isolcpus=)"
+	case p.t.Isolated.Empty():
 		f.Fix = fmt.Sprintf("boot with isolcpus=%s, or make an isolated cpuset partition (cpuset.cpus.partition = isolated)", p.cpus)
-	} else {
+	default:
 		f.Fix = fmt.Sprintf("use the isolated CPUs %s", p.t.Isolated)
 	}
 	return f
@@ -65,6 +68,9 @@ func (p probe) smt() Finding {
 		f.Severity = Problem
 		f.What = fmt.Sprintf("CPUs %s are siblings of each other: they share physical cores, each at about half speed", both)
 		f.Fix = "choose one CPU of each physical core"
+	case siblings.Without(p.cpus).Subset(p.t.Isolated) && both.Empty():
+		f.Severity = Info
+		f.What = fmt.Sprintf("the SMT siblings, CPUs %s, are isolated too: keep them idle, work there would take up to half the speed", siblings)
 	default:
 		f.Severity = Warning
 		f.What = fmt.Sprintf("CPUs %s are hardware threads on the same physical cores: work there takes up to half the speed", siblings)

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -79,12 +80,7 @@ func (p probe) interrupts() Finding {
 		f.Evidence = "/proc/interrupts, /proc/irq/*/effective_affinity_list"
 		return f
 	}
-	slices.SortStableFunc(hits, func(a, b irqLine) int {
-		if a.count > b.count {
-			return -1
-		}
-		return boolInt(a.count < b.count)
-	})
+	slices.SortStableFunc(hits, func(a, b irqLine) int { return cmp.Compare(b.count, a.count) })
 	const shown = 5
 	var names []string
 	for _, l := range hits[:min(len(hits), shown)] {
