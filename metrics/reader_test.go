@@ -192,6 +192,8 @@ func TestReaderOfEndlessResetsEnds(t *testing.T) {
 	}
 }
 
+// Run it with -fuzzminimizetime=10x: by default the fuzzer spends a minute on
+// shortening each interesting file, and a file can't be shortened.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte{}, false)
 	f.Add(make([]byte, 4096), true)

@@ -119,16 +119,17 @@ func (w *Writer) register(d *descriptor) ([]uint64, error) {
 	if err := f.admit(d); err != nil {
 		return nil, err
 	}
-	// Placed only when everything else is known to succeed; a descriptor's
-	// size doesn't depend on the place.
-	entry, err := d.encode()
-	if err != nil {
+	// Encoded once before there is a place, so that texts that don't fit take
+	// none.
+	if _, err := d.encode(); err != nil {
 		return nil, err
 	}
+	var err error
 	if d.offset, err = w.place(d); err != nil {
 		return nil, err
 	}
-	if entry, err = d.encode(); err != nil {
+	entry, err := d.encode()
+	if err != nil {
 		return nil, err
 	}
 	words := f.mem.words[d.offset/8 : (d.offset+d.size)/8]

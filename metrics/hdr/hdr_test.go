@@ -27,8 +27,8 @@ var options = map[string]metrics.HistogramOptions{
 	"defaults":      {},
 	"one digit":     {Digits: 1},
 	"two digits":    {Digits: 2, Highest: 1e9},
-	"four digits":   {Digits: 4, Highest: 1e10},
-	"five digits":   {Digits: 5, Highest: 1e9},
+	"four digits":   {Digits: 4, Highest: 1e8},
+	"five digits":   {Digits: 5, Highest: 1e6},
 	"microseconds":  {Lowest: 1000, Highest: 3600e9},
 	"odd lowest":    {Lowest: 777, Highest: 123456789},
 	"whole range":   {Highest: math.MaxInt64},
@@ -64,7 +64,7 @@ var percentiles = []float64{-5, 0, 0.001, 1, 10, 25, 50, 75, 90, 95, 99, 99.9, 9
 
 func TestAgreesWithHDRExactly(t *testing.T) {
 	for name, o := range options {
-		for _, n := range []int{0, 1, 7, 1000, 100_000} {
+		for _, n := range []int{0, 1, 7, 1000, 30_000} {
 			t.Run(fmt.Sprintf("%s, %d values", name, n), func(t *testing.T) {
 				d, h := feed(t, o, n)
 				if c := ToHDR(d); !c.Equals(h) {
