@@ -35,10 +35,10 @@ func fixtureTimes(seed uint64, n int, typical float64) Distribution {
 }
 
 type fixture struct {
-	got, limit           Setting
-	typical, bare        float64 // ns; 0 for none
-	perS, barePerS       float64
-	samples, limitNumber int
+	got, limit     Setting
+	typical, bare  float64 // ns; 0 for none
+	perS, barePerS float64
+	samples        int
 }
 
 // fixtureResult combines five rounds that differ a little.

@@ -106,7 +106,8 @@ func newSection(kind string, results []*Result) section {
 			}
 			continue
 		}
-		if !slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
+		// The first column, the name, is there even if nobody has one.
+		if len(s.columns) > 0 && !slices.ContainsFunc(values, func(v string) bool { return v != "" }) {
 			continue
 		}
 		s.columns = append(s.columns, f.column)
