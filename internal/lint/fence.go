@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// CheckFence holds unsafe code to files whose names say so: package unsafe and
-// go:linkname stand only in *_unsafe.go (in tests *_unsafe_test.go), where
-// whoever reviews memory safety looks. cgo stands nowhere.
+// CheckFence holds unsafe code to files whose names say so, where whoever
+// reviews memory safety looks: the package unsafe and linkname directives stand
+// only in *_unsafe.go (in tests *_unsafe_test.go). cgo stands nowhere.
 func CheckFence(tree fs.FS) ([]Finding, error) {
 	return eachGoFile(tree, func(name string, set *token.FileSet, file *ast.File, _ []byte) []Finding {
 		fenced := strings.HasSuffix(name, "_unsafe.go") || strings.HasSuffix(name, "_unsafe_test.go")
