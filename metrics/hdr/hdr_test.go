@@ -65,6 +65,9 @@ var percentiles = []float64{-5, 0, 0.001, 1, 10, 25, 50, 75, 90, 95, 99, 99.9, 9
 func TestAgreesWithHDRExactly(t *testing.T) {
 	for name, o := range options {
 		for _, n := range []int{0, 1, 7, 1000, 30_000} {
+			if o.Digits >= 4 && n != 1000 {
+				continue // hundreds of thousands of buckets: once is enough
+			}
 			t.Run(fmt.Sprintf("%s, %d values", name, n), func(t *testing.T) {
 				d, h := feed(t, o, n)
 				if c := ToHDR(d); !c.Equals(h) {
