@@ -25,9 +25,6 @@ func init() {
 	tickAnchor = newTickPair()
 }
 
-// monotonicTicks stands in for the counter: one tick a nanosecond.
-func monotonicTicks() uint64 { return uint64(Now()) }
-
 const (
 	// rateShift is the number of fractional bits of nanosPerTick: 2⁻³² of a
 	// nanosecond a tick is finer than any counter's frequency is known.
