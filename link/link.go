@@ -8,7 +8,8 @@
 // [ErrFull]; it never queues without bound on the caller's behalf.
 //
 // The suite in link/linktest holds every implementation to what is written
-// here.
+// here. Vesicles that are too long for a link travel in pieces: see
+// [Fragmenter] and [Reassembler].
 package link
 
 import (
@@ -90,7 +91,8 @@ type Receiver interface {
 	// nothing.
 	Poll(in []wire.Vesicle) (n int, err error)
 
-	// Release gives the oldest n polled vesicles back to the link.
+	// Release gives the oldest n polled vesicles back to the link. A negative
+	// n is as wrong as one above what is outstanding: ErrOrder.
 	Release(n int) error
 
 	// Arm announces that the receiver wants to sleep until something
@@ -133,7 +135,8 @@ type Link interface {
 
 	// Close shuts down and frees memory and descriptors. The caller sees to
 	// it that no other method runs meanwhile and that no claimed or polled
-	// payload is touched afterwards.
+	// payload is touched afterwards. Closing again does nothing, and Shutdown
+	// stays harmless.
 	Close() error
 }
 
