@@ -181,16 +181,17 @@ func (e *Engine) attach(p *Port) error {
 	case len(e.ports) >= e.cfg.MaxLinks:
 		return fmt.Errorf("%w: engine %q has %d (Config.MaxLinks)", ErrTooManyLinks, e.cfg.Name, len(e.ports))
 	}
-	if e.wait.isOpen() {
-		if err := e.wait.add(p); err != nil {
-			return err
-		}
-	}
 	if e.nextID == math.MaxInt32 {
 		return fmt.Errorf("%w: engine %q has numbered %d; start another", ErrTooManyLinks, e.cfg.Name, e.nextID)
 	}
+	p.id = e.nextID + 1 // events carry it
+	if e.wait.isOpen() {
+		if err := e.wait.add(p); err != nil {
+			p.id = 0
+			return err
+		}
+	}
 	e.nextID++
-	p.id = e.nextID
 	e.ports[p.id] = p
 	p.hot = true // its first vesicle usually follows at once
 	e.putIn(&e.hot, p)

@@ -256,6 +256,8 @@ func (e *Engine) run(ready chan<- error) {
 		}
 	}
 	e.house.init()
+	e.clock.sync()
+	e.restartCycle()
 	e.announce()
 	e.tid.Store(int32(unix.Gettid()))
 	ready <- nil

@@ -26,7 +26,7 @@ const (
 	// that does not sleep, together with one cycle.
 	houseEvery = int64(500 * time.Microsecond)
 	// scarceEvery rounds GOMAXPROCS is asked again.
-	scarceEvery = 1024
+	scarceEvery = 64
 )
 
 // engines counts the threads that run a duty cycle in this process.

@@ -98,6 +98,10 @@ func (e *Engine) park() {
 	}
 	e.clock.read()
 	e.bookCycle()
+	if e.wheel.next <= e.clock.now {
+		e.runDue()
+		return
+	}
 	e.publish(true)
 	before := e.clock.now
 	e.parked.Store(1)

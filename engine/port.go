@@ -48,7 +48,6 @@ type Port struct {
 	holds     int
 	fds       []int
 	fruitless int
-	muted     bool
 	spaceOn   bool // the sender is armed for space
 	failed    error
 	vesicles  uint64
