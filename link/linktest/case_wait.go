@@ -183,6 +183,11 @@ func (x *exchange) receiveOne(l link.Link, i int, p *patience) error {
 			}
 			return l.Release(1)
 		}
+		// A vesicle that comes now must keep Arm from letting us sleep.
+		spinFor(i * 13)
+		if i%16 == 0 {
+			runtime.Gosched()
+		}
 		p.what = fmt.Sprintf("waiting for vesicle %d of %d", i, x.stream.count)
 		if err := x.idleReceiving(l, p); err != nil {
 			return err
