@@ -13,31 +13,31 @@
 package link
 
 import (
-	"errors"
-
+	"github.com/cell-runtime/cell/ring"
 	"github.com/cell-runtime/cell/wire"
 )
 
 // Errors that every link returns, possibly wrapped with context. Compare with
-// errors.Is.
+// errors.Is. They are the ring's own, so that its errors need no translation
+// on the hot path.
 var (
 	// ErrFull: no room for even one vesicle now. Nothing was claimed. Poll
 	// again later, or use ArmSpace to be woken.
-	ErrFull = errors.New("link: full")
+	ErrFull = ring.ErrFull
 	// ErrTooLarge: the vesicle can never fit this link; see Info.MaxPayload
 	// and [Fragmenter].
-	ErrTooLarge = errors.New("link: payload above the link's maximum")
+	ErrTooLarge = ring.ErrTooLarge
 	// ErrClosed: this side was shut down or closed.
-	ErrClosed = errors.New("link: closed")
+	ErrClosed = ring.ErrClosed
 	// ErrPeerGone: the peer ended, died or was lost. Vesicles that it
 	// published before are still polled first; then every call returns this.
-	ErrPeerGone = errors.New("link: peer gone")
+	ErrPeerGone = ring.ErrPeerGone
 	// ErrCorrupt: the peer broke the protocol of the medium (bytes that can't
 	// be a record, a cursor that went backwards). The link is shut down.
-	ErrCorrupt = errors.New("link: peer broke the protocol")
+	ErrCorrupt = ring.ErrCorrupt
 	// ErrOrder: Commit, Abort or Release was called for more vesicles than
 	// are outstanding: a fault of the caller, by which nothing was changed.
-	ErrOrder = errors.New("link: more vesicles than are outstanding")
+	ErrOrder = ring.ErrOrder
 )
 
 // Sender is the outgoing half of a link. Its methods are called by one
