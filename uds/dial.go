@@ -1,0 +1,83 @@
+package uds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dial connects to the listener of name in the runtime directory. A nil o
+// means defaults. ctx bounds connecting and shaking hands, which take
+// Options.HandshakeTimeout at most; it does not concern the connection
+// afterwards.
+//
+// Errors: ErrName, ErrDir, ErrNoListener, ErrRefused (errors.As to
+// *RefusedError says who refused and why), link.ErrPeerGone if the listener
+// died meanwhile, or the context's.
+func Dial(ctx context.Context, name string, o *Options) (*Conn, error) {
+	s, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	d, err := resolveDir(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	path, err := socketPath(d, name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := openDir(d, false)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("%w as %q: there is no directory %s; start the service, or set %s as it does", ErrNoListener, name, d, EnvDir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir.close()
+	ctx, cancel := context.WithTimeoutCause(ctx, s.HandshakeTimeout,
+		fmt.Errorf("no connection within %v (Options.HandshakeTimeout): %w", s.HandshakeTimeout, context.DeadlineExceeded))
+	defer cancel()
+	c, err := connect(ctx, path, name)
+	if err != nil {
+		return nil, err
+	}
+	return overSocket(ctx, c, s, path, ringFDs, request)
+}
+
+const (
+	dialPace    = time.Millisecond
+	dialPaceMax = 20 * time.Millisecond
+)
+
+// connect waits, within ctx, for a place in the listener's queue: where TCP
+// would, a unix socket says EAGAIN.
+func connect(ctx context.Context, path, name string) (*net.UnixConn, error) {
+	var d net.Dialer
+	for pace := dialPace; ; pace = min(2*pace, dialPaceMax) {
+		c, err := d.DialContext(ctx, "unix", path)
+		switch {
+		case err == nil:
+			return c.(*net.UnixConn), nil
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("uds: dialing %q: %w", name, context.Cause(ctx))
+		case errors.Is(err, unix.ENOENT):
+			return nil, fmt.Errorf("%w as %q: there is no %s; start the service, or set %s as it does", ErrNoListener, name, path, EnvDir)
+		case errors.Is(err, unix.ECONNREFUSED):
+			return nil, fmt.Errorf("%w as %q: %s was left behind by a process that died; start the service again", ErrNoListener, name, path)
+		case errors.Is(err, unix.EACCES):
+			return nil, fmt.Errorf("uds: no permission to connect to %s: %w; run as the listener's user, or set its Options.Mode and Policy", path, err)
+		case !errors.Is(err, unix.EAGAIN):
+			return nil, fmt.Errorf("uds: dialing %q: %w", name, err)
+		}
+		select {
+		case <-time.After(pace):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("uds: dialing %q, whose queue is full: %w", name, context.Cause(ctx))
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package uds
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/ring"
+)
+
+// ringFDs is how many descriptors an offer of rings brings, in this order: the
+// ring from listener to dialer, the ring back, the listener's doorbell, the
+// dialer's.
+const ringFDs = 4
+
+// rings is the shared memory of one connection, as one side sees it.
+type rings struct {
+	out, in   *ring.Memory
+	own, peer *ring.Doorbell
+	tx        *ring.Producer
+	rx        *ring.Consumer
+}
+
+// createRings makes both rings and both doorbells, for the listener's side.
+func createRings(o *Options, size int, huge bool) (r *rings, err error) {
+	r = &rings{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	opt := ring.Options{Size: size, HugePages: huge, Prefault: o.Prefault, Name: "uds"}
+	if r.out, err = o.createRings(opt); err != nil {
+		return r, err
+	}
+	if r.in, err = o.createRings(opt); err != nil {
+		return r, err
+	}
+	if r.own, err = ring.NewDoorbell(); err != nil {
+		return r, err
+	}
+	if r.peer, err = ring.NewDoorbell(); err != nil {
+		return r, err
+	}
+	return r, r.takeSides()
+}
+
+// attachRings maps what an offer brought, for the dialer's side. It takes
+// ownership of all of fds, which must be ringFDs.
+func attachRings(o *Options, fds []int, size int) (r *rings, err error) {
+	r = &rings{}
+	next := func() int { fd := fds[0]; fds = fds[1:]; return fd }
+	defer func() {
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if r.in, err = o.attachRing(next()); err != nil {
+		return r, err
+	}
+	if r.out, err = o.attachRing(next()); err != nil {
+		return r, err
+	}
+	if r.peer, err = ring.AttachDoorbell(next()); err != nil {
+		return r, err
+	}
+	if r.own, err = ring.AttachDoorbell(next()); err != nil {
+		return r, err
+	}
+	for _, m := range []*ring.Memory{r.in, r.out} {
+		if m.Size() != size {
+			return r, fmt.Errorf("uds: a ring of %d bytes where %d were offered", m.Size(), size)
+		}
+		if m.HugePages() && !o.HugePages {
+			return r, errors.New("uds: the rings are of huge pages, which a hostile peer can turn into SIGBUS; set Options.HugePages on this side too if it is trusted")
+		}
+	}
+	if err = r.takeSides(); err == nil {
+		r.closeFDs()
+	}
+	return r, err
+}
+
+func (r *rings) takeSides() (err error) {
+	if r.tx, err = ring.NewProducer(r.out, r.own, r.peer); err == nil {
+		r.rx, err = ring.NewConsumer(r.in, r.own, r.peer)
+	}
+	return err
+}
+
+// closeFDs closes the descriptors of the memory, which both sides have mapped.
+func (r *rings) closeFDs() {
+	_ = r.out.CloseFD()
+	_ = r.in.CloseFD()
+}
+
+// descriptors returns what an offer passes, in its order.
+func (r *rings) descriptors() []int {
+	return []int{r.out.FD(), r.in.FD(), r.own.FD(), r.peer.FD()}
+}
+
+func (r *rings) close() error {
+	var err error
+	for _, m := range []*ring.Memory{r.out, r.in} {
+		if m != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}
+	return errors.Join(err, r.own.Close(), r.peer.Close())
+}
+
+// budget bounds the memory of all rings of one listener.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+func (b *budget) take(n int64) error {
+	if now := b.used.Add(n); now > b.limit {
+		b.used.Add(-n)
+		return fmt.Errorf("uds: the rings of this listener would take %d bytes, more than its Options.MaxMemory of %d", now, b.limit)
+	}
+	return nil
+}
+
+func (b *budget) give(n int64) { b.used.Add(-n) }

@@ -1,0 +1,124 @@
+package uds
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// arming says which halves of a connection over rings sleep, or are about to.
+// Both share one doorbell, and they may sleep in two goroutines.
+type arming struct{ send, receive atomic.Bool }
+
+// Arm implements link.Receiver. It looks at the peer's life once, so that who
+// sleeps and wakes without calling CheckPeer learns of its end too.
+func (c *Conn) Arm() bool {
+	if c.state.Load() != stateOpen {
+		return false
+	}
+	if c.st != nil {
+		return c.st.arm()
+	}
+	c.arming.receive.Store(true)
+	if c.rx.Arm() {
+		if c.look() == nil {
+			return true
+		}
+		c.rx.Disarm()
+	}
+	c.arming.receive.Store(false)
+	c.resound(&c.arming.send)
+	return false
+}
+
+// Disarm implements link.Receiver.
+func (c *Conn) Disarm() {
+	if c.st != nil {
+		c.st.disarm()
+		return
+	}
+	if c.arming.receive.Load() && c.state.Load() != stateClosed {
+		c.rx.Disarm()
+		c.arming.receive.Store(false)
+		c.quiet(&c.arming.send)
+	}
+}
+
+// ArmSpace implements link.Sender.
+func (c *Conn) ArmSpace(size int) bool {
+	if c.state.Load() != stateOpen {
+		return false
+	}
+	if c.st != nil {
+		return c.st.armSpace(size)
+	}
+	c.arming.send.Store(true)
+	if c.tx.ArmSpace(size) {
+		if c.look() == nil {
+			return true
+		}
+		c.tx.DisarmSpace()
+	}
+	c.arming.send.Store(false)
+	c.resound(&c.arming.receive)
+	return false
+}
+
+// DisarmSpace implements link.Sender.
+func (c *Conn) DisarmSpace() {
+	if c.st != nil {
+		c.st.disarmSpace()
+		return
+	}
+	if c.arming.send.Load() && c.state.Load() != stateClosed {
+		c.tx.DisarmSpace()
+		c.arming.send.Store(false)
+		c.quiet(&c.arming.receive)
+	}
+}
+
+// quiet silences the doorbell behind a half that woke. A ring that came late,
+// after the ring's own disarming, would otherwise make every later sleep
+// short.
+func (c *Conn) quiet(other *atomic.Bool) {
+	c.rings.own.Drain()
+	c.resound(other)
+}
+
+// resound rings the doorbell again for the other half, if that sleeps: what
+// this half drained, here or within the ring, may have been meant for it. The
+// other half marks itself before it arms, so a ring that came for it is never
+// drained by one who can't see the mark.
+func (c *Conn) resound(other *atomic.Bool) {
+	if other.Load() {
+		_ = c.rings.own.Ring()
+	}
+}
+
+// WaitFDs implements link.Link: the doorbell and the socket beside rings, one
+// epoll descriptor on the stream path.
+func (c *Conn) WaitFDs(fds []int) []int {
+	switch {
+	case c.state.Load() == stateClosed:
+		return fds
+	case c.st != nil:
+		return append(fds, c.st.epoll)
+	}
+	return append(fds, c.rings.own.FD(), c.fd)
+}
+
+// pollSet is the argument of poll(2) for one connection.
+type pollSet struct {
+	fds [2]unix.PollFd
+	buf [2]int
+}
+
+// wait sleeps until a descriptor of WaitFDs fires or ms milliseconds have
+// passed (-1: no bound). Errors are no more than a short sleep.
+func (p *pollSet) wait(c *Conn, ms int) {
+	fds := c.WaitFDs(p.buf[:0])
+	for i, fd := range fds {
+		p.fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	}
+	_, _ = unix.Poll(p.fds[:len(fds)], ms)
+}
