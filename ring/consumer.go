@@ -1,0 +1,201 @@
+package ring
+
+import (
+	"sync/atomic"
+
+	"github.com/cell-runtime/cell/wire"
+)
+
+// Consumer is the reading side of an SPSC ring. One goroutine uses it at a
+// time; Stop may be called from any.
+type Consumer struct {
+	mem      arena
+	size     uint64
+	mask     uint64
+	next     uint64  // position of the next record to poll
+	word     *uint32 // its commit word
+	guess    uint32  // the last commit word seen
+	released uint64  // position up to which memory was given back
+	bound    uint64  // released + size - line: an honest producer stops here
+
+	ends      [maxPolled]uint64 // end positions of polled records, a FIFO
+	endHead   uint32            // records released
+	endTail   uint32            // records polled
+	state     stopState
+	cursor    *uint64 // ours, shared
+	wake      waker   // for a producer that waits for room
+	data      sleeper
+	stats     Stats
+	guard     viewGuard
+	max       int
+	published uint64
+	_         [line]byte
+}
+
+// maxPolled bounds how many records may be polled and not yet released.
+const maxPolled = 1024
+
+// NewConsumer takes the reading side of m. own is the doorbell that the peer
+// rings when something was published, peer the one that wakes a producer which
+// waits for room; either may be nil if that side never sleeps. Errors:
+// ErrKind, ErrInUse.
+func NewConsumer(m *Memory, own, peer *Doorbell) (*Consumer, error) {
+	if m.kind != SPSC {
+		return nil, ErrKind
+	}
+	if err := m.takeRole(offReaderPID, "consumer"); err != nil {
+		return nil, err
+	}
+	return &Consumer{
+		mem: m.data, word: m.data.word(0), size: m.size, mask: m.size - 1, bound: m.size - line,
+		cursor: m.control.u64(offReaderCursor),
+		data:   m.newSleeper(offReaderSleep, offWriterFlags, own),
+		wake:   m.newWaker(offWriterSleep, offReaderFlags, peer),
+		max:    maxPayload(m.size),
+	}, nil
+}
+
+// MaxPayload returns the most payload bytes of one record.
+func (c *Consumer) MaxPayload() int { return c.max }
+
+// Poll fills in with the next records and returns how many; 0 with a nil error
+// means none now. Headers are validated, payloads lie in the ring and may be
+// read until their Release. It goes on behind what is outstanding, of which
+// there may be 1,024. Errors: ErrClosed, ErrCorrupt at once; ErrPeerGone when
+// nothing is left to poll.
+func (c *Consumer) Poll(in []wire.Vesicle) (int, error) {
+	if atomic.LoadUint32(c.word) == stateEmpty && c.state.reason.Load() == 0 {
+		return 0, nil // inlined into the caller's spin
+	}
+	return c.poll(in)
+}
+
+func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
+	if c.state.reason.Load() != 0 {
+		if err := c.why(); err != nil {
+			return 0, err
+		}
+	}
+	pos, bytes := c.next, uint64(0)
+	in = in[:min(len(in), int(maxPolled-(c.endTail-c.endHead)))]
+	// The next record's place depends on this one's span, a load that misses
+	// the cache. Guessing that it is the last one's turns that dependence into
+	// a predicted branch, so that the misses of several records overlap.
+	guess := c.guess
+	span := uint64(guess & spanMask)
+	for n < len(in) {
+		off := pos & c.mask
+		// Acquire: everything that the producer wrote into this batch before
+		// it released the first commit word is visible from here on.
+		if w := atomic.LoadUint32(c.mem.word(off)); w != guess {
+			if w == stateEmpty {
+				break
+			}
+			guess, span = w, uint64(w&spanMask)
+		}
+		if !c.fits(pos, span) || guess&stateMask != stateReady {
+			if guess&stateMask != statePadding || !c.fits(pos, span) {
+				c.state.stop(stopCorrupt)
+				break
+			}
+			pos += span
+			continue
+		}
+		v := &in[n]
+		if !v.Header.Load(c.mem.header(off), uint32(span)-prefixSize) {
+			c.state.stop(stopCorrupt)
+			break
+		}
+		v.Payload = c.view(off, int(v.Header.Length))
+		pos += span
+		c.ends[(c.endTail+uint32(n))%maxPolled] = pos
+		bytes += uint64(v.Header.Length)
+		n++
+	}
+	c.guess = guess
+	c.next = pos
+	c.word = c.mem.word(pos & c.mask)
+	c.endTail += uint32(n)
+	c.stats.Records += uint64(n)
+	c.stats.Bytes += bytes
+	if n == 0 {
+		if pos != c.released && c.endHead == c.endTail {
+			c.give(pos) // padding alone
+		}
+		return 0, c.state.err()
+	}
+	return n, nil
+}
+
+// fits bounds a span that came from the peer: whole lines, within the memory,
+// and within what an honest producer can have published, so that padding
+// without end ends too.
+func (c *Consumer) fits(pos, span uint64) bool {
+	return span-line <= c.size-line-pos&c.mask && pos+span <= c.bound
+}
+
+// why tells whether Poll must stop at once.
+func (c *Consumer) why() error {
+	if c.state.reason.Load() == stopPeer {
+		return nil // what it published is still polled
+	}
+	return c.state.err()
+}
+
+// Release gives the oldest n polled records back to the producer and wakes it
+// if it waits for room. Error: ErrOrder, after which nothing was released.
+func (c *Consumer) Release(n int) error {
+	if uint(n) > uint(c.endTail-c.endHead) {
+		return ErrOrder
+	}
+	if n == 0 {
+		return nil
+	}
+	c.endHead += uint32(n)
+	to := c.ends[(c.endHead-1)%maxPolled]
+	if c.endHead == c.endTail {
+		to = c.next // and padding behind the last
+	}
+	c.guard.release(n)
+	c.give(to)
+	return nil
+}
+
+// give publishes the cursor. The release store orders our reads of the records
+// before it, so the producer can't overwrite what is still being read.
+func (c *Consumer) give(to uint64) {
+	mangle(c.mem, c.mask, c.released, to)
+	c.released = to
+	c.bound = to + c.size - line
+	storeRelease64(c.cursor, to)
+	c.stats.Flushes++
+	c.wake.afterPublish()
+}
+
+// Arm announces that the consumer wants to sleep until something is published,
+// and returns false if there is no reason to sleep.
+func (c *Consumer) Arm() bool {
+	if c.data.own == nil || c.ready() || !c.data.arm() {
+		return false
+	}
+	if c.ready() {
+		c.data.disarm()
+		return false
+	}
+	return true
+}
+
+// ready is also true if the ring has failed: then Poll tells.
+func (c *Consumer) ready() bool {
+	return c.state.reason.Load() != 0 || atomic.LoadUint32(c.mem.word(c.next&c.mask)) != stateEmpty
+}
+
+// Disarm ends what Arm began.
+func (c *Consumer) Disarm() { c.data.disarm() }
+
+// Stats returns the consumer's counters.
+func (c *Consumer) Stats() Stats {
+	s := c.stats
+	s.Wakes = c.wake.wakes
+	return s
+}

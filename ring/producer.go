@@ -1,0 +1,333 @@
+package ring
+
+import (
+	"sync/atomic"
+
+	"github.com/cell-runtime/cell/wire"
+)
+
+// How a Producer uses its memory. Positions count bytes and never wrap; the
+// offset of a position is its low bits.
+//
+//	   head        flushed      commit         claim        marked    head+size
+//	    ▼             ▼            ▼             ▼             ▼           ▼
+//	────┬─────────────┬────────────┬─────────────┬─────────────┬───────────┬──
+//	    │ published,  │ committed, │ claimed, the│ free, first │ free, old │
+//	    │ unread      │ invisible  │ user writes │ words zero  │ bytes     │
+//	────┴─────────────┴────────────┴─────────────┴─────────────┴───────────┴──
+//
+// Invariant E (end mark): the commit word at the position where the reader
+// will stop is zero before anything in front of it becomes visible. Old
+// payload bytes can therefore never pass for a commit word.
+//
+// Invariant P (publication): the reader can't get past flushed, because the
+// first record committed since the last flush keeps a zero commit word until
+// Flush stores it, with release, after everything else. One ordered store
+// publishes any number of records.
+//
+// The end mark is written ahead of need (marked), after a flush, when nobody
+// waits for it: written just before the publishing store, it would have to
+// own its cache line first, and on x86 the publication would queue behind it.
+
+// Producer is the writing side of an SPSC ring. One goroutine uses it at a
+// time; Stop may be called from any.
+type Producer struct {
+	data    arena
+	size    uint64
+	mask    uint64
+	head    uint64 // the reader's cursor as last read, checked
+	flushed uint64
+	commit  uint64
+	claim   uint64
+	marked  uint64
+	limit   uint64 // head + size - line: claims end here at the latest
+
+	first uint32 // commit word held back until Flush
+	open  int    // claims outstanding
+	runs  runs
+	state stopState
+	wake  waker
+
+	cursor *uint64 // the reader's, shared
+	tail   *uint64 // ours, shared, for tools
+	space  sleeper
+	max    int
+	stats  Stats
+	mem    *Memory
+	guard  claimGuard
+	_      [line]byte // whoever is allocated behind must not share our last line
+}
+
+// Stats counts what one side of a ring did. It is plain memory of that side's
+// goroutine.
+type Stats struct {
+	Records uint64 // committed, or polled
+	Bytes   uint64 // payload bytes of those
+	Flushes uint64 // batches published, or released
+	Full    uint64 // times Claim found no room
+	Wakes   uint64 // system calls made to wake the peer
+}
+
+// NewProducer takes the writing side of m. own is the doorbell that the peer
+// rings when room appears, peer the one that wakes the reader; either may be
+// nil if that side never sleeps. Errors: ErrKind, ErrInUse, ErrCorrupt (the
+// ring has been used).
+func NewProducer(m *Memory, own, peer *Doorbell) (*Producer, error) {
+	if m.kind != SPSC {
+		return nil, ErrKind
+	}
+	if err := m.takeRole(offWriterPID, "producer"); err != nil {
+		return nil, err
+	}
+	p := &Producer{
+		data: m.data, size: m.size, mask: m.size - 1,
+		limit:  m.size - line,
+		cursor: m.control.u64(offReaderCursor), tail: m.control.u64(offWriterCursor),
+		space: m.newSleeper(offWriterSleep, offReaderFlags, own),
+		wake:  m.newWaker(offReaderSleep, offWriterFlags, peer),
+		max:   maxPayload(m.size), mem: m,
+	}
+	if atomic.LoadUint64(p.cursor) != 0 || atomic.LoadUint64(p.tail) != 0 {
+		return nil, ErrCorrupt
+	}
+	return p, nil
+}
+
+// MaxPayload returns the most payload bytes of one record.
+func (p *Producer) MaxPayload() int { return p.max }
+
+// Claim reserves places for up to len(out) records of up to size payload bytes
+// each, sets out[i].Payload to them and returns how many there are; fewer than
+// asked for means that the ring is full after those. The caller owns the
+// places until Commit or Abort. Headers are left alone. Errors, each with
+// n = 0: ErrFull, ErrTooLarge, ErrClosed, ErrPeerGone, ErrCorrupt.
+func (p *Producer) Claim(out []wire.Vesicle, size int) (n int, err error) {
+	if uint(size) > uint(p.max) {
+		return 0, ErrTooLarge
+	}
+	if err := p.state.err(); err != nil {
+		return 0, err
+	}
+	span := spanOf(size)
+	for n < len(out) {
+		got, err := p.claimRun(out[n:], size, span)
+		if err != nil {
+			return 0, err
+		}
+		if got == 0 {
+			break
+		}
+		n += got
+	}
+	if n == 0 && len(out) > 0 {
+		p.stats.Full++
+		return 0, ErrFull
+	}
+	return n, nil
+}
+
+// claimRun claims as many records as lie in one piece.
+func (p *Producer) claimRun(out []wire.Vesicle, size int, span uint64) (n int, err error) {
+	pos, pad := p.claim, uint64(0)
+	if off := pos & p.mask; off+span > p.size {
+		pad = p.size - off // a record never wraps
+	}
+	if pos+pad+span > p.limit {
+		if err := p.refresh(); err != nil {
+			return 0, err
+		}
+		if pos+pad+span > p.limit {
+			return 0, nil
+		}
+	}
+	if p.runs.full(2) || pad != 0 && !p.runs.push(uint32(pad), 1, true) {
+		return 0, nil
+	}
+	pos += pad
+	off := pos & p.mask
+	// Claims go up to the end of the memory, or of what is known to be free.
+	end := min(p.size, off+p.limit-pos)
+	for n < len(out) && off+span <= end {
+		out[n].Payload = p.claimed(off, size)
+		off += span
+		n++
+	}
+	p.runs.push(uint32(span), uint32(n), false)
+	p.open += n
+	p.claim = pos + uint64(n)*span
+	return n, nil
+}
+
+// refresh reads the reader's cursor, which a hostile reader may have set to
+// anything: it may only grow, in whole lines, and never past what was
+// published. The acquire load orders the reader's reads before our writes.
+func (p *Producer) refresh() error {
+	c := atomic.LoadUint64(p.cursor)
+	if c < p.head || c > p.flushed || c&(line-1) != 0 {
+		p.state.stop(stopCorrupt)
+		return ErrCorrupt
+	}
+	p.head = c
+	p.limit = c + p.size - line
+	return nil
+}
+
+// Commit takes back the oldest len(vs) claims, in order, and seals each record
+// with vs[i].Header, of which it sets Length from len(vs[i].Payload). The
+// payload may have been shortened. Nothing becomes visible before Flush.
+// Errors: ErrOrder if there are more vesicles than claims, by which nothing is
+// changed, or at a payload that is not the claimed place, after which those
+// before it are committed and the rest still claimed.
+func (p *Producer) Commit(vs []wire.Vesicle) error {
+	if len(vs) > p.open {
+		return ErrOrder
+	}
+	for len(vs) > 0 {
+		r := p.runs.front()
+		span, n := r.span, 0
+		if r.padding {
+			p.seal(p.commit&p.mask, span|statePadding)
+			p.commit += uint64(span)
+			p.runs.pop(r, 1)
+			continue
+		}
+		pos, bytes, most := p.commit, uint64(0), min(len(vs), int(r.count))
+		for n < most {
+			v := &vs[n]
+			off, size := pos&p.mask, len(v.Payload)
+			if size > int(span)-prefixSize || !p.ours(v.Payload, off) {
+				break
+			}
+			v.Header.Length = uint32(size)
+			v.Header.Put(p.data.header(off))
+			word := span | stateReady
+			pos += uint64(span)
+			if pos == p.claim && spanOf(size) < uint64(span) {
+				pos -= p.giveBack(span, size)
+				word = uint32(spanOf(size)) | stateReady
+			}
+			p.seal(off, word)
+			bytes += uint64(size)
+			n++
+		}
+		p.commit = pos
+		p.stats.Records += uint64(n)
+		p.stats.Bytes += bytes
+		p.runs.pop(r, uint32(n))
+		p.open -= n
+		if n < most {
+			return ErrOrder
+		}
+		vs = vs[n:]
+	}
+	return nil
+}
+
+// seal stores a commit word or, by invariant P, holds it back.
+func (p *Producer) seal(off uint64, word uint32) {
+	if off == p.flushed&p.mask {
+		p.first = word
+	} else {
+		*p.data.word(off) = word
+	}
+}
+
+// giveBack frees what the newest claim of all did not use, and returns how
+// much that is. The user's bytes in it are no end mark.
+func (p *Producer) giveBack(span uint32, size int) uint64 {
+	unused := uint64(span) - spanOf(size)
+	p.claim -= unused
+	p.marked = min(p.marked, p.claim)
+	return unused
+}
+
+// Abort gives up all outstanding claims. What was committed stays committed.
+func (p *Producer) Abort() {
+	p.runs.clear()
+	p.open = 0
+	p.claim = p.commit
+	p.marked = min(p.marked, p.commit) // the user may have written there
+	p.guard.drop()
+}
+
+// Flush makes everything committed visible to the reader, in one ordered
+// store, and wakes it if it sleeps. It makes no system call otherwise.
+func (p *Producer) Flush() error {
+	if p.commit == p.flushed {
+		return p.state.err()
+	}
+	if p.marked <= p.commit || p.claim != p.commit {
+		// Invariant E. Also when claims are outstanding: the next record's
+		// first word is ours, not the user's.
+		*p.data.word(p.commit & p.mask) = 0
+		p.marked = max(p.marked, p.commit+line)
+	}
+	storeRelease32(p.data.word(p.flushed&p.mask), p.first)
+	batch := p.commit - p.flushed
+	p.flushed = p.commit
+	p.stats.Flushes++
+	p.wake.afterPublish()
+	*p.tail = p.commit // for tools; nobody orders anything by it
+	p.markAhead(batch)
+	return p.state.err()
+}
+
+// How far end marks are written ahead, in bytes. Two lines are enough to keep
+// them off the critical path of a round trip, and more of them disturb it (the
+// reader's prefetcher fetches them away again); a stream of batches gains from
+// owning the lines of the next batch early. Measured; see docs/RING.md.
+const (
+	markLeast = 2 * line
+	markMost  = 64 * line
+)
+
+// markAhead prepares end marks behind the claims, as far as memory is free.
+func (p *Producer) markAhead(batch uint64) {
+	m := max(p.marked, p.claim)
+	to := min(p.claim+min(max(batch, markLeast), markMost), p.limit)
+	for ; m < to; m += line {
+		*p.data.word(m & p.mask) = 0
+	}
+	p.marked = m
+}
+
+// ArmSpace announces that the producer wants to sleep until a record of size
+// payload bytes may fit, and returns false if there is no reason to sleep.
+func (p *Producer) ArmSpace(size int) bool {
+	if p.space.own == nil || p.hasSpace(size) || !p.space.arm() {
+		return false
+	}
+	if p.hasSpace(size) {
+		p.space.disarm()
+		return false
+	}
+	return true
+}
+
+// hasSpace is also true if the ring has failed: then Claim tells.
+func (p *Producer) hasSpace(size int) bool {
+	span := spanOf(min(max(size, 0), p.max))
+	off, pad := p.claim&p.mask, uint64(0)
+	if off+span > p.size {
+		pad = p.size - off
+	}
+	return p.state.err() != nil || p.refresh() != nil || p.claim+pad+span <= p.limit
+}
+
+// DisarmSpace ends what ArmSpace began.
+func (p *Producer) DisarmSpace() { p.space.disarm() }
+
+// Stats returns the producer's counters.
+func (p *Producer) Stats() Stats {
+	s := p.stats
+	s.Wakes = p.wake.wakes
+	return s
+}
+
+// Unread returns how many bytes of records are published and not yet released.
+func (p *Producer) Unread() int {
+	if p.refresh() != nil {
+		return 0
+	}
+	return int(p.flushed - p.head)
+}

@@ -1,0 +1,151 @@
+package ring
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sleeping and waking: the one edge that needs more than acquire and release.
+//
+//	sleeper                        publisher
+//	A1 flag = asleep               B1 publish (release store)
+//	   full fence                     full fence
+//	A2 look: something published?  B2 flag asleep? then wake
+//
+// If both A2 and B2 could read the old values, the sleeper would sleep over
+// published records. With a full fence on both sides one of them sees the
+// other (the store-buffering pattern; Owens, Sarkar, Sewell, "A Better x86
+// Memory Model", 2009).
+//
+// The publisher's fence would cost every batch a third of a small message's
+// time, though nobody sleeps on a busy ring. So the sleeper pays for both:
+// membarrier(2) with GLOBAL_EXPEDITED runs a full fence on every core that
+// executes a process which registered for it. A side that publishes registers
+// once and says so in the shared memory; one that could not (old kernel,
+// seccomp) fences by itself; a sleeper that has no membarrier says so in its
+// sleep word from the start, and the peer fences from then on. A peer that lies about any of
+// this only misses wake-ups or sends needless ones.
+//
+// On architectures where publishOrdersLoads holds, B1 and B2 stay in order by
+// themselves and none of this is needed.
+const (
+	sleepArmed      = 1 << 0 // ring the doorbell after publishing
+	sleepNeedsFence = 1 << 1 // fence before believing that nobody is armed
+
+	flagRegistered = 1 << 0 // this side registered with membarrier
+)
+
+// Commands of membarrier(2), which golang.org/x/sys does not name.
+const (
+	membarrierQuery                   = 0
+	membarrierGlobalExpedited         = 1 << 1
+	membarrierRegisterGlobalExpedited = 1 << 2
+)
+
+// registered: this process asked to be fenced by others' membarrier.
+var registered = func() bool {
+	if publishOrdersLoads {
+		return true
+	}
+	return membarrier(membarrierRegisterGlobalExpedited)
+}()
+
+func membarrier(cmd uintptr) bool {
+	_, _, e := unix.RawSyscall(unix.SYS_MEMBARRIER, cmd, 0, 0)
+	return e == 0
+}
+
+// canBarrier: this process may run membarrier on others.
+var canBarrier = func() bool {
+	if publishOrdersLoads {
+		return true
+	}
+	cmds, _, e := unix.RawSyscall(unix.SYS_MEMBARRIER, membarrierQuery, 0, 0)
+	return e == 0 && cmds&membarrierGlobalExpedited != 0
+}()
+
+// sleeper is the side of one sleep word that goes to sleep.
+type sleeper struct {
+	word  *uint32 // ours to set, either side's to clear
+	peer  *uint32 // the peer's flags word
+	own   *Doorbell
+	armed bool
+}
+
+func (m *Memory) newSleeper(word, peerFlags uint64, own *Doorbell) sleeper {
+	s := sleeper{word: m.control.word(word), peer: m.control.word(peerFlags), own: own}
+	if !canBarrier {
+		atomic.StoreUint32(s.word, sleepNeedsFence)
+	}
+	return s
+}
+
+// arm sets the flag and fences. It returns false if the fence can't be had.
+// After true the caller must look again, and disarm if there is something.
+//
+// The flag is set before the peer's registration is read: if that is still
+// missing, the peer's locked write of it comes after the flag, and its next
+// look at the flag after that.
+func (s *sleeper) arm() bool {
+	s.armed = true
+	atomic.OrUint32(s.word, sleepArmed) // a full fence on this side
+	if publishOrdersLoads || atomic.LoadUint32(s.word)&sleepNeedsFence != 0 ||
+		atomic.LoadUint32(s.peer)&flagRegistered == 0 {
+		return true // the peer's own order or fence is enough
+	}
+	return membarrier(membarrierGlobalExpedited)
+}
+
+// disarm clears the flag and a wake-up that is pending. One that arrives later
+// makes the next sleep short, which is harmless.
+func (s *sleeper) disarm() {
+	if !s.armed {
+		return
+	}
+	s.armed = false
+	if atomic.AndUint32(s.word, ^uint32(sleepArmed))&sleepArmed == 0 {
+		s.own.Drain()
+	}
+}
+
+// waker is the side of one sleep word that publishes and wakes.
+type waker struct {
+	word   *uint32 // the peer's to set
+	peer   *Doorbell
+	fence  *fence
+	always bool // this process is not registered: fence on every publication
+	wakes  uint64
+}
+
+func (m *Memory) newWaker(word, ownFlags uint64, peer *Doorbell) waker {
+	if registered {
+		atomic.OrUint32(m.control.word(ownFlags), flagRegistered)
+	}
+	return waker{word: m.control.word(word), peer: peer, fence: new(fence), always: !registered}
+}
+
+// afterPublish wakes the peer if it sleeps. It makes no system call otherwise.
+// It inlines; the rest does not.
+func (w *waker) afterPublish() {
+	if w.always || atomic.LoadUint32(w.word) != 0 {
+		w.slow()
+	}
+}
+
+//go:noinline
+func (w *waker) slow() {
+	s := atomic.LoadUint32(w.word)
+	if !publishOrdersLoads && (w.always || s&sleepNeedsFence != 0) {
+		w.fence.full()
+		s = atomic.LoadUint32(w.word)
+	}
+	if s&sleepArmed == 0 {
+		return
+	}
+	// Only one of several wakers, or of waker and disarming sleeper, rings.
+	if atomic.AndUint32(w.word, ^uint32(sleepArmed))&sleepArmed != 0 {
+		w.wakes++
+		_ = w.peer.Ring() // a doorbell that can't be rung is a peer that is gone
+	}
+}
