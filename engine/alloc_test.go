@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 // counts replies. It allocates nothing.
 type flight struct {
 	far     link.Link
+	depth   int // requests under way, at most 8; 0 is 8
 	out     [8]wire.Vesicle
 	in      [8]wire.Vesicle
 	sent    int
@@ -25,9 +27,10 @@ type flight struct {
 }
 
 func (f *flight) run(t testing.TB, until int) {
+	depth := cmp.Or(f.depth, len(f.out))
 	for f.replies < until {
-		if f.sent-f.replies < len(f.out) {
-			n, err := f.far.Claim(f.out[:], 64)
+		if f.sent-f.replies < depth {
+			n, err := f.far.Claim(f.out[:depth], 64)
 			if err == nil {
 				for i := range n {
 					f.out[i].Header = request(uint32(f.sent + i))
@@ -119,6 +122,40 @@ func BenchmarkEcho(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			f.run(b, f.replies+b.N)
+		})
+	}
+}
+
+// BenchmarkBusyLinks is the round trip over ten busy links, one request each at
+// a time, alone and among 990 silent ones.
+func BenchmarkBusyLinks(b *testing.B) {
+	const busy = 10
+	for _, links := range []int{busy, 1000} {
+		b.Run(strconv.Itoa(links), func(b *testing.B) {
+			e := running(b, engine.Config{Idle: engine.IdleSpin})
+			var flights [busy]flight
+			for i := range links {
+				near, far := newFast()
+				add(b, e, near, engine.HandlerFunc(echo))
+				if i%(links/busy) == 0 {
+					flights[i/(links/busy)] = flight{far: far, depth: 1}
+				}
+			}
+			round := func() {
+				for i := range flights {
+					flights[i].run(b, flights[i].replies+1)
+				}
+			}
+			for range 20_000 {
+				round()
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				round()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/busy, "ns/rtt")
+			b.ReportMetric(float64(e.Stats().Hot), "hot")
 		})
 	}
 }

@@ -113,12 +113,15 @@ func (e *Engine) turnEnds(cause Cause, p *Port) {
 	c.partBegan = e.clock.now
 }
 
-// cycleEnds books the cycle and runs what is due.
-func (e *Engine) cycleEnds() {
+// cycleEnds books the cycle, runs what is due, and reports whether there was
+// any of it.
+func (e *Engine) cycleEnds() bool {
 	e.bookCycle()
-	if e.clock.now >= e.clock.due {
-		e.runDue()
+	if e.clock.now < e.clock.due {
+		return false
 	}
+	e.runDue()
+	return true
 }
 
 func (e *Engine) bookCycle() {

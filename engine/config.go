@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/cell-runtime/cell/metrics"
 )
 
 // Unpinned as [Config.CPU] leaves the choice of core to the kernel.
@@ -93,6 +95,9 @@ type Config struct {
 	// handlers. nil is silent. It is called on the engine's thread, at most
 	// about once a second.
 	Logger *slog.Logger
+	// Metrics, if set, shows the counters of Stats to other processes, under
+	// a writer of the engine's name.
+	Metrics *metrics.File
 }
 
 func (c *Config) setDefaults() error {

@@ -63,11 +63,14 @@ func (e *Engine) loop() {
 }
 
 // emptyCycle ends a cycle without work. Where a cycle is nothing but a few
-// polls, the clock is read every eighth time only.
+// polls, the clock is read every eighth time only. What came due may have sent,
+// removed or finished something, so the engine looks again before it idles.
 func (e *Engine) emptyCycle() {
 	if e.stats.Cycles&7 == 0 || len(e.cold) != 0 {
 		e.clock.read()
-		e.cycleEnds()
+		if e.cycleEnds() {
+			return
+		}
 	}
 	e.idleOnce()
 }

@@ -61,6 +61,7 @@ type Engine struct {
 	idle   idler
 	house  house
 	stats  Stats
+	shown  instruments
 	panics panicLog
 }
 
@@ -82,7 +83,7 @@ const (
 )
 
 // New makes an engine. It holds no descriptor and no thread before Start.
-// Errors: ErrConfig.
+// Errors: ErrConfig, or those of Config.Metrics.
 func New(cfg Config) (*Engine, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
@@ -98,6 +99,11 @@ func New(cfg Config) (*Engine, error) {
 	e.wheel.init()
 	e.idle.init(&cfg)
 	e.clock.init()
+	if cfg.Metrics != nil {
+		if err := e.shown.register(cfg.Metrics, cfg.Name); err != nil {
+			return nil, err
+		}
+	}
 	return e, nil
 }
 

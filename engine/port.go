@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -53,10 +54,11 @@ type Port struct {
 	vesicles  uint64
 	retries   uint64
 
-	value  any
-	onGone func(*Port, error)
-	owned  bool
-	why    error // for onGone
+	value   any
+	counter *metrics.Counter
+	onGone  func(*Port, error)
+	owned   bool
+	why     error // for onGone
 }
 
 // debt is an answer that the engine itself owes the peer. There is at most

@@ -68,6 +68,7 @@ func (e *Engine) publish(wait bool) {
 		return
 	}
 	e.stats.Links, e.stats.Hot = len(e.ports), len(e.hot)
+	e.shown.tell(&e.stats)
 	e.pub.stats = e.stats
 	e.pub.mu.Unlock()
 }

@@ -1,11 +1,14 @@
 package engine_test
 
 import (
+	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/link/linktest"
 )
 
 func TestTimers(t *testing.T) {
@@ -75,4 +78,49 @@ func TestTimerThatStartsItself(t *testing.T) {
 	do(t, e, func() { e.StopTimer(a) })
 	n, parks := steady.Load(), e.Stats().Parks
 	eventually(t, "the steady one goes on", func() bool { return steady.Load() > n+5 && e.Stats().Parks > parks+5 })
+}
+
+// What a timer sends, finishes or removes must not wait for the next wake-up of
+// an engine that was about to fall asleep.
+func TestTimersThatAct(t *testing.T) {
+	eachMode(t, func(t *testing.T, idle engine.Idle) {
+		near, far := pipe(t, linktest.PipeConfig{})
+		other, _ := pipe(t, linktest.PipeConfig{})
+		e := running(t, engine.Config{Idle: idle})
+		p := add(t, e, near, engine.HandlerFunc(echo))
+		gone := make(chan error, 1)
+		leaves := add(t, e, other, engine.HandlerFunc(echo), engine.OnGone(func(_ *engine.Port, err error) { gone <- err }))
+		sends := &engine.Timer{Func: func(*engine.Timer) {
+			v, err := p.Claim(1)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			v.Header = event(1)
+			if err := p.Commit(); err != nil {
+				t.Error(err)
+			}
+		}}
+		removes := &engine.Timer{Func: func(*engine.Timer) {
+			if err := e.Remove(leaves); err != nil {
+				t.Error(err)
+			}
+		}}
+		finishes := &engine.Timer{Func: func(*engine.Timer) { p.Unhold() }}
+		do(t, e, func() {
+			p.Hold()
+			e.StartTimer(sends, 2*time.Millisecond)
+			e.StartTimer(removes, 4*time.Millisecond)
+			e.StartTimer(finishes, 8*time.Millisecond)
+		})
+		receive(t, far)
+		if err := <-gone; !errors.Is(err, engine.ErrRemoved) {
+			t.Errorf("OnGone: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := e.Drain(ctx); err != nil {
+			t.Errorf("Drain: %v", err)
+		}
+	})
 }

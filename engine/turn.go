@@ -43,9 +43,16 @@ func (e *Engine) handle(p *Port, vs []wire.Vesicle) {
 		p.epoch = e.house.epoch
 		e.house.active++
 	}
-	done := e.deliver(p, vs)
+	e.book(p, e.deliver(p, vs))
+}
+
+// book counts what a turn handled.
+func (e *Engine) book(p *Port, done int) {
 	e.stats.Vesicles += uint64(done)
 	p.vesicles += uint64(done)
+	if p.counter != nil {
+		p.counter.Add(uint64(done))
+	}
 	e.turnEnds(CausePort, p)
 }
 
@@ -62,9 +69,7 @@ func (e *Engine) resume(p *Port) int {
 	done := e.deliver(p, p.held)
 	if done > 0 {
 		p.fruitless = 0
-		e.stats.Vesicles += uint64(done)
-		p.vesicles += uint64(done)
-		e.turnEnds(CausePort, p)
+		e.book(p, done)
 	}
 	return done
 }
