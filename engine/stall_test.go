@@ -42,9 +42,17 @@ func TestStallsNameTheirCause(t *testing.T) {
 				busyFor(long)
 				echo(p, v)
 			}))
-			c.stall(t, e, p, far)
-			eventually(t, "the stall is counted", func() bool { return e.Stats().LastStall.Cause == c.cause })
-			s := e.Stats()
+			var s engine.Stats
+			// Only the last stall is kept, and a busy host makes its own.
+			for tries := 0; s.LastStall.Cause != c.cause; tries++ {
+				if tries == 100 {
+					t.Fatalf("never booked: %+v", s)
+				}
+				c.stall(t, e, p, far)
+				do(t, e, func() {}) // the cycle has ended
+				time.Sleep(2 * time.Millisecond)
+				s = e.Stats()
+			}
 			if s.Stalls == 0 || s.LastStall.Length < long || s.LongestCycle < long {
 				t.Errorf("%+v", s)
 			}
