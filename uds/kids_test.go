@@ -132,6 +132,7 @@ func childInHandshake(dir, side, phase string) {
 		say("reached")
 		select {}
 	}
+	_ = os.Remove(path) // left by the one before, who was killed too
 	l := must(net.Listen("unix", path))
 	say("listening")
 	c := must(l.Accept())

@@ -81,7 +81,6 @@ func (d death) dialerDies(t *testing.T, o Options) time.Duration {
 
 func (d death) listenerDies(t *testing.T, o Options) time.Duration {
 	t.Helper()
-	defer os.Remove(o.Dir + "/test.sock") // of a child that is no Listener
 	k := d.spawn(t, o.Dir)
 	if s := k.said(t); s != "listening" {
 		t.Fatalf("%v: the child said %q", d, s)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -19,7 +20,7 @@ type WaitMode uint8
 // than a few connections wants an engine.
 const (
 	WaitAdaptive WaitMode = iota // spin about a quarter of a millisecond, then park
-	WaitSpin                     // burn the core
+	WaitSpin                     // burn the core, with a PAUSE between looks
 	WaitYield                    // let other goroutines run between looks
 	WaitPark                     // sleep in poll(2) at once
 )
@@ -39,7 +40,8 @@ func (m WaitMode) String() string {
 }
 
 const (
-	spinsBeforePark = 20000
+	spinsBeforePark = 20000 // over rings
+	looksBeforePark = 500   // on the stream path, where each is a system call
 	spinsPerContext = 64 // how often a spinning caller looks at its context
 	yieldsPerLook   = 16 // a yield may take 10 µs, so the peer's life is looked at more often
 	parkSlice       = 10 // ms after which a parked caller looks at its context
@@ -82,7 +84,11 @@ func (c *Conn) ClaimWait(ctx context.Context, out []wire.Vesicle, size int, mode
 
 // pause is one step of waiting, the i-th, for space or for vesicles.
 func (c *Conn) pause(ctx context.Context, mode WaitMode, i int, space bool, size int) error {
-	park := mode == WaitPark || mode == WaitAdaptive && i >= spinsBeforePark
+	spins := spinsBeforePark
+	if c.st != nil {
+		spins = looksBeforePark
+	}
+	park := mode == WaitPark || mode == WaitAdaptive && i >= spins
 	if park || i%spinsPerContext == 0 {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("uds: waiting for process %d: %w", c.pid, context.Cause(ctx))
@@ -104,6 +110,8 @@ func (c *Conn) pause(ctx context.Context, mode WaitMode, i int, space bool, size
 		if i%yieldsPerLook == 0 && c.st == nil && c.cause.Load() == nil {
 			_ = c.look() // the next call reports it
 		}
+	default:
+		sched.Pause()
 	}
 	return nil
 }
