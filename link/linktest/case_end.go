@@ -218,7 +218,7 @@ func caseCloseAgain(s *suite) {
 
 func caseGarbage(s *suite) {
 	noticed := 0
-	rounds := s.most(60, 4000)
+	rounds := s.most(30, 4000)
 	for round := range rounds {
 		a, b := s.open()
 		size := small(a, 100)
