@@ -23,6 +23,9 @@ func Dial(ctx context.Context, name string, o *Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ValidateName(name); err != nil {
+		return nil, err
+	}
 	d, err := resolveDir(s.Dir)
 	if err != nil {
 		return nil, err

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -190,6 +192,44 @@ func TestPolicyMayAdmitOtherUsers(t *testing.T) {
 	}
 }
 
+func TestStrangersAreRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to run a process as another user")
+	}
+	stranger := &syscall.Credential{Uid: 54321, Gid: 54321}
+	for _, c := range []struct {
+		name string
+		mode os.FileMode
+		dir  os.FileMode
+		who  Policy
+		says string
+	}{
+		{"by the directory", 0, 0o700, AnyUser, "permission denied"},
+		{"by the socket file", 0, 0o711, AnyUser, "no permission to connect"},
+		{"by the policy", 0o666, 0o711, nil, "uid 54321 is neither this process's (0) nor root"},
+		{"not if the policy lists them", 0o666, 0o711, Users(54321), "<nil>"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := privateDir(t)
+			if err := os.Chmod(dir, c.dir); err != nil {
+				t.Fatal(err)
+			}
+			l := listen(t, Options{Dir: dir, Mode: c.mode, Policy: c.who})
+			go func() {
+				if conn, err := l.Accept(soon(t)); err == nil {
+					if p := conn.Info().Peer; p.UID != 54321 || p.GID != 54321 {
+						t.Errorf("the kernel says %+v", p)
+					}
+					conn.Close()
+				}
+			}()
+			if s := spawnAs(t, stranger, "dial", dir).said(t); !strings.Contains(s, c.says) {
+				t.Errorf("the stranger was told %q", s)
+			}
+		})
+	}
+}
+
 // A socket that came by other means: the dialing and the listening side over
 // a socketpair.
 func TestServerAndClientOverASocketPair(t *testing.T) {
@@ -232,69 +272,66 @@ func TestDescriptorsOfAnOfferAreChecked(t *testing.T) {
 		t.Cleanup(func() { m.Close() })
 		return m.FD()
 	}
-	f, d := int(file.Fd()), bell.FD()
+	f, d, same := int(file.Fd()), bell.FD(), good(4096)
 	for _, c := range []struct {
-		name string
-		fds  []int
-		says string // "" means that the handshake itself is refused
+		name   string
+		fds    []int
+		answer string // what the handshake comes to: refused, ring, or stream
+		says   string
 	}{
-		{"files instead of rings", []int{f, f, d, d}, "seals"},
-		{"one ring", []int{good(4096), f, d, d}, "seals"},
-		{"rings of another size", []int{good(8192), good(8192), d, d}, "8192"},
-		{"files instead of doorbells", []int{good(4096), good(4096), f, f}, "eventfd"},
-		{"one ring twice", func() []int { r := good(4096); return []int{r, r, d, d} }(), ""},
-		{"none", nil, "0 descriptors"},
-		{"too few", []int{good(4096)}, "1 descriptors"},
-		{"too many", []int{good(4096), good(4096), d, d, f}, ""},
-		{"far too many", []int{f, f, f, f, f, f, f, f, f, f, f, f, f, f, f, f}, ""},
+		{"files instead of rings", []int{f, f, d, d}, "stream", "seals"},
+		{"one ring", []int{good(4096), f, d, d}, "stream", "seals"},
+		{"rings of another size", []int{good(8192), good(8192), d, d}, "stream", "8192"},
+		{"files instead of doorbells", []int{good(4096), good(4096), f, f}, "stream", "eventfd"},
+		// Both roles in one process: a conversation with oneself.
+		{"one ring twice", []int{same, same, d, d}, "ring", ""},
+		{"none", nil, "stream", "0 descriptors"},
+		{"too few", []int{good(4096)}, "stream", "1 descriptors"},
+		{"too many", []int{good(4096), good(4096), d, d, f}, "refused", "more than 4"},
+		{"far too many", slices.Repeat([]int{f}, 100), "refused", "more than 4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			check := leakCheck(t)
 			a, b := socketPair(t)
-			type result struct {
-				c   *Conn
-				err error
+			conn, dialErr, body, err := offerTo(t, a, b, c.fds)
+			got, why := "refused", fmt.Sprint(err)
+			if err == nil {
+				accept, parseErr := parseAccept(body)
+				got, why, err = accept.path.String(), accept.why, parseErr
 			}
-			got := make(chan result, 1)
-			go func() {
-				c, err := Client(soon(t), a, nil)
-				got <- result{c, err}
-			}()
-			x := newExchange(b, link.Peer{}, 0)
-			if _, err := x.receive(kindHello); err != nil {
-				t.Fatal(err)
+			if got != c.answer || !strings.Contains(why, c.says) || (dialErr == nil) != (err == nil) {
+				t.Errorf("the dialer says %v, the listener hears %s: %s", dialErr, got, why)
 			}
-			o := offer{version: 1, path: PathRing, ringSize: 4096, maxPayload: 4096}
-			if err := x.send(o.append(nil), c.fds...); err != nil {
-				t.Fatal(err)
-			}
-			body, err := x.receive(kindAccept)
-			r := <-got
-			switch c.name {
-			case "too many", "far too many":
-				if !errors.Is(r.err, wire.StatusInvalidArgument) || !errors.Is(err, wire.StatusInvalidArgument) {
-					t.Errorf("the dialer says %v, the listener hears %v", r.err, err)
-				}
-			case "one ring twice":
-				// Both roles of one ring in one process: a conversation with
-				// oneself, which harms nobody.
-				if r.err != nil {
-					t.Error(r.err)
-				}
-			default:
-				a, err := parseAccept(body)
-				if err != nil || a.path != PathStream || !strings.Contains(a.why, c.says) || r.err != nil {
-					t.Errorf("the dialer says %v and answers %+v (%v)", r.err, a, err)
-				}
-			}
-			if r.c != nil {
-				r.c.Close()
+			if conn != nil {
+				conn.Close()
 			}
 			a.Close()
 			b.Close()
 			check()
 		})
 	}
+}
+
+// offerTo dials over a and offers rings over b, with descriptors as given. It
+// returns what the dialer comes to and what it answers.
+func offerTo(t *testing.T, a, b *net.UnixConn, fds []int) (conn *Conn, dialErr error, answer []byte, err error) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		conn, dialErr = Client(soon(t), a, nil)
+		close(done)
+	}()
+	x := newExchange(b, link.Peer{}, 0)
+	if _, err := x.receive(kindHello); err != nil {
+		t.Fatal(err)
+	}
+	o := offer{version: 1, path: PathRing, ringSize: 4096, maxPayload: 4096}
+	if err := x.send(o.append(nil), fds...); err != nil {
+		t.Fatal(err)
+	}
+	answer, err = x.receive(kindAccept)
+	<-done
+	return conn, dialErr, answer, err
 }
 
 func TestDescriptorsAreCloseOnExec(t *testing.T) {

@@ -18,6 +18,9 @@ func child(args []string) {
 	switch args[0] {
 	case "race":
 		childRace(args[1])
+	case "dial":
+		_, err := Dial(context.Background(), "test", &Options{Dir: args[1], Policy: AnyUser})
+		say(err)
 	case "victim":
 		path, _ := strconv.Atoi(args[4])
 		mode, _ := strconv.Atoi(args[5])

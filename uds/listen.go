@@ -58,6 +58,9 @@ func Listen(name string, o *Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ValidateName(name); err != nil {
+		return nil, err
+	}
 	d, err := resolveDir(s.Dir)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -272,6 +273,12 @@ type kid struct {
 // reached. It is killed at the test's end at the latest.
 func spawn(t testing.TB, role ...any) *kid {
 	t.Helper()
+	return spawnAs(t, nil, role...)
+}
+
+// spawnAs starts a child as another user; nil means the same.
+func spawnAs(t testing.TB, who *syscall.Credential, role ...any) *kid {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -279,6 +286,7 @@ func spawn(t testing.TB, role ...any) *kid {
 	k := &kid{cmd: exec.Command("/proc/self/exe"), out: r}
 	k.cmd.Env = append(os.Environ(), childEnv+"="+strings.TrimSuffix(fmt.Sprintln(role...), "\n"))
 	k.cmd.Stdout, k.cmd.Stderr = w, os.Stderr
+	k.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	err = k.cmd.Start()
 	w.Close()
 	if err != nil {

@@ -42,9 +42,9 @@ func (m WaitMode) String() string {
 const (
 	spinsBeforePark = 20000 // over rings
 	looksBeforePark = 500   // on the stream path, where each is a system call
-	spinsPerContext = 64 // how often a spinning caller looks at its context
-	yieldsPerLook   = 16 // a yield may take 10 µs, so the peer's life is looked at more often
-	parkSlice       = 10 // ms after which a parked caller looks at its context
+	spinsPerContext = 64    // how often a spinning caller looks at its context
+	yieldsPerLook   = 16    // a yield may take 10 µs, so the peer's life is looked at more often
+	parkSlice       = 10    // ms after which a parked caller looks at its context
 )
 
 // PollWait polls until there is something, and returns as Poll does, except
