@@ -18,18 +18,17 @@ type Consumer struct {
 	released uint64  // position up to which memory was given back
 	bound    uint64  // released + size - line: an honest producer stops here
 
-	ends      [maxPolled]uint64 // end positions of polled records, a FIFO
-	endHead   uint32            // records released
-	endTail   uint32            // records polled
-	state     stopState
-	cursor    *uint64 // ours, shared
-	wake      waker   // for a producer that waits for room
-	data      sleeper
-	stats     Stats
-	guard     viewGuard
-	max       int
-	published uint64
-	_         [line]byte
+	ends    [maxPolled]uint64 // end positions of polled records, a FIFO
+	endHead uint32            // records released
+	endTail uint32            // records polled
+	state   stopState
+	cursor  *uint64 // ours, shared
+	wake    waker   // for a producer that waits for room
+	data    sleeper
+	stats   Stats
+	guard   viewGuard
+	max     int
+	_       [line]byte
 }
 
 // maxPolled bounds how many records may be polled and not yet released.
@@ -48,9 +47,11 @@ func NewConsumer(m *Memory, own, peer *Doorbell) (*Consumer, error) {
 	}
 	return &Consumer{
 		mem: m.data, word: m.data.word(0), size: m.size, mask: m.size - 1, bound: m.size - line,
+		guess:  line | stateReady, // anything but stateEmpty, which Poll must see
 		cursor: m.control.u64(offReaderCursor),
 		data:   m.newSleeper(offReaderSleep, offWriterFlags, own),
 		wake:   m.newWaker(offWriterSleep, offReaderFlags, peer),
+		guard:  m.newViewGuard(),
 		max:    maxPayload(m.size),
 	}, nil
 }
@@ -63,15 +64,16 @@ func (c *Consumer) MaxPayload() int { return c.max }
 // read until their Release. It goes on behind what is outstanding, of which
 // there may be 1,024. Errors: ErrClosed, ErrCorrupt at once; ErrPeerGone when
 // nothing is left to poll.
-func (c *Consumer) Poll(in []wire.Vesicle) (int, error) {
-	if atomic.LoadUint32(c.word) == stateEmpty && c.state.reason.Load() == 0 {
-		return 0, nil // inlined into the caller's spin
+func (c *Consumer) Poll(in []wire.Vesicle) (n int, err error) {
+	// So terse that it inlines: an empty ring costs a spinning caller no call.
+	if atomic.LoadUint32(c.word)|atomic.LoadUint32(&c.state.reason) != 0 {
+		n, err = c.poll(in)
 	}
-	return c.poll(in)
+	return
 }
 
 func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
-	if c.state.reason.Load() != 0 {
+	if atomic.LoadUint32(&c.state.reason) != 0 {
 		if err := c.why(); err != nil {
 			return 0, err
 		}
@@ -106,7 +108,7 @@ func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
 			c.state.stop(stopCorrupt)
 			break
 		}
-		v.Payload = c.view(off, int(v.Header.Length))
+		v.Payload = c.guard.view(c.mem, off, int(v.Header.Length))
 		pos += span
 		c.ends[(c.endTail+uint32(n))%maxPolled] = pos
 		bytes += uint64(v.Header.Length)
@@ -136,7 +138,7 @@ func (c *Consumer) fits(pos, span uint64) bool {
 
 // why tells whether Poll must stop at once.
 func (c *Consumer) why() error {
-	if c.state.reason.Load() == stopPeer {
+	if atomic.LoadUint32(&c.state.reason) == stopPeer {
 		return nil // what it published is still polled
 	}
 	return c.state.err()
@@ -187,7 +189,7 @@ func (c *Consumer) Arm() bool {
 
 // ready is also true if the ring has failed: then Poll tells.
 func (c *Consumer) ready() bool {
-	return c.state.reason.Load() != 0 || atomic.LoadUint32(c.mem.word(c.next&c.mask)) != stateEmpty
+	return atomic.LoadUint32(&c.state.reason) != 0 || atomic.LoadUint32(c.mem.word(c.next&c.mask)) != stateEmpty
 }
 
 // Disarm ends what Arm began.

@@ -2,19 +2,27 @@
 
 package ring
 
-// Without the invariants tag all of this compiles to nothing.
+// Without the invariants tag all of this compiles to nothing; what it does
+// with the tag stands in invariants_on.go.
 
 type (
-	claimGuard struct{}
-	viewGuard  struct{}
+	memoryGuards struct{}
+	claimGuard   struct{}
+	viewGuard    struct{}
 )
 
-func (claimGuard) drop()                   {}
-func (viewGuard) release(int)              {}
-func mangle(arena, uint64, uint64, uint64) {}
+func (memoryGuards) close() {}
 
-func (p *Producer) claimed(off uint64, n int) []byte { return p.data.payload(off, n) }
-func (p *Producer) ours(b []byte, off uint64) bool {
-	return len(b) == 0 || p.data.sameStart(b, off)
+func (*Memory) newClaimGuard() claimGuard { return claimGuard{} }
+func (*Memory) newViewGuard() viewGuard   { return viewGuard{} }
+
+func (claimGuard) place(a arena, off uint64, n int) []byte { return a.payload(off, n) }
+func (claimGuard) takeBack(a arena, off uint64, b []byte) bool {
+	return len(b) == 0 || a.sameStart(b, off)
 }
-func (c *Consumer) view(off uint64, n int) []byte { return c.mem.payload(off, n) }
+func (claimGuard) drop() {}
+
+func (viewGuard) view(a arena, off uint64, n int) []byte { return a.payload(off, n) }
+func (viewGuard) release(int)                            {}
+
+func mangle(arena, uint64, uint64, uint64) {}

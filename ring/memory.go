@@ -72,6 +72,8 @@ type Memory struct {
 	size    uint64
 	kind    Kind
 	huge    bool
+	fixed   bool // mapped read-only
+	guards  memoryGuards
 }
 
 // Create makes a ring: memory of this process that no name in the filesystem
@@ -138,6 +140,10 @@ func create(fd int, o Options) (*Memory, error) {
 	*m.control.word(offKind) = uint32(o.Kind)
 	*m.control.u64(offSize) = uint64(o.Size)
 	*m.control.word(offDataOffset) = uint32(dataOffset(o.Kind))
+	if o.Kind == SPSC { // until the sleepers say otherwise
+		*m.control.word(offReaderSleep) = sleepNeedsFence
+		*m.control.word(offWriterSleep) = sleepNeedsFence
+	}
 	want := seals
 	if o.Kind == Broadcast {
 		// Subscribers map read-only; the publisher's own mapping exists.
@@ -160,8 +166,10 @@ func errnoOf(err error) unix.Errno {
 
 // Attach maps a ring that a peer created, after it has checked everything that
 // the peer could have prepared: the seals, the size, magic, version and shape.
-// It takes ownership of fd and closes it on error. Errors: ErrSeals,
-// ErrFormat, ErrKind (want is another shape), ErrMemory.
+// It takes ownership of fd and closes it on error. Whether HugePages are
+// acceptable from this peer (see [Options]) is the caller's to decide, before
+// anything is made from the memory. Errors: ErrSeals, ErrFormat, ErrKind (want
+// is another shape), ErrMemory.
 func Attach(fd int, want Kind) (*Memory, error) {
 	m, err := attach(fd, want)
 	if err != nil {
@@ -178,6 +186,10 @@ func attach(fd int, want Kind) (*Memory, error) {
 	}
 	if have&seals != seals {
 		return nil, fmt.Errorf("%w: seals are %#x, need %#x", ErrSeals, have, seals)
+	}
+	if want != Broadcast && have&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
+		// It would be mapped read-only, and the first store would crash us.
+		return nil, fmt.Errorf("%w: sealed against writing (%#x), which both sides of a ring must", ErrSeals, have)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -246,7 +258,7 @@ func mapMemory(fd int, k Kind, size, total uint64, o Options) (*Memory, error) {
 		return nil, fmt.Errorf("%w: madvise: %w", ErrMemory, err)
 	}
 	return &Memory{
-		fd: fd, mapping: b, size: size, kind: k, huge: o.HugePages,
+		fd: fd, mapping: b, size: size, kind: k, huge: o.HugePages, fixed: prot == unix.PROT_READ,
 		control: newArena(b), data: newArena(b[dataOffset(k):]),
 	}, nil
 }
@@ -297,6 +309,7 @@ func (m *Memory) unmap() error {
 	}
 	b := m.mapping
 	m.mapping = nil
+	m.guards.close()
 	return unix.Munmap(b)
 }
 
@@ -305,6 +318,9 @@ func (m *Memory) unmap() error {
 func (m *Memory) takeRole(off uint64, role string) error {
 	if m.mapping == nil {
 		return ErrClosed
+	}
+	if m.fixed {
+		return fmt.Errorf("%w: this ring is mapped read-only, its %s is whoever created it", ErrInUse, role)
 	}
 	pid := uint32(os.Getpid())
 	if w := m.control.word(off); !atomic.CompareAndSwapUint32(w, 0, pid) {

@@ -86,6 +86,7 @@ func NewProducer(m *Memory, own, peer *Doorbell) (*Producer, error) {
 		space: m.newSleeper(offWriterSleep, offReaderFlags, own),
 		wake:  m.newWaker(offReaderSleep, offWriterFlags, peer),
 		max:   maxPayload(m.size), mem: m,
+		guard: m.newClaimGuard(),
 	}
 	if atomic.LoadUint64(p.cursor) != 0 || atomic.LoadUint64(p.tail) != 0 {
 		return nil, ErrCorrupt
@@ -98,7 +99,8 @@ func (p *Producer) MaxPayload() int { return p.max }
 
 // Claim reserves places for up to len(out) records of up to size payload bytes
 // each, sets out[i].Payload to them and returns how many there are; fewer than
-// asked for means that the ring is full after those. The caller owns the
+// asked for means that the ring is full after those, or that some 60 runs of
+// differently sized claims are outstanding: commit them. The caller owns the
 // places until Commit or Abort. Headers are left alone. Errors, each with
 // n = 0: ErrFull, ErrTooLarge, ErrClosed, ErrPeerGone, ErrCorrupt.
 func (p *Producer) Claim(out []wire.Vesicle, size int) (n int, err error) {
@@ -148,7 +150,7 @@ func (p *Producer) claimRun(out []wire.Vesicle, size int, span uint64) (n int, e
 	// Claims go up to the end of the memory, or of what is known to be free.
 	end := min(p.size, off+p.limit-pos)
 	for n < len(out) && off+span <= end {
-		out[n].Payload = p.claimed(off, size)
+		out[n].Payload = p.guard.place(p.data, off, size)
 		off += span
 		n++
 	}
@@ -195,7 +197,7 @@ func (p *Producer) Commit(vs []wire.Vesicle) error {
 		for n < most {
 			v := &vs[n]
 			off, size := pos&p.mask, len(v.Payload)
-			if size > int(span)-prefixSize || !p.ours(v.Payload, off) {
+			if size > int(span)-prefixSize || !p.guard.takeBack(p.data, off, v.Payload) {
 				break
 			}
 			v.Header.Length = uint32(size)

@@ -23,9 +23,10 @@ import (
 // membarrier(2) with GLOBAL_EXPEDITED runs a full fence on every core that
 // executes a process which registered for it. A side that publishes registers
 // once and says so in the shared memory; one that could not (old kernel,
-// seccomp) fences by itself; a sleeper that has no membarrier says so in its
-// sleep word from the start, and the peer fences from then on. A peer that lies about any of
-// this only misses wake-ups or sends needless ones.
+// seccomp) fences by itself. A publisher also fences until the sleeper's word
+// says that the sleeper has membarrier: that of a new ring demands fences, so
+// that no publication can have gone without one too early. A peer that lies
+// about any of this only misses wake-ups or sends needless ones.
 //
 // On architectures where publishOrdersLoads holds, B1 and B2 stay in order by
 // themselves and none of this is needed.
@@ -75,8 +76,10 @@ type sleeper struct {
 
 func (m *Memory) newSleeper(word, peerFlags uint64, own *Doorbell) sleeper {
 	s := sleeper{word: m.control.word(word), peer: m.control.word(peerFlags), own: own}
-	if !canBarrier {
-		atomic.StoreUint32(s.word, sleepNeedsFence)
+	if canBarrier {
+		atomic.AndUint32(s.word, ^uint32(sleepNeedsFence))
+	} else {
+		atomic.OrUint32(s.word, sleepNeedsFence)
 	}
 	return s
 }
@@ -94,7 +97,11 @@ func (s *sleeper) arm() bool {
 		atomic.LoadUint32(s.peer)&flagRegistered == 0 {
 		return true // the peer's own order or fence is enough
 	}
-	return membarrier(membarrierGlobalExpedited)
+	if membarrier(membarrierGlobalExpedited) {
+		return true
+	}
+	s.disarm() // out of memory, say; the flag must not cost the peer wake-ups
+	return false
 }
 
 // disarm clears the flag and a wake-up that is pending. One that arrives later

@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // stopState says whether one side still works, and why not. Any goroutine may
 // stop it; the owner reads it once a call.
-type stopState struct{ reason atomic.Uint32 }
+type stopState struct{ reason uint32 } // atomic; a bare word, or Poll would not inline
 
 const (
 	stopClosed  = 1
@@ -13,18 +13,18 @@ const (
 )
 
 // stop records the first reason; later ones change nothing.
-func (s *stopState) stop(reason uint32) { s.reason.CompareAndSwap(0, reason) }
+func (s *stopState) stop(reason uint32) { atomic.CompareAndSwapUint32(&s.reason, 0, reason) }
 
 // err inlines to one load on the path where nothing is wrong.
 func (s *stopState) err() error {
-	if s.reason.Load() == 0 {
+	if atomic.LoadUint32(&s.reason) == 0 {
 		return nil
 	}
 	return s.why()
 }
 
 func (s *stopState) why() error {
-	switch s.reason.Load() {
+	switch atomic.LoadUint32(&s.reason) {
 	case stopPeer:
 		return ErrPeerGone
 	case stopCorrupt:

@@ -1,0 +1,102 @@
+package ring
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// childEnv makes this binary play the other process of a test: a name from
+// children, then its arguments.
+const childEnv = "CELL_RING_TEST_CHILD"
+
+// children are the other processes; each file registers its own in init.
+var children = map[string]func(args []string){}
+
+func TestMain(m *testing.M) {
+	if words := strings.Fields(os.Getenv(childEnv)); len(words) > 0 {
+		play, ok := children[words[0]]
+		if !ok {
+			fmt.Fprintln(os.Stderr, "child: no role", words[0])
+			os.Exit(2)
+		}
+		play(words[1:])
+		os.Exit(0)
+	}
+	status := m.Run()
+	if left := leftBehind(); len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "ring: the tests left behind:", left)
+		status = max(status, 1)
+	}
+	os.Exit(status)
+}
+
+// leftBehind lists rings and doorbells that are still open or mapped.
+func leftBehind() (left []string) {
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && (strings.HasPrefix(target, "/memfd:cell") ||
+			strings.HasPrefix(target, "anon_inode:[eventfd") && !runtimeOwns(fd)) {
+			left = append(left, fd+" "+target)
+		}
+	}
+	for _, line := range ringMappings() {
+		left = append(left, "mapping "+line)
+	}
+	return left
+}
+
+// runtimeOwns says whether fd is the eventfd of the runtime's own poller, which
+// is the first that a process which waits for anything opens.
+func runtimeOwns(fd string) bool {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + filepath.Base(fd))
+	return err == nil && pollerEvent != "" && strings.Contains(string(info), pollerEvent)
+}
+
+// pollerEvent identifies that eventfd, if the poller was started before the
+// tests made any of their own.
+var pollerEvent = func() string {
+	r, w, err := os.Pipe() // starts the poller
+	if err != nil {
+		return ""
+	}
+	defer w.Close()
+	defer r.Close()
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	for _, fd := range fds {
+		if target, _ := os.Readlink(fd); !strings.HasPrefix(target, "anon_inode:[eventfd") {
+			continue
+		}
+		info, _ := os.ReadFile("/proc/self/fdinfo/" + filepath.Base(fd))
+		for line := range strings.Lines(string(info)) {
+			if strings.HasPrefix(line, "eventfd-id:") {
+				return line
+			}
+		}
+	}
+	return ""
+}()
+
+// ringMappings returns the lines of /proc/self/maps that show rings.
+func ringMappings() (lines []string) {
+	maps, _ := os.ReadFile("/proc/self/maps")
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, "/memfd:cell") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
+
+// emulated reports whether a user-mode emulator runs this test: it can't start
+// this binary again, and it knows only some of the kernel's calls.
+func emulated() bool { return os.Getenv("CELL_EMULATED") != "" }
+
+func skipEmulated(t testing.TB, why string) {
+	t.Helper()
+	if emulated() {
+		t.Skip("emulated processor: " + why)
+	}
+}
