@@ -36,8 +36,8 @@ func AttachDoorbell(fd int) (*Doorbell, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%w: descriptor %d is %q (%v)", ErrDoorbell, fd, target, err)
 	}
-	// The flag lives in the open file, which the peer shares: without it a
-	// peer that fills the counter could block this process in Ring.
+	// Without it, Ring and Drain could block. The flag lives in the open file,
+	// which the peer shares and may change at any time; so both take care.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%w: %w", ErrDoorbell, err)
@@ -50,10 +50,19 @@ func (d *Doorbell) FD() int { return d.fd }
 
 var one = func() (b [8]byte) { binary.NativeEndian.PutUint64(b[:], 1); return }()
 
-// Ring wakes whoever waits on the doorbell. It never blocks: a full counter
+// Ring wakes whoever waits on the doorbell. It does not block: a full counter
 // means that the doorbell is ringing already.
+//
+// A peer may have filled the counter and made the open file blocking. Linux
+// has no write to an eventfd that can't block whatever the file's flags, so
+// Ring looks first; a peer that fills the counter between the two calls can
+// still hold this thread up until it drains the doorbell or dies.
 func (d *Doorbell) Ring() error {
 	if d == nil {
+		return nil
+	}
+	look := [1]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}
+	if n, err := unix.Poll(look[:], 0); n == 0 && err == nil && d.fd >= 0 {
 		return nil
 	}
 	b := one
@@ -69,7 +78,9 @@ func (d *Doorbell) Drain() {
 		return
 	}
 	var b [8]byte
-	_, _ = unix.Read(d.fd, b[:]) // EAGAIN: it was silent
+	if e := readNoWait(d.fd, b[:]); e == unix.EOPNOTSUPP || e == unix.ENOSYS {
+		_, _ = unix.Read(d.fd, b[:]) // before Linux 5.8; EAGAIN: it was silent
+	}
 }
 
 // Close closes the descriptor.

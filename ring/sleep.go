@@ -52,7 +52,8 @@ var registered = func() bool {
 	return membarrier(membarrierRegisterGlobalExpedited)
 }()
 
-func membarrier(cmd uintptr) bool {
+// membarrier is a variable so that tests can make it fail.
+var membarrier = func(cmd uintptr) bool {
 	_, _, e := unix.RawSyscall(unix.SYS_MEMBARRIER, cmd, 0, 0)
 	return e == 0
 }

@@ -1,0 +1,292 @@
+package ring
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/wire"
+)
+
+// barrierModes are the three ways to order publication and sleep.
+var barrierModes = []struct {
+	name                   string
+	registered, canBarrier bool
+}{
+	{"the sleeper fences both", true, true},
+	{"the publisher has no membarrier", false, true},
+	{"the sleeper has no membarrier", true, false},
+	{"nobody has membarrier", false, false},
+}
+
+// force makes this process look as if the kernel gave it no membarrier.
+func force(t *testing.T, mayRegister, mayBarrier bool) {
+	t.Helper()
+	r, b := registered, canBarrier
+	t.Cleanup(func() { registered, canBarrier = r, b })
+	registered, canBarrier = r && mayRegister, b && mayBarrier
+}
+
+func TestArm(t *testing.T) {
+	for _, mode := range barrierModes {
+		t.Run(mode.name, func(t *testing.T) {
+			force(t, mode.registered, mode.canBarrier)
+			x := newPair(t, MinSize)
+			for range 3 {
+				if !x.c.Arm() {
+					t.Fatal("Arm of an empty ring = false")
+				}
+				wakes := x.p.Stats().Wakes
+				x.send(1, 8)
+				if !rings(t, x.data, 1000) || x.p.Stats().Wakes != wakes+1 {
+					t.Fatalf("published for an armed consumer: rings %v, %d wakes", rings(t, x.data, 0), x.p.Stats().Wakes-wakes)
+				}
+				x.send(1, 8) // it was woken already
+				if x.p.Stats().Wakes != wakes+1 {
+					t.Error("a second wake-up for one sleep")
+				}
+				if x.c.Arm() {
+					t.Error("Arm with records to poll = true")
+				}
+				x.c.Disarm()
+				x.c.Disarm()
+				if rings(t, x.data, 0) {
+					t.Error("the doorbell rings after Disarm")
+				}
+				x.receive(8, 8)
+			}
+			if !x.c.Arm() {
+				t.Error("Arm = false")
+			}
+			x.c.Disarm()
+			before := x.p.Stats().Wakes
+			x.send(1, 8)
+			if x.p.Stats().Wakes != before || rings(t, x.data, 0) {
+				t.Error("a wake-up for a disarmed consumer")
+			}
+		})
+	}
+}
+
+func TestArmSpace(t *testing.T) {
+	for _, mode := range barrierModes {
+		t.Run(mode.name, func(t *testing.T) {
+			force(t, mode.registered, mode.canBarrier)
+			x := newPair(t, MinSize)
+			if x.p.ArmSpace(x.p.MaxPayload()) {
+				t.Error("ArmSpace of an empty ring = true")
+			}
+			x.send(3, 900)
+			if x.p.ArmSpace(900) {
+				t.Error("ArmSpace with room = true")
+			}
+			if !x.p.ArmSpace(x.p.MaxPayload()) {
+				t.Fatal("ArmSpace without room = false")
+			}
+			x.receive(900, 900, 900)
+			if !rings(t, x.space, 1000) || x.c.Stats().Wakes != 1 {
+				t.Fatalf("released for an armed producer: %d wakes", x.c.Stats().Wakes)
+			}
+			x.p.DisarmSpace()
+			if rings(t, x.space, 0) {
+				t.Error("the doorbell rings after DisarmSpace")
+			}
+			x.send(1, x.p.MaxPayload())
+			x.receive(x.p.MaxPayload())
+			if x.c.Stats().Wakes != 1 {
+				t.Error("a wake-up for a disarmed producer")
+			}
+		})
+	}
+}
+
+func TestArmWithoutDoorbells(t *testing.T) {
+	m := newMemory(t, Options{Size: MinSize})
+	p, err := NewProducer(m, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewConsumer(m, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Arm() || p.ArmSpace(p.MaxPayload()) {
+		t.Error("a side without a doorbell may sleep")
+	}
+	c.Disarm()
+	p.DisarmSpace()
+	c.Stop(false)
+	p.Stop(false)
+}
+
+// A wake-up for a peer that armed itself but gave us no doorbell.
+func TestArmedPeerWithoutDoorbell(t *testing.T) {
+	x := newPair(t, MinSize)
+	x.p.wake.peer = nil
+	if !x.c.Arm() {
+		t.Fatal("Arm = false")
+	}
+	x.send(1, 8)
+	x.c.Disarm()
+	x.receive(8)
+}
+
+func TestStopWakesSleepers(t *testing.T) {
+	x := newPair(t, MinSize)
+	if !x.c.Arm() {
+		t.Fatal("Arm = false")
+	}
+	x.c.Stop(false)
+	x.p.Stop(true)
+	if !rings(t, x.data, 1000) || !rings(t, x.space, 1000) {
+		t.Error("Stop rings no doorbell")
+	}
+}
+
+// Without the barrier nobody may sleep, and no flag may be left behind.
+func TestBarrierThatFails(t *testing.T) {
+	if publishOrdersLoads {
+		t.Skip("this processor needs no barrier")
+	}
+	x := newPair(t, MinSize)
+	real := membarrier
+	defer func() { membarrier = real }()
+	membarrier = func(uintptr) bool { return false }
+	if x.c.Arm() {
+		t.Error("Arm = true without a barrier")
+	}
+	x.send(1, 8)
+	if x.p.Stats().Wakes != 0 {
+		t.Error("a wake-up for a consumer that may not sleep")
+	}
+	x.receive(8)
+}
+
+// While nobody sleeps, publishing and releasing ring no doorbell.
+func TestAwakePeersAreNotWoken(t *testing.T) {
+	x := newPair(t, MinSize)
+	for range 10_000 / (1 + 9*costly()) {
+		x.send(2, 100)
+		x.receive(100, 100)
+	}
+	if p, c := x.p.Stats().Wakes, x.c.Stats().Wakes; p+c != 0 || rings(t, x.data, 0) || rings(t, x.space, 0) {
+		t.Errorf("%d and %d wake-ups of peers that were awake", p, c)
+	}
+}
+
+func costly() int {
+	if quarantineCosts || emulated() {
+		return 1
+	}
+	return 0
+}
+
+// The hammer: both sides sleep before each message, so that every arming
+// races with a publication. A lost wake-up ends in a timeout.
+func TestNoWakeUpIsLost(t *testing.T) {
+	rounds := 30_000
+	if testing.Short() || emulated() {
+		rounds = 2_000
+	}
+	for _, mode := range barrierModes {
+		t.Run(mode.name, func(t *testing.T) {
+			force(t, mode.registered, mode.canBarrier)
+			there, back := newPair(t, MinSize), newPair(t, MinSize)
+			var both sync.WaitGroup
+			both.Go(func() { echo(t, there, back, rounds, 1) })
+			both.Go(func() { volley(t, there, back, rounds) })
+			both.Wait()
+		})
+	}
+}
+
+// volley sends a record and waits for its echo, rounds times.
+func volley(t *testing.T, there, back *pair, rounds int) {
+	r := rand.New(rand.NewPCG(7, 7))
+	for n := range rounds {
+		if !pass(t, there.p, n) || !catch(t, back, n, r.IntN(40)) {
+			return
+		}
+	}
+}
+
+func echo(t *testing.T, there, back *pair, rounds int, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 8))
+	for n := range rounds {
+		if !catch(t, there, n, r.IntN(40)) || !pass(t, back.p, n) {
+			return
+		}
+	}
+}
+
+func pass(t *testing.T, p *Producer, n int) bool {
+	var vs [1]wire.Vesicle
+	if got, err := p.Claim(vs[:], 8); got != 1 || err != nil {
+		t.Errorf("Claim = %d, %v", got, err)
+		return false
+	}
+	vs[0].Header = wire.Header{Kind: wire.KindEvent, Correlation: uint32(n)}
+	if err := p.Commit(vs[:]); err != nil {
+		t.Error(err)
+		return false
+	}
+	if err := p.Flush(); err != nil {
+		t.Error(err)
+		return false
+	}
+	return true
+}
+
+// catch waits asleep, after a few looks, for record n.
+func catch(t *testing.T, x *pair, n, looks int) bool {
+	var in [2]wire.Vesicle
+	for end := time.Now().Add(20 * time.Second); ; {
+		for range looks {
+			pause()
+		}
+		got, err := x.c.Poll(in[:])
+		if err != nil || got > 1 || got == 1 && in[0].Header.Correlation != uint32(n) {
+			t.Errorf("round %d: Poll = %d, %v, %v", n, got, in[0].Header, err)
+			return false
+		}
+		if got == 1 {
+			return x.c.Release(1) == nil
+		}
+		if x.c.Arm() {
+			if !rings(t, x.data, 5000) {
+				t.Errorf("round %d: asleep for 5 s; the ring holds a record: %v", n, x.c.ready())
+				return false
+			}
+			x.c.Disarm()
+		}
+		if time.Now().After(end) {
+			t.Errorf("round %d: no record for 20 s", n)
+			return false
+		}
+	}
+}
+
+func TestSleepWordsOfANewRing(t *testing.T) {
+	for _, mode := range barrierModes {
+		t.Run(mode.name, func(t *testing.T) {
+			m := newMemory(t, Options{Size: MinSize})
+			for _, off := range []uint64{offReaderSleep, offWriterSleep} {
+				if w := *m.control.word(off); w != sleepNeedsFence {
+					t.Errorf("sleep word %#x, want the demand for fences", w)
+				}
+			}
+			force(t, mode.registered, mode.canBarrier)
+			if _, err := NewConsumer(m, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if demands := *m.control.word(offReaderSleep)&sleepNeedsFence != 0; demands == canBarrier {
+				t.Errorf("the reader demands fences: %v, can have them by itself: %v", demands, canBarrier)
+			}
+			if says := *m.control.word(offReaderFlags)&flagRegistered != 0; says != registered {
+				t.Error(fmt.Sprint("the reader says it is registered: ", says))
+			}
+		})
+	}
+}
