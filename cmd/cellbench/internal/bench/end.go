@@ -1,0 +1,186 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/ring"
+	"github.com/cell-runtime/cell/sched"
+	"github.com/cell-runtime/cell/uds"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// end is one end of the connection under test. Over rings in spin mode it
+// uses the halves directly, as a user does who counts nanoseconds; otherwise
+// the connection's own waiting.
+type end struct {
+	conn *uds.Conn
+	tx   *ring.Producer
+	rx   *ring.Consumer
+	mode uds.WaitMode
+	ctx  context.Context
+}
+
+func newEnd(c *uds.Conn, wait string) (*end, error) {
+	m, err := waitMode(wait)
+	if err != nil {
+		return nil, err
+	}
+	e := &end{conn: c, mode: m, ctx: context.Background()}
+	if m == uds.WaitSpin {
+		e.tx, e.rx = c.Rings() // nil on the stream path
+	}
+	return e, nil
+}
+
+// spinsPerLook is after how many empty polls a spinning side looks whether the
+// peer still lives: a few hundred microseconds.
+const spinsPerLook = 1 << 14
+
+// poll waits for vesicles.
+func (e *end) poll(in []wire.Vesicle) (int, error) {
+	if e.rx == nil {
+		return e.conn.PollWait(e.ctx, in, e.mode)
+	}
+	for i := 1; ; i++ {
+		if n, err := e.rx.Poll(in); n != 0 || err != nil {
+			return n, err
+		}
+		sched.Pause()
+		if i%spinsPerLook == 0 {
+			if err := e.conn.CheckPeer(); err != nil && !errors.Is(err, link.ErrPeerGone) {
+				return 0, err
+			}
+		}
+	}
+}
+
+// claim waits for room.
+func (e *end) claim(out []wire.Vesicle, size int) (int, error) {
+	if e.tx == nil {
+		return e.conn.ClaimWait(e.ctx, out, size, e.mode)
+	}
+	for i := 1; ; i++ {
+		if n, err := e.tx.Claim(out, size); !errors.Is(err, ring.ErrFull) {
+			return n, err
+		}
+		sched.Pause()
+		if i%spinsPerLook == 0 {
+			if err := e.conn.CheckPeer(); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// publish commits and flushes. A stream socket may take a part now and the
+// rest later.
+func (e *end) publish(vs []wire.Vesicle) error {
+	if e.tx != nil {
+		if err := e.tx.Commit(vs); err != nil {
+			return err
+		}
+		return e.tx.Flush()
+	}
+	if err := e.conn.Commit(vs); err != nil {
+		return err
+	}
+	return e.flush()
+}
+
+// flush brings everything committed out.
+func (e *end) flush() error {
+	for i := 0; ; i++ {
+		err := e.conn.Flush()
+		if !errors.Is(err, link.ErrFull) {
+			return err
+		}
+		if e.mode == uds.WaitPark || i > spinsPerLook && e.mode == uds.WaitAdaptive {
+			// ClaimWait flushes while it sleeps for room.
+			var probe [1]wire.Vesicle
+			if _, err := e.conn.ClaimWait(e.ctx, probe[:], 0, e.mode); err != nil {
+				return err
+			}
+			e.conn.Abort()
+		} else {
+			sched.Pause()
+		}
+	}
+}
+
+func (e *end) release(n int) error {
+	if e.rx != nil {
+		return e.rx.Release(n)
+	}
+	return e.conn.Release(n)
+}
+
+// finish tells the peer that this was the last vesicle.
+func (e *end) finish() error {
+	var v [1]wire.Vesicle
+	if _, err := e.claim(v[:], 0); err != nil {
+		return err
+	}
+	v[0].Header = wire.Header{Kind: wire.KindControl, Flags: wire.FlagEnd}
+	return e.publish(v[:])
+}
+
+// place copies a payload into or out of a link. The size of a cache line's
+// payload is spelled out: it becomes a few moves instead of a call.
+func place(dst, src []byte) {
+	if len(dst) == 40 && len(src) == 40 {
+		*(*[40]byte)(dst) = *(*[40]byte)(src)
+		return
+	}
+	copy(dst, src)
+}
+
+// touch reads one word of every cache line, which is the least that a reader
+// must do to have received it.
+func touch(b []byte) (sum uint64) {
+	for len(b) >= 8 {
+		sum += binary.LittleEndian.Uint64(b)
+		b = b[min(64, len(b)):]
+	}
+	return sum
+}
+
+// echo sends every vesicle back until the caller ends.
+func (e *end) echo(payload int) error {
+	var in, out [1]wire.Vesicle
+	if _, err := e.claim(out[:], payload); err != nil {
+		return err
+	}
+	room := out[0].Payload
+	for {
+		if _, err := e.poll(in[:]); err != nil {
+			return err
+		}
+		h := &in[0].Header
+		if h.Kind == wire.KindControl {
+			return e.release(1)
+		}
+		if len(in[0].Payload) > len(room) {
+			return fmt.Errorf("a payload of %d bytes came, %d were agreed", len(in[0].Payload), len(room))
+		}
+		out[0].Payload = room[:len(in[0].Payload)]
+		place(out[0].Payload, in[0].Payload)
+		out[0].Header.Fingerprint = h.Fingerprint
+		out[0].Header.Correlation = h.Correlation
+		out[0].Header.Kind = wire.KindReply
+		if err := e.publish(out[:]); err != nil {
+			return err
+		}
+		// Everything that can wait until the answer is on its way, does.
+		if err := e.release(1); err != nil {
+			return err
+		}
+		if _, err := e.claim(out[:], payload); err != nil {
+			return err
+		}
+		room = out[0].Payload
+	}
+}

@@ -1,0 +1,227 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
+	"github.com/cell-runtime/cell/sched"
+)
+
+// limitShare is the part of a round's length that its limit gets.
+const limitShare = 0.5
+
+// Measure makes one measurement. progress, if not nil, is told of every round.
+// It returns the rounds as well, for whoever wants the whole distribution.
+func (b *Bench) Measure(ctx context.Context, s Spec, progress func(round, of int)) (report.Result, []report.Round, error) {
+	if err := s.Check(); err != nil {
+		return report.Result{}, nil, err
+	}
+	started := time.Now()
+	if s.Input != "" {
+		return b.measureInput(ctx, &s, started)
+	}
+	length := s.Duration / time.Duration(s.Rounds)
+	limit, limitSetting := b.limitOf(&s)
+	var rounds []report.Round
+	var info connInfo
+	for i := range s.Rounds {
+		if progress != nil {
+			progress(i, s.Rounds)
+		}
+		if err := ctx.Err(); err != nil {
+			return report.Result{}, nil, err
+		}
+		var r report.Round
+		if limit != nil {
+			l, err := limit(ctx, time.Duration(float64(length)*limitShare))
+			if err != nil {
+				return report.Result{}, nil, fmt.Errorf("measuring the limit: %w", err)
+			}
+			r.Limit = &l
+		}
+		var err error
+		if r.Got, err = b.round(ctx, &s, length, &info); err != nil {
+			return report.Result{}, nil, err
+		}
+		rounds = append(rounds, r)
+	}
+	res, err := report.Combine(s.setting(), limitSetting, rounds)
+	if err != nil {
+		return res, rounds, err
+	}
+	res.Started, res.Path, res.Why = started, info.path, info.why
+	b.describe(&res, &s)
+	return res, rounds, nil
+}
+
+type limiter func(ctx context.Context, length time.Duration) (report.Sample, error)
+
+// limitOf chooses what a measurement is held against.
+func (b *Bench) limitOf(s *Spec) (limiter, report.Setting) {
+	switch {
+	case s.NoLimit:
+	case s.Kind == report.KindRTT:
+		set := report.Setting{Kind: report.KindLimit, Link: "cacheline", Size: 64, Payload: 8, Batch: 1, Wait: "spin", Loop: report.Closed}
+		return func(_ context.Context, length time.Duration) (report.Sample, error) {
+			return b.lineLimit(s.CPUs, s.Warmup, length)
+		}, set
+	case s.Kind == report.KindStream && b.native != nil && s.Rate == report.MaxRate:
+		return func(ctx context.Context, length time.Duration) (report.Sample, error) {
+			return b.native.stream(ctx, s, length)
+		}, b.native.setting(s)
+	case s.Kind == report.KindStream && s.Payload() >= bulk && s.Payload() <= sharedSize/4 && s.Rate == report.MaxRate:
+		set := s.setting()
+		set.Kind, set.Link, set.Batch = report.KindLimit, "copy", 1
+		return func(_ context.Context, length time.Duration) (report.Sample, error) {
+			return b.copyLimit(s.Payload(), s.CPUs, length)
+		}, set
+	case s.Kind == report.KindFanIn && s.Busy < s.Peers:
+		alone := *s
+		alone.Peers = s.Busy
+		set := alone.setting()
+		return func(ctx context.Context, length time.Duration) (report.Sample, error) {
+			return b.fanIn(ctx, &alone, length)
+		}, set
+	}
+	return nil, report.Setting{}
+}
+
+func (b *Bench) lineLimit(cpus [2]int, warmup, length time.Duration) (out report.Sample, err error) {
+	b.shared.clear()
+	if err := b.ask(job{Op: opLine, CPU: cpus[1]}); err != nil {
+		return out, err
+	}
+	err = onCPU(cpus[0], func() (err error) { out, err = callLine(b.shared, &b.gone, warmup, length); return err })
+	if err != nil {
+		storeWord(b.shared.word(sharedPing), lineEnd)
+	}
+	_, err2 := b.await()
+	return out, errors.Join(err, err2)
+}
+
+// connInfo is what the last connection said of itself.
+type connInfo struct {
+	path string
+	why  []string
+}
+
+// round makes one round over a new connection.
+func (b *Bench) round(ctx context.Context, s *Spec, length time.Duration, info *connInfo) (report.Sample, error) {
+	if s.Kind == report.KindFanIn {
+		info.path = s.Link + " into one engine"
+		return b.fanIn(ctx, s, length)
+	}
+	j := job{Op: opEcho, CPU: s.CPUs[1]}
+	if s.Kind == report.KindStream {
+		j.Op, j.Warmup, j.Stamped = opSink, s.Warmup, s.Rate != report.MaxRate
+	}
+	var out report.Sample
+	a, err := b.over(ctx, s, j, info, func(e *end) (err error) {
+		switch {
+		case s.Kind == report.KindRTT:
+			out, err = e.call(s, length)
+		case s.Rate == report.MaxRate:
+			err = e.pump(s, s.Warmup+length)
+		default:
+			err = e.pace(s, s.Warmup+length)
+		}
+		return err
+	})
+	if s.Kind == report.KindStream {
+		out = report.Sample{Times: report.Distribution{Values: a.Values, Counts: a.Counts},
+			Count: a.Count, Bytes: a.Bytes, Elapsed: a.Elapsed}
+	}
+	return out, err
+}
+
+// over connects the peer, runs f on this side's end, and returns the peer's
+// answer.
+func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func(*end) error) (answer, error) {
+	l, err := b.listen(s, &j)
+	if err != nil {
+		return answer{}, err
+	}
+	defer l.Close()
+	if err := b.ask(j); err != nil {
+		return answer{}, err
+	}
+	accept, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := l.Accept(accept)
+	if err != nil {
+		a, perr := b.await()
+		return a, errors.Join(err, perr)
+	}
+	defer c.Close()
+	*info = connInfo{path: c.Info().Kind, why: c.Info().Why}
+	e, err := newEnd(c, s.Wait)
+	if err == nil {
+		err = onCPU(s.CPUs[0], func() error { return f(e) })
+	}
+	if err != nil {
+		c.Shutdown() // the peer sees the end and answers
+	}
+	a, perr := b.await()
+	return a, errors.Join(err, perr)
+}
+
+// onCPU runs f on a thread of its own, pinned to cpu, which ends with f.
+func onCPU(cpu int, f func() error) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if _, err = sched.Pin(cpu); err == nil {
+			err = f()
+		}
+	}()
+	<-done
+	return err
+}
+
+// describe adds what belongs to every result.
+func (b *Bench) describe(res *report.Result, s *Spec) {
+	h := report.CollectHost()
+	h.CPUs = s.CPUs[:]
+	h.Pinning = fmt.Sprintf("one thread of each process pinned: CPU %d and CPU %d", s.CPUs[0], s.CPUs[1])
+	res.Host = &h
+	if s.Kind == report.KindStream && b.native == nil && s.Payload() < bulk && !s.NoLimit {
+		res.Notes = append(res.Notes, "no limit beside it: the equal ring in C needs gcc")
+	}
+}
+
+// measureInput sends a file once and compares the digests of both sides.
+func (b *Bench) measureInput(ctx context.Context, s *Spec, started time.Time) (report.Result, []report.Round, error) {
+	f, err := os.Open(s.Input)
+	if err != nil {
+		return report.Result{}, nil, err
+	}
+	defer f.Close()
+	var sent, mine = uint64(0), ""
+	var info connInfo
+	a, err := b.over(ctx, s, job{Op: opSink, CPU: s.CPUs[1], Digest: true}, &info, func(e *end) (err error) {
+		sent, mine, err = e.pour(s, f)
+		return err
+	})
+	if err != nil {
+		return report.Result{}, nil, err
+	}
+	if a.SHA256 != mine || a.Bytes != sent {
+		return report.Result{}, nil, fmt.Errorf("%w: sent %d bytes with SHA-256 %s, received %d with %s", ErrDigest, sent, mine, a.Bytes, a.SHA256)
+	}
+	round := report.Round{Got: report.Sample{Count: a.Count, Bytes: a.Bytes, Elapsed: a.Elapsed}}
+	res, err := report.Combine(s.setting(), report.Setting{}, []report.Round{round})
+	res.Started, res.Path, res.Why = started, info.path, info.why
+	res.Input, res.SHA256 = s.Input, mine
+	res.Notes = append(res.Notes, "the time includes reading the file and SHA-256 on both sides")
+	b.describe(&res, s)
+	return res, []report.Round{round}, err
+}
+
+// ErrDigest: the bytes that arrived are not the bytes that were sent.
+var ErrDigest = errors.New("digests differ")

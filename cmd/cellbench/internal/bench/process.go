@@ -1,0 +1,150 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cell-runtime/cell/sched"
+	"github.com/cell-runtime/cell/uds"
+)
+
+// PeerArg is the hidden first argument that makes the program a peer.
+const PeerArg = "_peer"
+
+// Bench holds what the measurements of one run share: the peer process, a
+// directory for the sockets, and memory for the limits. It is for one
+// goroutine.
+type Bench struct {
+	dir    string
+	peer   *exec.Cmd
+	input  io.Closer
+	lines  *lines
+	shared *shared
+	native *native // the C programs, if they could be built
+	seq    atomic.Uint64
+	gone   atomic.Bool   // the peer ended
+	ended  chan struct{} // closed then
+}
+
+// New starts the peer process. Close ends it. ctx bounds the life of both.
+func New(ctx context.Context) (*Bench, error) {
+	sched.Clock() // calibrates now, not within the first measurement
+	dir, err := os.MkdirTemp("", "cellbench-")
+	if err != nil {
+		return nil, err
+	}
+	b := &Bench{dir: dir, ended: make(chan struct{})}
+	if err := b.start(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bench) start(ctx context.Context) error {
+	s, f, err := newShared()
+	if err != nil {
+		return err
+	}
+	b.shared = s
+	defer f.Close()
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, exe, PeerArg)
+	cmd.Stderr = os.Stderr
+	cmd.ExtraFiles = []*os.File{f}
+	// A group of its own: ctrl-C reaches this process, which ends the peer.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%w: starting %s: %w", errPeer, exe, err)
+	}
+	b.peer, b.input, b.lines = cmd, in, newLines(out, in)
+	go func() {
+		// Not cmd.Wait, which would close the pipe under a reader.
+		_, _ = cmd.Process.Wait()
+		b.gone.Store(true)
+		close(b.ended)
+	}()
+	return nil
+}
+
+// Close ends the peer process and removes what New made.
+func (b *Bench) Close() error {
+	var err error
+	if b.peer != nil {
+		b.input.Close()
+		select {
+		case <-b.ended:
+		case <-time.After(2 * time.Second):
+			_ = b.peer.Process.Kill()
+			<-b.ended
+		}
+	}
+	if b.shared != nil {
+		err = errors.Join(err, b.shared.close())
+	}
+	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// ask gives the peer a job; the answer comes later, by await.
+func (b *Bench) ask(j job) error {
+	if err := b.lines.send(j); err != nil {
+		return fmt.Errorf("%w: %w", errPeer, err)
+	}
+	return nil
+}
+
+// await returns the peer's answer to the last job.
+func (b *Bench) await() (answer, error) {
+	var a answer
+	if err := b.lines.receive(&a); err != nil {
+		return a, fmt.Errorf("%w ended early: %w", errPeer, err)
+	}
+	if a.Error != "" {
+		return a, fmt.Errorf("%w: %s", errPeer, a.Error)
+	}
+	return a, nil
+}
+
+// listen opens a socket of a new name for one round and tells j about it.
+func (b *Bench) listen(s *Spec, j *job) (*uds.Listener, error) {
+	o := options(b.dir, s.Link, s.Ring, s.Payload())
+	if s.Kind == "fanin" {
+		o.MaxConns, o.MaxMemory = s.Peers, int64(s.Peers)*int64(2*s.Ring+64<<10)
+	}
+	name := fmt.Sprintf("r%d", b.seq.Add(1))
+	l, err := uds.Listen(name, o)
+	if err != nil {
+		return nil, err
+	}
+	j.Dir, j.Name, j.Link, j.Ring = b.dir, name, s.Link, s.Ring
+	j.Wait, j.Payload = s.Wait, s.Payload()
+	return l, nil
+}
+
+func options(dir, link string, ringSize, payload int) *uds.Options {
+	o := &uds.Options{Dir: filepath.Clean(dir), Path: uds.PathRing, RingSize: ringSize, MaxRingSize: ringSize,
+		Prefault: true, MaxPayload: max(payload, 4096), MaxMemory: 4 << 30}
+	if link == LinkUDS {
+		o.Path = uds.PathStream
+	}
+	return o
+}

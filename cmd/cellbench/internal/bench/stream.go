@@ -1,0 +1,208 @@
+package bench
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
+	"github.com/cell-runtime/cell/sched"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// stampSize is what an open-loop vesicle carries: when it should have been
+// sent, in nanoseconds of CLOCK_MONOTONIC, which all processes share.
+const stampSize = 8
+
+// looksPerTime is how many batches pass between two looks at the clock: one
+// look costs as much as a small vesicle.
+const looksPerTime = 64
+
+// pump sends vesicles as fast as they are taken.
+func (e *end) pump(s *Spec, length time.Duration) error {
+	out := make([]wire.Vesicle, s.Batch)
+	for i := range out {
+		out[i].Header = wire.Header{Fingerprint: fingerprint, Kind: wire.KindEvent, Hops: 1}
+	}
+	payload := make([]byte, s.Payload())
+	until, id := after(length), uint32(0)
+	for i := 0; ; i++ {
+		n, err := e.claim(out, len(payload))
+		if err != nil {
+			return err
+		}
+		for k := range out[:n] {
+			out[k].Header.Correlation = id
+			id++
+			place(out[k].Payload, payload)
+		}
+		if err := e.publish(out[:n]); err != nil {
+			return err
+		}
+		if (i%looksPerTime == 0 || len(payload) > 4096) && past(sched.TicksRelaxed(), until) {
+			return e.finish()
+		}
+	}
+}
+
+// pace sends vesicles by a fixed schedule, all that are due in one batch, and
+// stamps each with its intended start.
+func (e *end) pace(s *Spec, length time.Duration) error {
+	out := make([]wire.Vesicle, s.Batch)
+	for i := range out {
+		out[i].Header = wire.Header{Fingerprint: fingerprint, Kind: wire.KindEvent, Hops: 1}
+	}
+	start, gap := sched.Now(), 1e9/float64(s.Rate)
+	end := start + int64(length)
+	for id := uint32(0); ; {
+		now := sched.Now()
+		if now > end {
+			return e.finish()
+		}
+		due := min(int(float64(now-start)/gap)+1-int(id), len(out))
+		if due <= 0 {
+			sched.Pause()
+			continue
+		}
+		n, err := e.claim(out[:due], s.Payload())
+		if err != nil {
+			return err
+		}
+		for k := range out[:n] {
+			out[k].Header.Correlation = id
+			binary.LittleEndian.PutUint64(out[k].Payload, uint64(start)+uint64(float64(id)*gap))
+			id++
+		}
+		if err := e.publish(out[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+// pour sends the bytes of r, read straight into the claimed places, and
+// returns their number and digest.
+func (e *end) pour(s *Spec, r io.Reader) (uint64, string, error) {
+	out := make([]wire.Vesicle, s.Batch)
+	sum, total, id := sha256.New(), uint64(0), uint32(0)
+	for {
+		n, err := e.claim(out, s.Payload())
+		if err != nil {
+			return total, "", err
+		}
+		used, eof := 0, false
+		for k := range out[:n] {
+			got, err := io.ReadFull(r, out[k].Payload)
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return total, "", err
+			}
+			eof = err != nil
+			if got > 0 {
+				out[k].Header = wire.Header{Fingerprint: fingerprint, Kind: wire.KindEvent, Hops: 1, Correlation: id}
+				out[k].Payload = out[k].Payload[:got]
+				sum.Write(out[k].Payload)
+				total += uint64(got)
+				id++
+				used++
+			}
+			if eof {
+				break
+			}
+		}
+		if err := e.publish(out[:used]); err != nil {
+			return total, "", err
+		}
+		if eof {
+			e.abort()
+			return total, hex.EncodeToString(sum.Sum(nil)), e.finish()
+		}
+	}
+}
+
+// sink takes a stream to its end and accounts for it. It counts from the end
+// of the warm-up; every vesicle must be the next one.
+func (e *end) sink(j job) (answer, error) {
+	in := make([]wire.Vesicle, 256)
+	k := sinkState{count: ^uint64(0)}
+	if j.Stamped {
+		k.rec = newRecorder()
+	}
+	if j.Digest {
+		k.sum = sha256.New()
+	}
+	from := after(j.Warmup)
+	for i := 0; ; i++ {
+		n, err := e.poll(in)
+		if err != nil {
+			return answer{}, err
+		}
+		if k.begin == 0 && (i%looksPerTime == 0 || j.Payload > 4096) && past(sched.TicksRelaxed(), from) {
+			k.begin, k.count, k.bytes = sched.Now(), 0, 0
+		}
+		end, err := k.take(in[:n])
+		if err != nil {
+			return answer{}, err
+		}
+		if err := e.release(n); err != nil {
+			return answer{}, err
+		}
+		if end {
+			return k.answer()
+		}
+	}
+}
+
+type sinkState struct {
+	next         uint32
+	count, bytes uint64 // since begin
+	begin        int64  // 0 during the warm-up
+	read         uint64 // what the touched words add up to: keeps the loads
+	rec          *recorder
+	sum          hash.Hash
+}
+
+func (k *sinkState) take(vs []wire.Vesicle) (end bool, err error) {
+	for i := range vs {
+		v := &vs[i]
+		if v.Header.Kind == wire.KindControl {
+			return true, nil
+		}
+		if v.Header.Correlation != k.next {
+			return false, fmt.Errorf("vesicle %d came where %d was next", v.Header.Correlation, k.next)
+		}
+		k.next++
+		k.count++
+		k.bytes += uint64(len(v.Payload))
+		switch {
+		case k.sum != nil:
+			k.sum.Write(v.Payload)
+		case k.rec != nil:
+			if k.begin != 0 {
+				age := sched.Now() - int64(binary.LittleEndian.Uint64(v.Payload))
+				k.rec.ticks(uint64(max(age, 0)))
+			}
+		default:
+			k.read += touch(v.Payload)
+		}
+	}
+	return false, nil
+}
+
+func (k *sinkState) answer() (answer, error) {
+	if k.begin == 0 {
+		return answer{}, errors.New("the stream ended within the warm-up; lengthen --duration")
+	}
+	a := answer{Count: k.count, Bytes: k.bytes, Elapsed: time.Duration(sched.Now() - k.begin)}
+	if k.sum != nil {
+		a.SHA256 = hex.EncodeToString(k.sum.Sum(nil))
+	}
+	if k.rec != nil {
+		d := report.FromMetrics(k.rec.hist.Snapshot()) // already nanoseconds
+		a.Values, a.Counts = d.Values, d.Counts
+	}
+	return a, nil
+}

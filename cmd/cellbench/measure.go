@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/bench"
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
+)
+
+func runRTT(ctx context.Context, args []string) error {
+	o := newFlags("rtt", "Measures round trips between two processes, beside a bare cache line.")
+	o.measuring("64", 3*time.Second)
+	o.spec.Kind = report.KindRTT
+	return o.one(ctx, args)
+}
+
+func runStream(ctx context.Context, args []string) error {
+	o := newFlags("stream", "Measures one way, beside an equal ring in C (bare copies from about 1 KiB on).")
+	o.measuring("64", 3*time.Second)
+	o.set.StringVar(&o.spec.Input, "input", "", "`FILE`: its bytes are what travels, once; SHA-256 compared at the end")
+	o.set.BoolVar(&o.noC, "no-c", false, "do not build the limits in C")
+	o.spec.Kind = report.KindStream
+	return o.one(ctx, args)
+}
+
+func runFanIn(ctx context.Context, args []string) error {
+	o := newFlags("fanin", "Measures calls from some of many connections into one engine, beside the busy ones alone.")
+	o.measuring("64", 3*time.Second)
+	o.set.IntVar(&o.spec.Peers, "peers", 100, "connections")
+	o.set.IntVar(&o.spec.Busy, "busy", 10, "how many of them call")
+	o.spec.Kind = report.KindFanIn
+	return o.one(ctx, args)
+}
+
+// one makes the measurement that the flags ask for.
+func (o *options) one(ctx context.Context, args []string) error {
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	if o.spec.Input != "" && !o.given("size") {
+		o.spec.Size = 64 << 10 // a file travels in larger pieces
+	}
+	if err := o.spec.Check(); err != nil {
+		return err
+	}
+	native := o.spec.Kind == report.KindStream && !o.noC && !o.spec.NoLimit && o.spec.Input == "" && o.spec.Rate == report.MaxRate
+	return withBench(ctx, native, func(b *bench.Bench, p *report.Progress) error {
+		res, rounds, err := b.Measure(ctx, o.spec, func(i, n int) { p.Show(i, n, o.spec.Kind+" "+o.spec.Link) })
+		if err != nil {
+			return err
+		}
+		p.Clear()
+		return o.emit([]report.Result{res}, rounds)
+	})
+}
+
+// given reports whether a flag was on the command line.
+func (o *options) given(name string) (yes bool) {
+	return slices.Contains(o.names(), name)
+}
+
+func runLimit(ctx context.Context, args []string) error {
+	o := newFlags("limit", "Measures the physical limit of a pair of cores: a bare cache line there and back, and bare copies.")
+	o.set.DurationVar(&o.spec.Duration, "duration", 3*time.Second, "of all measurements together")
+	o.set.IntVar(&o.spec.Rounds, "rounds", 5, "rounds")
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	return withBench(ctx, false, func(b *bench.Bench, p *report.Progress) error {
+		results, err := b.Limits(ctx, o.spec, func(i, n int) { p.Show(i, n, "limit") })
+		if err != nil {
+			return err
+		}
+		p.Clear()
+		return o.emit(results, nil)
+	})
+}
+
+func runJitter(ctx context.Context, args []string) error {
+	o := newFlags("jitter", "Spins on the first CPU and reports every gap, with what was found wrong with the host.")
+	o.set.DurationVar(&o.spec.Duration, "duration", 5*time.Second, "how long to watch")
+	o.set.DurationVar(&o.thresh, "threshold", time.Microsecond, "shorter gaps are not counted")
+	o.set.StringVar(&o.hgrm, "hgrm", "", "`FILE`: write the gaps in HdrHistogram's percentile format")
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	res, rounds, err := bench.Jitter(ctx, o.spec.CPUs, o.spec.Duration, o.thresh)
+	if err != nil {
+		return err
+	}
+	return o.emit([]report.Result{res}, rounds)
+}
+
+func runCompare(_ context.Context, args []string) error {
+	o := newFlags("compare", "Compares two result files, A before and B after. - is standard input.")
+	force := o.set.Bool("force", false, "compare results of unlike hosts or settings all the same")
+	if err := o.set.Parse(args); err != nil {
+		if errors.Is(err, errHelp) {
+			return err
+		}
+		return errors.Join(errUsage, err)
+	}
+	if o.set.NArg() != 2 {
+		return errors.Join(errUsage, errors.New("two result files, please"))
+	}
+	a, err := readResults(o.set.Arg(0))
+	if err != nil {
+		return err
+	}
+	b, err := readResults(o.set.Arg(1))
+	if err != nil {
+		return err
+	}
+	c, err := report.Compare(a.Results, b.Results, *force)
+	if err != nil {
+		return err
+	}
+	switch o.json {
+	case "-":
+		return c.WriteJSON(os.Stdout)
+	case "":
+	default:
+		if err := report.WriteFile(o.json, c.WriteJSON); err != nil {
+			return err
+		}
+	}
+	return c.WriteText(os.Stdout, report.StyleFor(os.Stdout))
+}
+
+func readResults(name string) (report.Report, error) {
+	var r io.Reader = os.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return report.Report{}, err
+		}
+		defer f.Close()
+		r = f
+	}
+	rep, err := report.Read(r)
+	if err != nil {
+		return rep, errors.Join(errors.New(name), err)
+	}
+	return rep, nil
+}
