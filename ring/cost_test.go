@@ -16,8 +16,8 @@ import (
 )
 
 func TestNoAllocations(t *testing.T) {
-	if quarantineCosts {
-		t.Skip("guards allocate")
+	if quarantineCosts || raceEnabled {
+		t.Skip("guards and the race detector allocate")
 	}
 	x := newPair(t, MinSize)
 	vs, in := make([]wire.Vesicle, 8), make([]wire.Vesicle, 8)

@@ -1,0 +1,6 @@
+//go:build !race
+
+package ring
+
+// raceEnabled: see the file with the tag.
+const raceEnabled = false
