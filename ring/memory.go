@@ -140,7 +140,7 @@ func create(fd int, o Options) (*Memory, error) {
 	*m.control.word(offKind) = uint32(o.Kind)
 	*m.control.u64(offSize) = uint64(o.Size)
 	*m.control.word(offDataOffset) = uint32(dataOffset(o.Kind))
-	if o.Kind == SPSC { // until the sleepers say otherwise
+	if o.Kind != Broadcast { // until the sleepers say otherwise
 		*m.control.word(offReaderSleep) = sleepNeedsFence
 		*m.control.word(offWriterSleep) = sleepNeedsFence
 	}
@@ -283,7 +283,12 @@ func (m *Memory) Kind() Kind { return m.kind }
 func (m *Memory) HugePages() bool { return m.huge }
 
 // MaxPayload returns the most payload bytes of one record.
-func (m *Memory) MaxPayload() int { return maxPayload(m.size) }
+func (m *Memory) MaxPayload() int {
+	if m.kind == Broadcast {
+		return numberedMax(m.size)
+	}
+	return maxPayload(m.size)
+}
 
 // CloseFD closes the descriptor; the mapping stays. Once the peer has its own,
 // a ring need not cost a descriptor.
