@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -16,6 +19,7 @@ import (
 // options are the flags of the measuring commands.
 type options struct {
 	set    *flag.FlagSet
+	usage  func(io.Writer)
 	spec   bench.Spec
 	size   string
 	ring   string
@@ -29,14 +33,30 @@ type options struct {
 	thresh time.Duration
 }
 
+// newFlagSet returns a command's flags, without any yet.
+func newFlagSet(name, args, short string) *options {
+	o := &options{set: flag.NewFlagSet("cellbench "+name, flag.ContinueOnError)}
+	o.set.SetOutput(io.Discard) // errors are printed once, by run
+	o.usage = func(w io.Writer) {
+		fmt.Fprintf(w, "usage: cellbench %s %s\n%s\n\n", name, args, short)
+		o.set.VisitAll(func(f *flag.Flag) {
+			value, what := flag.UnquoteUsage(f)
+			head := "--" + f.Name
+			if value != "" {
+				head += " " + value
+			}
+			if f.DefValue != "" && f.DefValue != "false" {
+				what += " (default " + f.DefValue + ")"
+			}
+			fmt.Fprintf(w, "  %s\n      %s\n", head, what)
+		})
+	}
+	return o
+}
+
 // newFlags returns the flags that all measuring commands share.
 func newFlags(name, short string) *options {
-	o := &options{set: flag.NewFlagSet("cellbench "+name, flag.ContinueOnError)}
-	o.set.SetOutput(os.Stderr)
-	o.set.Usage = func() {
-		fmt.Fprintf(o.set.Output(), "usage: cellbench %s [flags]\n%s\n\n", name, short)
-		o.set.PrintDefaults()
-	}
+	o := newFlagSet(name, "[flags]", short)
 	o.set.StringVar(&o.cpus, "cpus", "", "`A,B`: CPUs of the two processes, caller or sender first (default: chosen from the topology)")
 	o.set.StringVar(&o.json, "json", "", "`FILE`: write the result as JSON; - is standard output, in place of the table")
 	o.set.StringVar(&o.html, "html", "", "`FILE`: write a self-contained page with percentile plots")
@@ -59,16 +79,27 @@ func (o *options) measuring(size string, duration time.Duration) {
 	f.StringVar(&o.hgrm, "hgrm", "", "`FILE`: write the times in HdrHistogram's percentile format")
 }
 
+// parseFlags reads args. Asked for help it prints that and returns
+// flag.ErrHelp.
+func (o *options) parseFlags(args []string) error {
+	err := o.set.Parse(args)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, flag.ErrHelp):
+		o.usage(os.Stdout)
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUsage, err)
+}
+
 // parse reads args and resolves everything that is text.
 func (o *options) parse(args []string) (err error) {
-	if err := o.set.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+	if err := o.parseFlags(args); err != nil {
+		return err
 	}
 	if o.set.NArg() > 0 {
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, o.set.Arg(0))
+		return fmt.Errorf("%w: unexpected argument %q; flags come as --name value", errUsage, o.set.Arg(0))
 	}
 	if o.size != "" {
 		if o.spec.Size, err = parseBytes("--size", o.size); err != nil {
@@ -101,13 +132,13 @@ func parseBytes(name, s string) (int, error) {
 		case "G":
 			shift = 30
 		default:
-			return 0, fmt.Errorf("%w: %s %q: a number of bytes, with K, M or G", errUsage, name, s)
+			return 0, fmt.Errorf("%w: %s %q: a number of bytes below 2G, such as 64, 4K or 1M", errUsage, name, s)
 		}
 		digits = s[:i]
 	}
 	n, err := strconv.Atoi(digits)
-	if err != nil || n < 0 || n > 1<<40>>shift {
-		return 0, fmt.Errorf("%w: %s %q: a number of bytes, with K, M or G", errUsage, name, s)
+	if err != nil || n < 0 || n > math.MaxInt32>>shift {
+		return 0, fmt.Errorf("%w: %s %q: a number of bytes below 2G, such as 64, 4K or 1M", errUsage, name, s)
 	}
 	return n << shift, nil
 }
@@ -134,15 +165,15 @@ func chooseCPUs(list string) (cpus [2]int, err error) {
 		return cpus, err
 	}
 	plan, err := sched.NewPlan(topo, r)
+	if errors.Is(err, sched.ErrCPU) && list != "" {
+		return cpus, fmt.Errorf("%w: --cpus %q: %w", errUsage, list, err)
+	}
 	if err != nil {
 		return cpus, err
 	}
 	copy(cpus[:], plan.CPUs())
 	return cpus, nil
 }
-
-// errHelp: help was asked for and has been printed.
-var errHelp = flag.ErrHelp
 
 // names lists the flags that were on the command line.
 func (o *options) names() (names []string) {

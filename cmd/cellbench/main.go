@@ -29,7 +29,7 @@ const (
 )
 
 // errUsage: the command line can't be obeyed; its text was not printed yet.
-var errUsage = errors.New("usage")
+var errUsage = errors.New("wrong usage")
 
 // command is one subcommand; this table is also what help prints.
 type command struct {
@@ -59,6 +59,7 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second ctrl-C ends the program at once
 	name, rest := "suite", args
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, rest = args[0], args[1:]
@@ -71,7 +72,7 @@ func run(args []string) int {
 	}
 	i := slices.IndexFunc(commands(), func(c command) bool { return c.name == name })
 	if i < 0 {
-		fmt.Fprintf(os.Stderr, "cellbench: no command %q; it is one of:\n\n", name)
+		fmt.Fprintf(os.Stderr, "cellbench: %v: no command %q\n\n", errUsage, name)
 		usage(os.Stderr)
 		return exitUsage
 	}
@@ -80,7 +81,7 @@ func run(args []string) int {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, flag.ErrHelp):
-		return exitOK // the flag package has printed it
+		return exitOK // parseFlags has printed it
 	case errors.Is(err, errUsage), errors.Is(err, bench.ErrSpec):
 		fmt.Fprintf(os.Stderr, "cellbench %s: %v\nSee cellbench %s --help.\n", name, err, name)
 		return exitUsage

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -47,6 +47,9 @@ func (o *options) one(ctx context.Context, args []string) error {
 	}
 	if err := o.spec.Check(); err != nil {
 		return err
+	}
+	if o.hgrm != "" && o.spec.Kind == report.KindStream && o.spec.Rate == report.MaxRate {
+		return fmt.Errorf("%w: --hgrm: a stream in closed loop times no single vesicles; give a --rate, or leave --hgrm out", errUsage)
 	}
 	native := o.spec.Kind == report.KindStream && !o.noC && !o.spec.NoLimit && o.spec.Input == "" && o.spec.Rate == report.MaxRate
 	return withBench(ctx, native, func(b *bench.Bench, p *report.Progress) error {
@@ -97,16 +100,14 @@ func runJitter(ctx context.Context, args []string) error {
 }
 
 func runCompare(_ context.Context, args []string) error {
-	o := newFlags("compare", "Compares two result files, A before and B after. - is standard input.")
+	o := newFlagSet("compare", "[flags] A.json B.json", "Compares two result files, A before and B after. - is standard input.")
+	o.set.StringVar(&o.json, "json", "", "`FILE`: write the comparison as JSON; - is standard output, in place of the table")
 	force := o.set.Bool("force", false, "compare results of unlike hosts or settings all the same")
-	if err := o.set.Parse(args); err != nil {
-		if errors.Is(err, errHelp) {
-			return err
-		}
-		return errors.Join(errUsage, err)
+	if err := o.parseFlags(args); err != nil {
+		return err
 	}
-	if o.set.NArg() != 2 {
-		return errors.Join(errUsage, errors.New("two result files, please"))
+	if n := o.set.NArg(); n != 2 {
+		return fmt.Errorf("%w: %d files; name two that --json has written, as in: cellbench compare before.json after.json", errUsage, n)
 	}
 	a, err := readResults(o.set.Arg(0))
 	if err != nil {
@@ -144,7 +145,7 @@ func readResults(name string) (report.Report, error) {
 	}
 	rep, err := report.Read(r)
 	if err != nil {
-		return rep, errors.Join(errors.New(name), err)
+		return rep, fmt.Errorf("%s: %w", name, err)
 	}
 	return rep, nil
 }

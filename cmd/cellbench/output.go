@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,18 +11,16 @@ import (
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
 )
 
-// emit writes one command's results where its flags say.
+// emit writes one command's results where its flags say. What can't be written
+// keeps nothing else from being written: measuring took its time.
 func (o *options) emit(results []report.Result, rounds []report.Round) error {
 	rep := report.Report{Host: results[0].Host, Results: results}
+	var failed []error
 	if o.hgrm != "" {
-		if err := report.WriteFile(o.hgrm, func(w io.Writer) error { return report.WriteHgrm(w, report.AllTimes(rounds)) }); err != nil {
-			return err
-		}
+		failed = append(failed, report.WriteFile(o.hgrm, func(w io.Writer) error { return report.WriteHgrm(w, report.AllTimes(rounds)) }))
 	}
 	if o.html != "" {
-		if err := report.WriteFile(o.html, func(w io.Writer) error { return report.WriteHTML(w, rep) }); err != nil {
-			return err
-		}
+		failed = append(failed, report.WriteFile(o.html, func(w io.Writer) error { return report.WriteHTML(w, rep) }))
 	}
 	write := func(w io.Writer) error {
 		if len(results) == 1 {
@@ -29,16 +28,13 @@ func (o *options) emit(results []report.Result, rounds []report.Round) error {
 		}
 		return report.WriteReport(w, rep)
 	}
-	switch o.json {
-	case "-":
-		return write(os.Stdout)
-	case "":
-	default:
-		if err := report.WriteFile(o.json, write); err != nil {
-			return err
-		}
+	if o.json == "-" {
+		return errors.Join(append(failed, write(os.Stdout))...)
 	}
-	return report.WriteTable(os.Stdout, results, report.StyleFor(os.Stdout))
+	if o.json != "" {
+		failed = append(failed, report.WriteFile(o.json, write))
+	}
+	return errors.Join(append(failed, report.WriteTable(os.Stdout, results, report.StyleFor(os.Stdout)))...)
 }
 
 // withBench runs f with a peer process, and with the C limits if they are

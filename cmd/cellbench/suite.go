@@ -40,6 +40,10 @@ func runSuite(ctx context.Context, args []string) error {
 	if err := o.parse(args); err != nil {
 		return err
 	}
+	least, most := time.Duration(len(suiteSpecs()))*time.Millisecond*suiteRounds, time.Hour
+	if d := o.spec.Duration; d < least || d > most {
+		return fmt.Errorf("%w: --duration %v: from %v to %v", errUsage, d, least, most)
+	}
 	if err := os.MkdirAll(o.out, 0o777); err != nil {
 		return err
 	}
@@ -47,7 +51,7 @@ func runSuite(ctx context.Context, args []string) error {
 	err := withBench(ctx, !o.noC, func(b *bench.Bench, p *report.Progress) error {
 		specs := suiteSpecs()
 		for i, s := range specs {
-			s.CPUs, s.Rounds, s.Warmup = o.spec.CPUs, suiteRounds, 20*time.Millisecond
+			s.CPUs, s.Rounds, s.Warmup, s.Batch = o.spec.CPUs, suiteRounds, 20*time.Millisecond, max(s.Batch, 1)
 			s.Duration = o.spec.Duration / time.Duration(len(specs))
 			if err := s.Check(); err != nil {
 				return err

@@ -43,16 +43,33 @@ func (b *Bench) fanIn(ctx context.Context, s *Spec, length time.Duration) (repor
 		}
 	})
 	failed := make(chan error, 1)
-	go func() { failed <- serve(ctx, l, eng, echo, s.Peers) }()
+	go func() {
+		err := serve(ctx, l, eng, echo, s.Peers)
+		if err != nil {
+			eng.Stop() // the peer sees the end of its connections and answers
+			_ = l.Close()
+		}
+		failed <- err
+	}()
 	a, err := b.await()
 	if err != nil {
-		return report.Sample{}, err
+		_ = l.Close() // ends serve, if it is still at it
+		return report.Sample{}, blame(onlyCause(<-failed), err)
 	}
 	if err := <-failed; err != nil {
 		return report.Sample{}, err
 	}
 	return report.Sample{Times: report.Distribution{Values: a.Values, Counts: a.Counts},
 		Count: a.Count, Bytes: a.Bytes, Elapsed: a.Elapsed}, nil
+}
+
+// onlyCause is nil for the error of a listener that was closed because
+// something else had failed.
+func onlyCause(err error) error {
+	if errors.Is(err, uds.ErrListenerClosed) {
+		return nil
+	}
+	return err
 }
 
 // serve accepts n connections and hands them to the engine.

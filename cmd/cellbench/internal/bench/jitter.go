@@ -45,11 +45,11 @@ func Jitter(ctx context.Context, cpus [2]int, d, threshold time.Duration) (repor
 	}
 	times := rec.times()
 	rounds := []report.Round{{Got: report.Sample{Times: times}}}
-	res, err := report.Combine(report.Setting{Kind: report.KindJitter, Batch: 1}, report.Setting{}, rounds)
+	res, err := report.Combine(report.Setting{Kind: report.KindJitter, Link: "core", Batch: 1}, report.Setting{}, rounds)
 	if err != nil {
 		return res, rounds, err
 	}
-	res.Started = started
+	res.Started, res.Path = started, fmt.Sprintf("a thread that spins on CPU %d and reads the clock", cpus[0])
 	res.Jitter = &report.Jitter{ThresholdNS: float64(threshold), ObservedS: watched.Seconds(),
 		GapsPerS:  float64(times.Count()) / watched.Seconds(),
 		LostShare: float64(sched.TicksToNanos(lost)) / float64(watched)}

@@ -8,8 +8,13 @@ import (
 )
 
 // Limits measures what the two CPUs of s can do without any of Cell's code: a
-// bare cache line there and back, and copies of three sizes.
+// bare cache line there and back, and copies of three sizes. Of s it uses CPUs,
+// Duration and Rounds. Errors: ErrSpec.
 func (b *Bench) Limits(ctx context.Context, s Spec, progress func(i, of int)) ([]report.Result, error) {
+	if err := s.checkTime(); err != nil {
+		return nil, err
+	}
+	started := time.Now()
 	kinds := []struct {
 		set report.Setting
 		run limiter
@@ -46,7 +51,7 @@ func (b *Bench) Limits(ctx context.Context, s Spec, progress func(i, of int)) ([
 		if err != nil {
 			return nil, err
 		}
-		res.Started = time.Now()
+		res.Started = started
 		b.describe(&res, &Spec{CPUs: s.CPUs, NoLimit: true})
 		out = append(out, res)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"time"
@@ -100,8 +101,8 @@ func (b *Bench) lineLimit(cpus [2]int, warmup, length time.Duration) (out report
 	if err != nil {
 		storeWord(b.shared.word(sharedPing), lineEnd)
 	}
-	_, err2 := b.await()
-	return out, errors.Join(err, err2)
+	_, perr := b.await()
+	return out, blame(err, perr)
 }
 
 // connInfo is what the last connection said of itself.
@@ -113,7 +114,7 @@ type connInfo struct {
 // round makes one round over a new connection.
 func (b *Bench) round(ctx context.Context, s *Spec, length time.Duration, info *connInfo) (report.Sample, error) {
 	if s.Kind == report.KindFanIn {
-		info.path = s.Link + " into one engine"
+		info.path = pathOf(s.Link, s.Ring) + ", into one engine"
 		return b.fanIn(ctx, s, length)
 	}
 	j := job{Op: opEcho, CPU: s.CPUs[1]}
@@ -154,11 +155,12 @@ func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func
 	defer cancel()
 	c, err := l.Accept(accept)
 	if err != nil {
+		_ = l.Close() // or a peer that connects only now would wait for ever
 		a, perr := b.await()
-		return a, errors.Join(err, perr)
+		return a, blame(err, perr)
 	}
 	defer c.Close()
-	*info = connInfo{path: c.Info().Kind, why: c.Info().Why}
+	*info = connInfo{path: pathOf(c.Info().Kind, s.Ring), why: c.Info().Why}
 	e, err := newEnd(c, s.Wait)
 	if err == nil {
 		err = onCPU(s.CPUs[0], func() error { return f(e) })
@@ -167,7 +169,15 @@ func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func
 		c.Shutdown() // the peer sees the end and answers
 	}
 	a, perr := b.await()
-	return a, errors.Join(err, perr)
+	return a, blame(err, perr)
+}
+
+// pathOf says in words what a connection of that kind goes through.
+func pathOf(kind string, ring int) string {
+	if kind == LinkRing {
+		return fmt.Sprintf("sealed shared memory (memfd), %s each way", report.FormatSize(ring))
+	}
+	return "unix stream socket"
 }
 
 // onCPU runs f on a thread of its own, pinned to cpu, which ends with f.
@@ -190,8 +200,8 @@ func (b *Bench) describe(res *report.Result, s *Spec) {
 	h.CPUs = s.CPUs[:]
 	h.Pinning = fmt.Sprintf("one thread of each process pinned: CPU %d and CPU %d", s.CPUs[0], s.CPUs[1])
 	res.Host = &h
-	if s.Kind == report.KindStream && b.native == nil && s.Payload() < bulk && !s.NoLimit {
-		res.Notes = append(res.Notes, "no limit beside it: the equal ring in C needs gcc")
+	if s.Kind == report.KindStream && s.Input == "" && s.Rate == report.MaxRate && res.Limit == nil && !s.NoLimit {
+		res.Notes = append(res.Notes, "no limit beside it: "+b.whyNo)
 	}
 }
 
@@ -199,13 +209,21 @@ func (b *Bench) describe(res *report.Result, s *Spec) {
 func (b *Bench) measureInput(ctx context.Context, s *Spec, started time.Time) (report.Result, []report.Round, error) {
 	f, err := os.Open(s.Input)
 	if err != nil {
-		return report.Result{}, nil, err
+		return report.Result{}, nil, fmt.Errorf("--input: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return report.Result{}, nil, fmt.Errorf("%w: --input %s: a directory; name a file", ErrSpec, s.Input)
+	}
+	return b.send(ctx, s, f, started)
+}
+
+// send makes the measurement of measureInput with the bytes of r.
+func (b *Bench) send(ctx context.Context, s *Spec, r io.Reader, started time.Time) (report.Result, []report.Round, error) {
 	var sent, mine = uint64(0), ""
 	var info connInfo
 	a, err := b.over(ctx, s, job{Op: opSink, CPU: s.CPUs[1], Digest: true}, &info, func(e *end) (err error) {
-		sent, mine, err = e.pour(s, f)
+		sent, mine, err = e.pour(s, r)
 		return err
 	})
 	if err != nil {
@@ -216,11 +234,14 @@ func (b *Bench) measureInput(ctx context.Context, s *Spec, started time.Time) (r
 	}
 	round := report.Round{Got: report.Sample{Count: a.Count, Bytes: a.Bytes, Elapsed: a.Elapsed}}
 	res, err := report.Combine(s.setting(), report.Setting{}, []report.Round{round})
+	if err != nil {
+		return res, nil, err
+	}
 	res.Started, res.Path, res.Why = started, info.path, info.why
 	res.Input, res.SHA256 = s.Input, mine
 	res.Notes = append(res.Notes, "the time includes reading the file and SHA-256 on both sides")
 	b.describe(&res, s)
-	return res, []report.Round{round}, err
+	return res, []report.Round{round}, nil
 }
 
 // ErrDigest: the bytes that arrived are not the bytes that were sent.

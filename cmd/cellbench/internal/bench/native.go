@@ -3,11 +3,14 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
@@ -31,7 +34,7 @@ func buildNative(ctx context.Context, dir string) (*native, error) {
 		return nil, err
 	}
 	args := append([]string{"-O3", "-std=c11", "-o", filepath.Join(dir, "limit")}, perf.Units...)
-	cmd := exec.CommandContext(ctx, gcc, append(args, "-lm", "-pthread")...)
+	cmd := wholeGroup(exec.CommandContext(ctx, gcc, append(args, "-lm", "-pthread")...))
 	cmd.Dir = filepath.Join(src, "limit")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("gcc could not build perf/limit: %w\n%s", err, out)
@@ -44,10 +47,19 @@ func buildNative(ctx context.Context, dir string) (*native, error) {
 func (b *Bench) UseNative(ctx context.Context) error {
 	n, err := buildNative(ctx, b.dir)
 	if err != nil {
+		b.whyNo = "the equal ring in C could not be built; it needs gcc"
 		return err
 	}
 	b.native = n
 	return nil
+}
+
+// wholeGroup makes the end of cmd's context reach what cmd has started, too:
+// gcc runs a compiler, the limit a second process that spins.
+func wholeGroup(cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
 }
 
 // bulk is the payload from which on a stream is compared to the bare copy
@@ -63,9 +75,13 @@ func (n *native) stream(ctx context.Context, s *Spec, length time.Duration) (rep
 	args = append(args, "--size", strconv.Itoa(s.Size), "--ring", strconv.Itoa(s.Ring),
 		"--seconds", strconv.FormatFloat(length.Seconds(), 'f', 3, 64),
 		"--cpus", fmt.Sprintf("%d,%d", s.CPUs[0], s.CPUs[1]))
-	out, err := exec.CommandContext(ctx, n.program, args...).Output()
+	out, err := wholeGroup(exec.CommandContext(ctx, n.program, args...)).Output()
 	if err != nil {
-		return report.Sample{}, fmt.Errorf("%s %v: %w", n.program, args, err)
+		said := ""
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			said = ": " + strings.TrimSpace(string(exit.Stderr))
+		}
+		return report.Sample{}, fmt.Errorf("%s %v: %w%s", n.program, args, err, said)
 	}
 	var r struct {
 		Count    uint64  `json:"count"`

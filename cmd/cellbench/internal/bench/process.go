@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
+	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/uds"
 )
@@ -26,9 +28,11 @@ type Bench struct {
 	dir    string
 	peer   *exec.Cmd
 	input  io.Closer
+	output io.Closer
 	lines  *lines
 	shared *shared
 	native *native // the C programs, if they could be built
+	whyNo  string  // why there are none
 	seq    atomic.Uint64
 	gone   atomic.Bool   // the peer ended
 	ended  chan struct{} // closed then
@@ -41,7 +45,7 @@ func New(ctx context.Context) (*Bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bench{dir: dir, ended: make(chan struct{})}
+	b := &Bench{dir: dir, ended: make(chan struct{}), whyNo: "the equal ring in C was left out (--no-c)"}
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -76,7 +80,7 @@ func (b *Bench) start(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%w: starting %s: %w", errPeer, exe, err)
 	}
-	b.peer, b.input, b.lines = cmd, in, newLines(out, in)
+	b.peer, b.input, b.output, b.lines = cmd, in, out, newLines(out, in)
 	go func() {
 		// Not cmd.Wait, which would close the pipe under a reader.
 		_, _ = cmd.Process.Wait()
@@ -97,6 +101,7 @@ func (b *Bench) Close() error {
 			_ = b.peer.Process.Kill()
 			<-b.ended
 		}
+		b.output.Close()
 	}
 	if b.shared != nil {
 		err = errors.Join(err, b.shared.close())
@@ -110,6 +115,20 @@ func (b *Bench) ask(j job) error {
 		return fmt.Errorf("%w: %w", errPeer, err)
 	}
 	return nil
+}
+
+// blame chooses between this side's error and the peer's. An end of one side
+// always is one for the other as well, and only the first tells the cause.
+func blame(mine, peers error) error {
+	switch {
+	case mine == nil:
+		return peers
+	case peers == nil:
+		return mine
+	case errors.Is(mine, link.ErrPeerGone), errors.Is(mine, errPeer):
+		return fmt.Errorf("%w (%w)", peers, mine)
+	}
+	return mine
 }
 
 // await returns the peer's answer to the last job.
@@ -127,7 +146,7 @@ func (b *Bench) await() (answer, error) {
 // listen opens a socket of a new name for one round and tells j about it.
 func (b *Bench) listen(s *Spec, j *job) (*uds.Listener, error) {
 	o := options(b.dir, s.Link, s.Ring, s.Payload())
-	if s.Kind == "fanin" {
+	if s.Kind == report.KindFanIn {
 		o.MaxConns, o.MaxMemory = s.Peers, int64(s.Peers)*int64(2*s.Ring+64<<10)
 	}
 	name := fmt.Sprintf("r%d", b.seq.Add(1))

@@ -26,7 +26,7 @@ func (e *end) call(s *Spec, length time.Duration) (report.Sample, error) {
 		}
 	}
 	rec := newRecorder()
-	begin, sent := sched.Now(), c.id
+	begin := sched.Now()
 	var err error
 	if s.Rate == report.MaxRate {
 		err = c.closed(after(length), rec)
@@ -39,7 +39,7 @@ func (e *end) call(s *Spec, length time.Duration) (report.Sample, error) {
 	elapsed := sched.Now() - begin
 	times := rec.times()
 	e.abort()
-	n := uint64(c.id - sent)
+	n := times.Count() // ids are 32 bits and may have wrapped
 	return report.Sample{Times: times, Count: n, Bytes: n * uint64(s.Payload()),
 		Elapsed: time.Duration(elapsed)}, e.finish()
 }

@@ -25,7 +25,8 @@ const (
 	LinkUDS  = "uds"
 )
 
-// Spec says what to measure. Make one with NewSpec, which fills in defaults.
+// Spec says what to measure. Duration, Rounds, Size and Batch must be set; Check fills
+// in the rest where it is zero.
 type Spec struct {
 	Kind string // report.KindRTT, KindStream or KindFanIn
 	Link string
@@ -53,6 +54,8 @@ const (
 	MaxBatch  = 1024
 	MaxPeers  = 4000
 	MaxRounds = 1000
+
+	minRound = 100 * time.Microsecond
 )
 
 // Payload is how many bytes of application data a vesicle of s carries.
@@ -62,6 +65,9 @@ func (s *Spec) Payload() int { return s.Size - Prefix }
 // errors wrap ErrSpec.
 func (s *Spec) Check() error {
 	s.defaults()
+	if err := s.checkTime(); err != nil {
+		return err
+	}
 	for _, c := range []struct {
 		bad  bool
 		text string
@@ -69,8 +75,6 @@ func (s *Spec) Check() error {
 		{s.Link != LinkRing && s.Link != LinkUDS, fmt.Sprintf("--link %q: ring or uds", s.Link)},
 		{s.Size < Prefix || s.Size > MaxSize, fmt.Sprintf("--size %d: from %d (an empty payload) to %d", s.Size, Prefix, MaxSize)},
 		{s.Batch < 1 || s.Batch > MaxBatch, fmt.Sprintf("--batch %d: from 1 to %d", s.Batch, MaxBatch)},
-		{s.Rounds < 1 || s.Rounds > MaxRounds, fmt.Sprintf("--rounds %d: from 1 to %d", s.Rounds, MaxRounds)},
-		{s.Duration < time.Millisecond || s.Duration > time.Hour, fmt.Sprintf("--duration %v: from 1ms to 1h", s.Duration)},
 		{s.Warmup < 0 || s.Warmup > time.Minute, fmt.Sprintf("--warmup %v: from 0 to 1m", s.Warmup)},
 		{s.Ring < ring.MinSize || s.Ring > ring.MaxSize || s.Ring&(s.Ring-1) != 0,
 			fmt.Sprintf("--ring %d: a power of two from %d to %d", s.Ring, ring.MinSize, ring.MaxSize)},
@@ -91,15 +95,22 @@ func (s *Spec) Check() error {
 	return err
 }
 
-func (s *Spec) defaults() {
-	if s.Batch == 0 {
-		s.Batch = 1
+// checkTime refuses durations and numbers of rounds that can't be measured.
+func (s *Spec) checkTime() error {
+	switch {
+	case s.Rounds < 1 || s.Rounds > MaxRounds:
+		return fmt.Errorf("%w: --rounds %d: from 1 to %d", ErrSpec, s.Rounds, MaxRounds)
+	case s.Duration < time.Millisecond || s.Duration > time.Hour:
+		return fmt.Errorf("%w: --duration %v: from 1ms to 1h", ErrSpec, s.Duration)
+	case s.Duration/time.Duration(s.Rounds) < minRound:
+		return fmt.Errorf("%w: --duration %v, --rounds %d: %v at least for each round", ErrSpec, s.Duration, s.Rounds, minRound)
 	}
+	return nil
+}
+
+func (s *Spec) defaults() {
 	if s.Wait == "" {
 		s.Wait = "spin"
-	}
-	if s.Rounds == 0 {
-		s.Rounds = 5
 	}
 	if s.Ring == 0 {
 		s.Ring = DefaultRing(s.Kind, s.Size)

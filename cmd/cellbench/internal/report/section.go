@@ -326,5 +326,5 @@ func (s Setting) String() string {
 		parts = append(parts, p+" peers")
 	}
 	parts = append(parts, s.Wait, loadOf(s))
-	return printable(strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), " "))
+	return printable(joinWords(parts...))
 }

@@ -146,7 +146,11 @@ func remarks(results []Result) []string {
 	}
 	for i := range results {
 		r := &results[i]
-		say(r.Link, r.Path)
+		who := r.Link
+		if slices.ContainsFunc(results, func(o Result) bool { return o.Link == r.Link && o.Path != r.Path }) {
+			who = joinWords(r.Kind, r.Link, sizeOf(r.Setting))
+		}
+		say(who, r.Path)
 		for _, why := range r.Why {
 			say(r.Link, "not on a better path: "+why)
 		}
@@ -163,6 +167,11 @@ func remarks(results []Result) []string {
 		}
 	}
 	return said
+}
+
+// joinWords puts what isn't empty behind each other.
+func joinWords(words ...string) string {
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
 // joinSentences puts what isn't empty behind each other.

@@ -208,3 +208,18 @@ func TestFormats(t *testing.T) {
 		}
 	}
 }
+
+// Several paths of one link are told apart by what took them.
+func TestRemarksTellPathsApart(t *testing.T) {
+	results := []Result{
+		{Setting: Setting{Kind: KindRTT, Link: "ring", Size: 64}, Path: "memory, 64 KiB"},
+		{Setting: Setting{Kind: KindStream, Link: "ring", Size: 1024}, Path: "memory, 8 MiB"},
+		{Setting: Setting{Kind: KindStream, Link: "uds", Size: 64}, Path: "socket"},
+		{Setting: Setting{Kind: KindStream, Link: "uds", Size: 1024}, Path: "socket"},
+	}
+	got := strings.Join(remarks(results), "\n")
+	want := "rtt ring 64 B: memory, 64 KiB\nstream ring 1 KiB: memory, 8 MiB\nuds: socket"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
