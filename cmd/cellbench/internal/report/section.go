@@ -326,5 +326,5 @@ func (s Setting) String() string {
 		parts = append(parts, p+" peers")
 	}
 	parts = append(parts, s.Wait, loadOf(s))
-	return printable(joinWords(parts...))
+	return printable(spaced(parts...))
 }

@@ -148,7 +148,7 @@ func remarks(results []Result) []string {
 		r := &results[i]
 		who := r.Link
 		if slices.ContainsFunc(results, func(o Result) bool { return o.Link == r.Link && o.Path != r.Path }) {
-			who = joinWords(r.Kind, r.Link, sizeOf(r.Setting))
+			who = spaced(r.Kind, r.Link, sizeOf(r.Setting))
 		}
 		say(who, r.Path)
 		for _, why := range r.Why {
@@ -169,8 +169,8 @@ func remarks(results []Result) []string {
 	return said
 }
 
-// joinWords puts what isn't empty behind each other.
-func joinWords(words ...string) string {
+// spaced puts what isn't empty behind each other.
+func spaced(words ...string) string {
 	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
