@@ -146,7 +146,13 @@ func (s scribbler) all() []byte { return s.m.control.bytes(0, totalSize(s.m.kind
 func (s scribbler) act(op, arg int) {
 	r, all := s.r, s.all()
 	spans := uint32(s.m.size / line)
-	switch op % 10 {
+	switch op % 11 {
+	case 10: // a record of any span that is full of payload
+		off, span := uint64(r.Uint32N(spans))*line, r.Uint32N(spans)*line+line
+		h := header(r.Uint32())
+		h.Length = span - prefixSize
+		h.Put(s.m.data.header(off))
+		*s.m.data.word(off) = span | stateReady
 	case 0: // random bytes somewhere
 		at := r.IntN(len(all))
 		for i := at; i < min(at+1+arg, len(all)); i++ {
@@ -259,7 +265,7 @@ func TestHostileMemory(t *testing.T) {
 		}
 		for range 300 {
 			if r.IntN(3) == 0 {
-				scribbler{shared[r.IntN(2)], r}.act(r.IntN(10), r.IntN(256))
+				scribbler{shared[r.IntN(2)], r}.act(r.IntN(11), r.IntN(256))
 			} else {
 				x.act(r.IntN(9), r.IntN(256))
 			}
@@ -288,6 +294,16 @@ func TestBreachesAreNoticed(t *testing.T) {
 		{"span 0", func(x *pair) { *x.near.data.word(0) = stateReady }},
 		{"span 0 of padding", func(x *pair) { *x.near.data.word(0) = statePadding }},
 		{"a span beyond the end", func(x *pair) { *x.near.data.word(0) = (MinSize + line) | stateReady }},
+		{"a span over the end of the memory", func(x *pair) {
+			x.receive(40)
+			x.send(40, 40)
+			x.receive(repeat(40, 40)...)
+			x.send(1, 40)
+			h := header(0)
+			h.Length = 1900
+			h.Put(x.near.data.header(41 * line))
+			*x.near.data.word(41 * line) = 30*line | stateReady
+		}},
 		{"a span of all", func(x *pair) { *x.near.data.word(0) = MinSize | stateReady }},
 		{"padding of all", func(x *pair) { *x.near.data.word(0) = MinSize | statePadding }},
 		{"the largest span", func(x *pair) { *x.near.data.word(0) = spanMask | stateReady }},
@@ -333,15 +349,16 @@ func TestBreachesAreNoticed(t *testing.T) {
 
 func TestBreachesOfTheCursorAreNoticed(t *testing.T) {
 	for name, cursor := range map[string]uint64{
-		"not in whole lines": line + 1, "before what was released": 0,
+		"not in whole lines": 2*line - 1, "before what was released": 0,
 		"beyond what was published": 4 * line, "the largest": 1<<64 - 1, "the largest line": 1<<64 - line,
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newPair(t, MinSize)
 			x.send(3, 0)
-			x.receive(0, 0, 0)
-			if x.p.Unread() != 0 {
-				t.Fatal("unread records")
+			x.poll(0, 0, 0)
+			x.release(1)
+			if x.p.Unread() != 2*line {
+				t.Fatal("the producer does not see the release")
 			}
 			*x.far.control.u64(offReaderCursor) = cursor
 			_, err := x.p.Claim(make([]wire.Vesicle, 1), x.p.MaxPayload())

@@ -3,7 +3,9 @@ package ring
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,6 +183,76 @@ func costly() int {
 		return 1
 	}
 	return 0
+}
+
+// The litmus test of the sleep edge: a sleeper arms and looks while a
+// publisher publishes and looks. Both may notice; one must.
+func TestSleeperAndPublisherNeverMissEachOther(t *testing.T) {
+	rounds := 6_000
+	if testing.Short() || emulated() || quarantineCosts {
+		rounds = 2_000
+	}
+	if runtime.GOMAXPROCS(0) < 2 {
+		t.Skip("one core can't race")
+	}
+	for _, mode := range barrierModes {
+		t.Run(mode.name, func(t *testing.T) {
+			force(t, mode.registered, mode.canBarrier)
+			x := newPair(t, MinSize)
+			var ready, done [2]atomic.Uint32 // rounds that each side has begun and ended
+			meet := func(at *[2]atomic.Uint32, side, round int) {
+				at[side].Store(uint32(round))
+				for spins := 0; at[1-side].Load() < uint32(round); spins++ {
+					if pause(); spins > 2000 {
+						runtime.Gosched()
+					}
+				}
+			}
+			var wakes uint64 // the publisher's, written between meetings
+			var publisher sync.WaitGroup
+			publisher.Go(func() {
+				var vs [1]wire.Vesicle
+				for round := 1; round <= rounds; round++ {
+					_, _ = x.p.Claim(vs[:], 8)
+					vs[0].Header = wire.Header{Kind: wire.KindEvent}
+					_ = x.p.Commit(vs[:])
+					meet(&ready, 0, round)
+					for range round * 7 % 151 { // membarrier takes the sleeper long
+						pause()
+					}
+					_ = x.p.Flush()
+					wakes = x.p.Stats().Wakes
+					meet(&done, 0, round)
+				}
+			})
+			var in [1]wire.Vesicle
+			asleep, awake, before := 0, 0, uint64(0)
+			for round := 1; round <= rounds; round++ {
+				meet(&ready, 1, round)
+				for range round % 19 {
+					pause()
+				}
+				sleeps := x.c.Arm()
+				meet(&done, 1, round)
+				switch {
+				case sleeps && wakes == before:
+					t.Errorf("round %d: the sleeper would sleep and was not woken", round)
+					x.c.Disarm()
+				case sleeps:
+					asleep++
+					x.c.Disarm()
+				default:
+					awake++
+				}
+				before = wakes
+				if n, err := x.c.Poll(in[:]); n != 1 || err != nil || x.c.Release(1) != nil {
+					t.Errorf("round %d: Poll = %d, %v", round, n, err)
+				}
+			}
+			publisher.Wait()
+			t.Logf("%d times asleep and woken, %d times awake", asleep, awake)
+		})
+	}
 }
 
 // The hammer: both sides sleep before each message, so that every arming

@@ -99,8 +99,9 @@ func pour(x *pair, total uint64, most int, w idle) error {
 	return x.p.Flush()
 }
 
-// drain receives total payloads and checks each at its release.
-func drain(t *testing.T, x *pair, total uint64, w idle) {
+// drain receives total payloads and checks each at its release; false if one
+// was wrong.
+func drain(t *testing.T, x *pair, total uint64, w idle) (ok bool) {
 	r := rand.New(rand.NewPCG(total, 3))
 	in := make([]wire.Vesicle, 64)
 	var out []wire.Vesicle
@@ -108,7 +109,7 @@ func drain(t *testing.T, x *pair, total uint64, w idle) {
 		got, err := x.c.Poll(in[:1+r.IntN(len(in))])
 		if err != nil {
 			t.Errorf("Poll after %d: %v", n, err)
-			return
+			return false
 		}
 		out = append(out, in[:got]...)
 		if got == 0 && len(out) == 0 {
@@ -122,16 +123,17 @@ func drain(t *testing.T, x *pair, total uint64, w idle) {
 		for _, v := range out[:back] {
 			if !genuine(v.Payload, n) || v.Header.Correlation != uint32(n) {
 				t.Errorf("payload %d of %d bytes is not what was sent", n, len(v.Payload))
-				return
+				return false
 			}
 			n++
 		}
 		if err := x.c.Release(back); err != nil {
 			t.Error(err)
-			return
+			return false
 		}
 		out = append(out[:0], out[back:]...)
 	}
+	return true
 }
 
 func TestStress(t *testing.T) {
@@ -175,8 +177,9 @@ func pourAndDrain(t *testing.T, x *pair, total uint64, most int, park bool) {
 		}
 	})
 	both.Go(func() {
-		drain(t, x, total, idle{park: park})
-		x.p.Stop(true) // if it failed
+		if !drain(t, x, total, idle{park: park}) {
+			x.p.Stop(true)
+		}
 	})
 	done := make(chan struct{})
 	go func() { both.Wait(); close(done) }()
