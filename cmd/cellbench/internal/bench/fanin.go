@@ -42,9 +42,11 @@ func (b *Bench) fanIn(ctx context.Context, s *Spec, length time.Duration) (repor
 			p.Retry()
 		}
 	})
+	alive, stop := b.whilePeerLives(ctx)
+	defer stop()
 	failed := make(chan error, 1)
 	go func() {
-		err := serve(ctx, l, eng, echo, s.Peers)
+		err := serve(alive, l, eng, echo, s.Peers)
 		if err != nil {
 			eng.Stop() // the peer sees the end of its connections and answers
 			_ = l.Close()

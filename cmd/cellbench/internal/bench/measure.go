@@ -151,7 +151,9 @@ func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func
 	if err := b.ask(j); err != nil {
 		return answer{}, err
 	}
-	accept, cancel := context.WithTimeout(ctx, 10*time.Second)
+	alive, stop := b.whilePeerLives(ctx)
+	defer stop()
+	accept, cancel := context.WithTimeout(alive, 10*time.Second)
 	defer cancel()
 	c, err := l.Accept(accept)
 	if err != nil {

@@ -29,6 +29,7 @@ type Bench struct {
 	peer   *exec.Cmd
 	input  io.Closer
 	output io.Closer
+	forget func() bool // the context of New
 	lines  *lines
 	shared *shared
 	native *native // the C programs, if they could be built
@@ -41,7 +42,7 @@ type Bench struct {
 // New starts the peer process. Close ends it. ctx bounds the life of both.
 func New(ctx context.Context) (*Bench, error) {
 	sched.Clock() // calibrates now, not within the first measurement
-	dir, err := os.MkdirTemp("", "cellbench-")
+	dir, err := socketDir()
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +52,26 @@ func New(ctx context.Context) (*Bench, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// longestDir is the longest directory in which the names of sockets here fit
+// the kernel's 107 bytes.
+const longestDir = 107 - len("/r1234567.sock")
+
+// socketDir makes a directory for this run: where temporary files belong or,
+// if that path is too long for sockets, in /tmp.
+func socketDir() (string, error) {
+	dir, err := os.MkdirTemp("", "cellbench-")
+	if err != nil || len(dir) <= longestDir {
+		return dir, err
+	}
+	if err := os.Remove(dir); err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp("/tmp", "cellbench-"); err != nil {
+		return "", fmt.Errorf("TMPDIR %s is too long for sockets, and /tmp can't be used: %w", os.TempDir(), err)
+	}
+	return dir, nil
 }
 
 func (b *Bench) start(ctx context.Context) error {
@@ -64,7 +85,7 @@ func (b *Bench) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, exe, PeerArg)
+	cmd := exec.Command(exe, PeerArg)
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{f}
 	// A group of its own: ctrl-C reaches this process, which ends the peer.
@@ -81,6 +102,8 @@ func (b *Bench) start(ctx context.Context) error {
 		return fmt.Errorf("%w: starting %s: %w", errPeer, exe, err)
 	}
 	b.peer, b.input, b.output, b.lines = cmd, in, out, newLines(out, in)
+	// By hand, because a CommandContext needs a cmd.Wait to end with.
+	b.forget = context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	go func() {
 		// Not cmd.Wait, which would close the pipe under a reader.
 		_, _ = cmd.Process.Wait()
@@ -94,6 +117,7 @@ func (b *Bench) start(ctx context.Context) error {
 func (b *Bench) Close() error {
 	var err error
 	if b.peer != nil {
+		b.forget()
 		b.input.Close()
 		select {
 		case <-b.ended:
@@ -107,6 +131,20 @@ func (b *Bench) Close() error {
 		err = errors.Join(err, b.shared.close())
 	}
 	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// whilePeerLives returns a context that ends with ctx, with the peer, and with
+// the call of stop.
+func (b *Bench) whilePeerLives(ctx context.Context) (alive context.Context, stop func()) {
+	alive, stop = context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-b.ended:
+			stop()
+		case <-alive.Done():
+		}
+	}()
+	return alive, stop
 }
 
 // ask gives the peer a job; the answer comes later, by await.
@@ -125,7 +163,7 @@ func blame(mine, peers error) error {
 		return peers
 	case peers == nil:
 		return mine
-	case errors.Is(mine, link.ErrPeerGone), errors.Is(mine, errPeer):
+	case errors.Is(mine, link.ErrPeerGone), errors.Is(mine, errPeer), errors.Is(mine, context.Canceled):
 		return fmt.Errorf("%w (%w)", peers, mine)
 	}
 	return mine

@@ -59,7 +59,7 @@ func (e *end) pace(s *Spec, length time.Duration) error {
 	}
 	start, gap := sched.Now(), 1e9/float64(s.Rate)
 	end := start + int64(length)
-	for id := uint32(0); ; {
+	for id := uint64(0); ; { // a long run passes 32 bits
 		now := sched.Now()
 		if now > end {
 			return e.finish()
@@ -74,7 +74,7 @@ func (e *end) pace(s *Spec, length time.Duration) error {
 			return err
 		}
 		for k := range out[:n] {
-			out[k].Header.Correlation = id
+			out[k].Header.Correlation = uint32(id)
 			binary.LittleEndian.PutUint64(out[k].Payload, uint64(start)+uint64(float64(id)*gap))
 			id++
 		}
@@ -140,7 +140,7 @@ func (e *end) sink(j job) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		if k.begin == 0 && (i%looksPerTime == 0 || j.Payload > 4096) && past(sched.TicksRelaxed(), from) {
+		if k.begin == 0 && (i%looksPerTime == 0 || j.Stamped || j.Payload > 4096) && past(sched.TicksRelaxed(), from) {
 			k.begin, k.count, k.bytes = sched.Now(), 0, 0
 		}
 		end, err := k.take(in[:n])
