@@ -156,12 +156,11 @@ func callRound(ends []*end, j job) (answer, error) {
 				return answer{}, err
 			}
 		}
-		if look%looksPerTime == 0 && past(sched.TicksRelaxed(), until) {
+		// count: on a host that stalls for longer than this takes, one call at
+		// least. A dead engine shows as an error above.
+		if look%looksPerTime == 0 && count > 0 && past(sched.TicksRelaxed(), until) {
 			break
 		}
-	}
-	if begin == 0 || count == 0 {
-		return answer{}, errors.New("no call was answered after the warm-up")
 	}
 	elapsed, d := time.Duration(sched.Now()-begin), rec.times()
 	return answer{Count: count, Bytes: count * uint64(j.Payload), Elapsed: elapsed, Values: d.Values, Counts: d.Counts}, nil

@@ -18,14 +18,10 @@ func TestMeasureRoundTrips(t *testing.T) {
 				s := short(report.KindRTT, link)
 				s.Wait, s.Rate = wait, rate
 				t.Run(named(s), func(t *testing.T) {
-					b, ctx := begin(t)
-					res, rounds, err := b.Measure(ctx, s, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					sound(t, res)
-					if res.NS == nil || res.Limit == nil || res.Limit.NS == nil || res.RatioP50 == nil || len(rounds) != 2 {
-						t.Errorf("incomplete: %+v", res)
+					s.Rounds = 2
+					res, rounds := measured(t, s)
+					if res.NS == nil || res.Limit == nil || res.Limit.NS == nil || len(rounds) != 2 {
+						t.Fatalf("incomplete: %+v", res)
 					}
 					if res.Limit.Link != "cacheline" {
 						t.Errorf("held against %q", res.Limit.Link)
@@ -42,12 +38,7 @@ func TestMeasureRoundTripsOfManySizes(t *testing.T) {
 			s := short(report.KindRTT, link)
 			s.Size, s.NoLimit = size, true
 			t.Run(named(s), func(t *testing.T) {
-				b, ctx := begin(t)
-				res, _, err := b.Measure(ctx, s, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				sound(t, res)
+				res, _ := measured(t, s)
 				if res.Payload != size-Prefix || res.Limit != nil {
 					t.Errorf("payload %d, limit %v", res.Payload, res.Limit)
 				}
@@ -69,12 +60,7 @@ func TestMeasureStreams(t *testing.T) {
 				s := short(report.KindStream, link)
 				s.Size, s.Batch, s.Rate, s.Wait = of.Size, of.Batch, of.Rate, wait
 				t.Run(named(s), func(t *testing.T) {
-					b, ctx := begin(t)
-					res, _, err := b.Measure(ctx, s, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					sound(t, res)
+					res, _ := measured(t, s)
 					if timed := res.NS != nil; timed != (s.Rate != report.MaxRate) {
 						t.Errorf("single vesicles timed: %v, at rate %v", timed, s.Rate)
 					}
@@ -94,12 +80,7 @@ func TestMeasureFanIn(t *testing.T) {
 				s := short(report.KindFanIn, link)
 				s.Peers, s.Busy, s.Wait = 5, busy, wait
 				t.Run(fmt.Sprintf("%s busy %d", named(s), busy), func(t *testing.T) {
-					b, ctx := begin(t)
-					res, _, err := b.Measure(ctx, s, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					sound(t, res)
+					res, _ := measured(t, s)
 					if res.NS == nil || res.Peers != 5 {
 						t.Errorf("%+v", res)
 					}
@@ -119,7 +100,7 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(results) != 4 || shown != 8 {
+	if len(results) != 4 || shown != 4 {
 		t.Errorf("%d results after %d steps", len(results), shown)
 	}
 	for _, r := range results {
@@ -152,7 +133,9 @@ func TestJitter(t *testing.T) {
 func TestProgressIsTold(t *testing.T) {
 	b, ctx := begin(t)
 	var seen []string
-	if _, _, err := b.Measure(ctx, short(report.KindRTT, LinkRing), func(i, of int) { seen = append(seen, fmt.Sprint(i, of)) }); err != nil {
+	s := short(report.KindRTT, LinkRing)
+	s.Rounds = 2
+	if _, _, err := b.Measure(ctx, s, func(i, of int) { seen = append(seen, fmt.Sprint(i, of)) }); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(seen, ","); got != "0 2,1 2" {
