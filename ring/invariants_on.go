@@ -2,6 +2,8 @@
 
 package ring
 
+import "sync"
+
 // With the invariants tag, whoever keeps a payload too long finds out:
 //
 //   - Claim hands out private pages instead of places in the ring, Commit
@@ -30,9 +32,14 @@ const (
 )
 
 // memoryGuards are the guards of the sides made from one mapping.
-type memoryGuards struct{ all []*guard }
+type memoryGuards struct {
+	mu  sync.Mutex // several producers of one process may join at once
+	all []*guard
+}
 
 func (g *memoryGuards) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, guard := range g.all {
 		guard.close()
 	}
@@ -41,6 +48,8 @@ func (g *memoryGuards) close() {
 
 func (m *Memory) newGuard() *guard {
 	g := &guard{}
+	m.guards.mu.Lock()
+	defer m.guards.mu.Unlock()
 	m.guards.all = append(m.guards.all, g)
 	return g
 }
@@ -57,7 +66,7 @@ func (g claimGuard) place(_ arena, _ uint64, n int) []byte { return g.hand(n).by
 // takeBack copies b into the ring if it is the oldest place, perhaps
 // shortened, and makes the place untouchable. False means that it is not.
 func (g claimGuard) takeBack(a arena, off uint64, b []byte) bool {
-	p := g.out[0]
+	p := g.out.front()
 	if len(b) > 0 && &b[0] != &p.bytes[0] {
 		return false
 	}
@@ -67,7 +76,7 @@ func (g claimGuard) takeBack(a arena, off uint64, b []byte) bool {
 }
 
 // drop makes all places untouchable.
-func (g claimGuard) drop() { g.retire(len(g.out)) }
+func (g claimGuard) drop() { g.retire(g.out.len()) }
 
 // viewGuard hands out copies to read; they come back oldest first.
 type viewGuard struct{ *guard }

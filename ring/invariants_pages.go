@@ -52,47 +52,65 @@ func (p page) free() {
 	}
 }
 
-// guard owns the pages of one side: those handed out and those in quarantine,
-// each oldest first.
+// queue holds pages, oldest first. It allocates only to grow.
+type queue struct {
+	pages []page
+	head  int
+}
+
+func (q *queue) len() int     { return len(q.pages) - q.head }
+func (q *queue) front() *page { return &q.pages[q.head] }
+
+func (q *queue) push(p page) {
+	if len(q.pages) == cap(q.pages) && q.head > len(q.pages)/2 {
+		n := copy(q.pages, q.pages[q.head:])
+		q.pages, q.head = q.pages[:n], 0
+	}
+	q.pages = append(q.pages, p)
+}
+
+func (q *queue) pop() page {
+	p := q.pages[q.head]
+	q.head++
+	return p
+}
+
+// guard owns the pages of one side: those handed out and those in quarantine.
 type guard struct {
-	out, back []page
+	out, back queue
 }
 
 // hand returns a writable page for n bytes.
 func (g *guard) hand(n int) page {
 	size := max(1, (n+pageSize-1)/pageSize) * pageSize
 	var p page
-	if len(g.back) >= quarantined && g.back[0].mapped && len(g.back[0].bytes) == size {
-		p = g.back[0]
-		g.back = g.back[1:]
+	if g.back.len() >= quarantined && len(g.back.front().bytes) == size {
+		p = g.back.pop()
 		p.protect(writable)
 	} else {
 		p = newPage(size)
 	}
-	g.out = append(g.out, p)
+	g.out.push(p)
 	return p
 }
 
 // retire puts the n oldest pages that are out into quarantine.
 func (g *guard) retire(n int) {
-	for _, p := range g.out[:n] {
-		if p.mapped {
+	for range n {
+		if p := g.out.pop(); p.mapped {
 			p.protect(untouchable)
-			g.back = append(g.back, p)
+			g.back.push(p)
 		}
 	}
-	g.out = g.out[n:]
-	for len(g.back) > quarantined {
-		g.back[0].free()
-		g.back = g.back[1:]
+	for g.back.len() > quarantined {
+		g.back.pop().free()
 	}
 }
 
 func (g *guard) close() {
-	for _, pages := range [][]page{g.out, g.back} {
-		for _, p := range pages {
-			p.free()
+	for _, q := range []*queue{&g.out, &g.back} {
+		for q.len() > 0 {
+			q.pop().free()
 		}
 	}
-	g.out, g.back = nil, nil
 }
