@@ -3,6 +3,7 @@ package ring
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/cell-runtime/cell/wire"
@@ -389,15 +390,20 @@ func TestBroadcastBreachesAreNoticed(t *testing.T) {
 			s, r := a.subscriber(Newest), a.subscriber(Newest)
 			a.publish(3, 20)
 			harm(a)
-			// A cursor is not looked at before it is reached.
-			_, err := s.Poll(make([]wire.Vesicle, 9))
+			good := 0
+			if strings.HasPrefix(name, "a cursor") {
+				good = 3 // records that are read before anybody can notice
+			}
+			var err error
+			for i := 0; err == nil && i <= good; i++ {
+				_, err = s.Poll(make([]wire.Vesicle, 1))
+			}
 			if !errors.Is(err, ErrCorrupt) {
 				t.Error("Poll:", err)
 			}
-			for range 4 {
-				if _, err = r.Receive(make([]byte, 64)); err != nil {
-					break
-				}
+			err = nil
+			for i := 0; err == nil && i <= good; i++ {
+				_, err = r.Receive(make([]byte, 64))
 			}
 			if !errors.Is(err, ErrCorrupt) {
 				t.Error("Receive:", err)

@@ -207,7 +207,32 @@ func TestSharedLiveRivalDelaysRecovery(t *testing.T) {
 	}
 }
 
-// The same, but the rival wins and the victim dies as the loser.
+// A live producer that has taken the place behind a dead one's, and not marked
+// it yet, must keep it.
+func TestSharedLiveNeighbourKeepsItsClaim(t *testing.T) {
+	f := newFan(t, MinSize)
+	neighbour := f.producer(0)
+	victim := f.producer(processID(victimPID, 1))
+	if _, crashed, _ := abandon(victim, 2, func() error {
+		_, err := victim.Claim(make([]wire.Vesicle, 3), 300)
+		return err
+	}); !crashed {
+		t.Fatal("no crash")
+	}
+	neighbour.trap = countdown(2, func(s step) { // taken, not marked
+		if n := f.c.Recover(victimDead); s != stepTaken || n != 1 {
+			t.Fatalf("at step %d: passed over %d claims, want 1", s, n)
+		}
+		if n := f.c.Recover(victimDead); n != 0 || !f.c.Stuck() {
+			t.Fatal("passed over a live producer's claim")
+		}
+	})
+	send(t, neighbour, label{2, 0}, 3, 300)
+	f.wants(label{2, 0}, label{2, 1}, label{2, 2})
+	f.afterwards(neighbour, 3)
+}
+
+// The rival wins and the victim dies as the loser.
 func TestSharedDeadLoser(t *testing.T) {
 	f := newFan(t, MinSize)
 	winner := f.producer(0)
