@@ -80,23 +80,31 @@ func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
 	}
 	pos, bytes := c.next, uint64(0)
 	in = in[:min(len(in), int(maxPolled-(c.endTail-c.endHead)))]
+	mem, mask, bound, end := c.mem, c.mask, c.bound, c.endTail // kept in registers
 	// The next record's place depends on this one's span, a load that misses
 	// the cache. Guessing that it is the last one's turns that dependence into
 	// a predicted branch, so that the misses of several records overlap.
 	guess := c.guess
 	span := uint64(guess & spanMask)
 	for n < len(in) {
-		off := pos & c.mask
+		off := pos & mask
 		// Acquire: everything that the producer wrote into this batch before
 		// it released the first commit word is visible from here on.
-		if w := atomic.LoadUint32(c.mem.word(off)); w != guess {
+		if w := atomic.LoadUint32(mem.word(off)); w != guess {
 			if w == stateEmpty {
 				break
 			}
 			guess, span = w, uint64(w&spanMask)
 		}
-		if !c.fits(pos, span) || guess&stateMask != stateReady {
-			if guess&stateMask != statePadding || !c.fits(pos, span) {
+		// What came from the peer is bounded: whole lines, within the memory,
+		// and within what an honest producer can have published, so that
+		// padding without end ends too.
+		if span-line > mask&^(line-1)-off || pos+span > bound {
+			c.state.stop(stopCorrupt)
+			break
+		}
+		if guess&stateMask != stateReady {
+			if guess&stateMask != statePadding {
 				c.state.stop(stopCorrupt)
 				break
 			}
@@ -104,20 +112,23 @@ func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
 			continue
 		}
 		v := &in[n]
-		if !v.Header.Load(c.mem.header(off), uint32(span)-prefixSize) {
+		tail := v.Header.Unpack(mem.header(off))
+		size := v.Header.Length
+		if !tail.Valid(size, uint32(span)-prefixSize) {
 			c.state.stop(stopCorrupt)
 			break
 		}
-		v.Payload = c.guard.view(c.mem, off, int(v.Header.Length))
+		v.Payload = c.guard.view(mem, off, int(size))
 		pos += span
-		c.ends[(c.endTail+uint32(n))%maxPolled] = pos
-		bytes += uint64(v.Header.Length)
+		c.ends[end%maxPolled] = pos
+		end++
+		bytes += uint64(size)
 		n++
 	}
 	c.guess = guess
 	c.next = pos
 	c.word = c.mem.word(pos & c.mask)
-	c.endTail += uint32(n)
+	c.endTail = end
 	c.stats.Records += uint64(n)
 	c.stats.Bytes += bytes
 	if n == 0 {
@@ -127,13 +138,6 @@ func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
 		return 0, c.state.err()
 	}
 	return n, nil
-}
-
-// fits bounds a span that came from the peer: whole lines, within the memory,
-// and within what an honest producer can have published, so that padding
-// without end ends too.
-func (c *Consumer) fits(pos, span uint64) bool {
-	return span-line <= c.size-line-pos&c.mask && pos+span <= c.bound
 }
 
 // why tells whether Poll must stop at once.
@@ -157,6 +161,9 @@ func (c *Consumer) Release(n int) error {
 	to := c.ends[(c.endHead-1)%maxPolled]
 	if c.endHead == c.endTail {
 		to = c.next // and padding behind the last
+		// The FIFO begins anew, so that it takes as little of the cache as
+		// there are records outstanding at a time.
+		c.endHead, c.endTail = 0, 0
 	}
 	c.guard.release(n)
 	c.give(to)

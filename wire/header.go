@@ -155,29 +155,48 @@ const (
 	tailKind      = 0x0f
 	tailFixed     = 0xf0 | uint32(flagsReserved)<<8 | 0xfc<<16
 	tailFixedWant = Version << 4
-	tailFragment  = uint32(FlagMore|FlagFragment) << 8
-	tailMoreAlone = uint32(FlagMore) << 8
-	tailPrefixed  = uint32(FlagFragment|FlagDeadline) << 8
+	tailRare      = uint32(FlagMore|FlagFragment|FlagDeadline) << 8
 )
 
-// Load decodes b into h and reports whether it is valid and announces at most
-// limit bytes of payload; if not, h's content is arbitrary and [Decode] names
-// the reason. It is Decode for the hot path: everything is checked in
-// registers, and each byte of b is read exactly once, so that b may be memory
-// to which a hostile peer is writing.
-func (h *Header) Load(b *[HeaderSize]byte, limit uint32) bool {
-	length := binary.LittleEndian.Uint32(b[offLength:])
+// Tail is the last four bytes of a header as one little-endian word: version,
+// kind, flags, channel and hops.
+type Tail uint32
+
+// Unpack decodes b into h without checking it, and returns the tail, on which
+// Valid must be called before h may be believed. Each byte of b is read exactly
+// once, so b may be memory to which a hostile peer is writing. Unpack and Valid
+// are [Header.Load] in two parts that can be inlined.
+func (h *Header) Unpack(b *[HeaderSize]byte) Tail {
 	tail := binary.LittleEndian.Uint32(b[offVersionKind:])
-	h.Length = length
+	h.Length = binary.LittleEndian.Uint32(b[offLength:])
 	h.Fingerprint = binary.LittleEndian.Uint64(b[offFingerprint:])
 	h.Correlation = binary.LittleEndian.Uint32(b[offCorrelation:])
 	h.Kind = Kind(tail & tailKind)
 	h.Flags = Flags(tail >> 8)
 	h.Channel = Channel(tail >> 16)
 	h.Hops = uint8(tail >> 24)
-	return tail&tailFixed == tailFixedWant && tail&tailKind-1 < uint32(kindLast) &&
-		tail&tailFragment != tailMoreAlone && length <= min(limit, MaxLength) &&
-		(tail&tailPrefixed == 0 || length >= prefixSize(h.Flags))
+	return Tail(tail)
+}
+
+// Valid reports whether a header with tail t and the given length is valid,
+// lengths above limit, which is MaxLength or less, excluded.
+func (t Tail) Valid(length, limit uint32) bool {
+	return uint32(t)&tailFixed == tailFixedWant && uint32(t)&tailKind-1 < uint32(kindLast) && length <= limit &&
+		(uint32(t)&tailRare == 0 || t.rare(length))
+}
+
+// rare checks what only the flags of tailRare make necessary.
+func (t Tail) rare(length uint32) bool {
+	f := Flags(t >> 8)
+	return f&(FlagMore|FlagFragment) != FlagMore && length >= prefixSize(f)
+}
+
+// Load decodes b into h and reports whether it is valid and announces at most
+// limit bytes of payload, where limit is MaxLength or less; if not, h's content
+// is arbitrary and [Decode] names the reason. Like Unpack it reads each byte of
+// b once.
+func (h *Header) Load(b *[HeaderSize]byte, limit uint32) bool {
+	return h.Unpack(b).Valid(h.Length, limit)
 }
 
 // Validate reports the first reason why h may not be acted upon, or nil.

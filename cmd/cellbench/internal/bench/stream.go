@@ -126,7 +126,7 @@ func (e *end) pour(s *Spec, r io.Reader) (uint64, string, error) {
 // sink takes a stream to its end and accounts for it. It counts from the end
 // of the warm-up; every vesicle must be the next one.
 func (e *end) sink(j job) (answer, error) {
-	in := make([]wire.Vesicle, 256)
+	in := make([]wire.Vesicle, 64) // more would push the ring out of the first-level cache
 	k := sinkState{count: ^uint64(0)}
 	if j.Stamped {
 		k.rec = newRecorder()
@@ -165,31 +165,40 @@ type sinkState struct {
 	sum          hash.Hash
 }
 
+// take accounts for vesicles; end says that the last of them was the stream's.
 func (k *sinkState) take(vs []wire.Vesicle) (end bool, err error) {
+	if n := len(vs); n > 0 && vs[n-1].Header.Kind == wire.KindControl {
+		end, vs = true, vs[:n-1]
+	}
+	next, bytes, read := k.next, uint64(0), uint64(0)
 	for i := range vs {
 		v := &vs[i]
-		if v.Header.Kind == wire.KindControl {
-			return true, nil
+		if v.Header.Correlation != next {
+			return false, fmt.Errorf("vesicle %d came where %d was next", v.Header.Correlation, next)
 		}
-		if v.Header.Correlation != k.next {
-			return false, fmt.Errorf("vesicle %d came where %d was next", v.Header.Correlation, k.next)
-		}
-		k.next++
-		k.count++
-		k.bytes += uint64(len(v.Payload))
-		switch {
-		case k.sum != nil:
-			k.sum.Write(v.Payload)
-		case k.rec != nil:
-			if k.begin != 0 {
-				age := sched.Now() - int64(binary.LittleEndian.Uint64(v.Payload))
-				k.rec.ticks(uint64(max(age, 0)))
-			}
-		default:
-			k.read += touch(v.Payload)
+		next++
+		bytes += uint64(len(v.Payload))
+		read += touch(v.Payload)
+	}
+	k.next, k.read = next, k.read+read
+	k.count += uint64(len(vs))
+	k.bytes += bytes
+	if k.sum != nil || k.rec != nil && k.begin != 0 {
+		k.look(vs)
+	}
+	return end, nil
+}
+
+// look does what is not asked of every stream.
+func (k *sinkState) look(vs []wire.Vesicle) {
+	now := sched.Now()
+	for i := range vs {
+		if k.sum != nil {
+			k.sum.Write(vs[i].Payload)
+		} else {
+			k.rec.ticks(uint64(max(now-int64(binary.LittleEndian.Uint64(vs[i].Payload)), 0)))
 		}
 	}
-	return false, nil
 }
 
 func (k *sinkState) answer() (answer, error) {
