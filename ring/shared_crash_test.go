@@ -438,6 +438,9 @@ func TestSharedRandomKills(t *testing.T) {
 	if testing.Short() {
 		kills = 10
 	}
+	if os.Getenv("CELL_SOAK") != "" {
+		kills = 3000
+	}
 	f := newFan(t, 16<<10)
 	next := map[uint32]uint32{}
 	drain := func(until time.Time) {
