@@ -32,7 +32,7 @@ func runFanIn(ctx context.Context, args []string) error {
 	o := newFlags("fanin", "Measures calls from some of many connections into one engine, beside the busy ones alone.")
 	o.measuring("64", 3*time.Second)
 	o.set.IntVar(&o.spec.Peers, "peers", 100, "connections")
-	o.set.IntVar(&o.spec.Busy, "busy", 10, "how many of them call")
+	o.set.IntVar(&o.spec.Busy, "busy", 10, "how many of them call; 0: all")
 	o.spec.Kind = report.KindFanIn
 	return o.one(ctx, args)
 }
@@ -44,6 +44,9 @@ func (o *options) one(ctx context.Context, args []string) error {
 	}
 	if o.spec.Input != "" && !o.given("size") {
 		o.spec.Size = 64 << 10 // a file travels in larger pieces
+	}
+	if !o.given("busy") {
+		o.spec.Busy = min(o.spec.Busy, o.spec.Peers)
 	}
 	if err := o.spec.Check(); err != nil {
 		return err

@@ -36,6 +36,7 @@ func buildNative(ctx context.Context, dir string) (*native, error) {
 	args := append([]string{"-O3", "-std=c11", "-o", filepath.Join(dir, "limit")}, perf.Units...)
 	cmd := wholeGroup(exec.CommandContext(ctx, gcc, append(args, "-lm", "-pthread")...))
 	cmd.Dir = filepath.Join(src, "limit")
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir) // what an interrupted gcc leaves goes with dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("gcc could not build perf/limit: %w\n%s", err, out)
 	}

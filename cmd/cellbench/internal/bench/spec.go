@@ -75,6 +75,7 @@ func (s *Spec) Check() error {
 		{s.Link != LinkRing && s.Link != LinkUDS, fmt.Sprintf("--link %q: ring or uds", s.Link)},
 		{s.Size < Prefix || s.Size > MaxSize, fmt.Sprintf("--size %d: from %d (an empty payload) to %d", s.Size, Prefix, MaxSize)},
 		{s.Batch < 1 || s.Batch > MaxBatch, fmt.Sprintf("--batch %d: from 1 to %d", s.Batch, MaxBatch)},
+		{s.Kind != report.KindStream && s.Batch > 1, fmt.Sprintf("--batch %d: streams only; calls go one by one on a connection", s.Batch)},
 		{s.Warmup < 0 || s.Warmup > time.Minute, fmt.Sprintf("--warmup %v: from 0 to 1m", s.Warmup)},
 		{s.Ring < ring.MinSize || s.Ring > ring.MaxSize || s.Ring&(s.Ring-1) != 0,
 			fmt.Sprintf("--ring %d: a power of two from %d to %d", s.Ring, ring.MinSize, ring.MaxSize)},

@@ -21,6 +21,7 @@ func TestSpecsThatAreRefused(t *testing.T) {
 		{"no batch", "--batch", func(s *Spec) { s.Batch = 0 }},
 		{"negative batch", "--batch", func(s *Spec) { s.Batch = -1 }},
 		{"huge batch", "--batch", func(s *Spec) { s.Batch = MaxBatch + 1 }},
+		{"calls in batches", "--batch", func(s *Spec) { s.Kind, s.Batch = report.KindRTT, 2 }},
 		{"no rounds", "--rounds", func(s *Spec) { s.Rounds = 0 }},
 		{"rounds without end", "--rounds", func(s *Spec) { s.Rounds = MaxRounds + 1 }},
 		{"no time", "--duration", func(s *Spec) { s.Duration = 0 }},

@@ -1,0 +1,375 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/bench"
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
+	"github.com/cell-runtime/cell/sched"
+)
+
+// mainEnv makes this test binary the program itself.
+const mainEnv = "CELLBENCH_TEST_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(mainEnv) != "" || len(os.Args) > 1 && os.Args[1] == bench.PeerArg {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds what a test waits for on a busy machine.
+const patience = time.Minute
+
+// outcome is what a run of the program left.
+type outcome struct {
+	status         int
+	stdout, stderr string
+}
+
+// program prepares a run with a directory for temporary files of its own,
+// which must be empty afterwards.
+func program(t *testing.T, args ...string) (cmd *exec.Cmd, finish func() outcome) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	temp, err := os.MkdirTemp("", "cb") // short, for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(temp) })
+	var out, complaints bytes.Buffer
+	cmd = exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), mainEnv+"=1", "TMPDIR="+temp)
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	return cmd, func() outcome {
+		t.Helper()
+		if err := cmd.Wait(); ctx.Err() != nil {
+			t.Fatalf("cellbench %v did not end: %v\n%s%s", args, err, out.String(), complaints.String())
+		}
+		if left, _ := filepath.Glob(filepath.Join(temp, "*")); len(left) > 0 {
+			t.Errorf("cellbench %v left %v behind", args, left)
+		}
+		return outcome{cmd.ProcessState.ExitCode(), out.String(), complaints.String()}
+	}
+}
+
+func cellbench(t *testing.T, args ...string) outcome {
+	t.Helper()
+	cmd, finish := program(t, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return finish()
+}
+
+func TestWrongUsage(t *testing.T) {
+	for _, c := range []struct{ args, says string }{
+		{"bogus", "usage: cellbench [command]"},
+		{"rtt --bogus", "not defined: -bogus"},
+		{"--bogus", "not defined: -bogus"},
+		{"rtt 64", `unexpected argument "64"`},
+		{"rtt --link pigeon", "ring or uds"},
+		{"rtt --size -1", "such as 64, 4K or 1M"},
+		{"rtt --size 64Q", "such as 64, 4K or 1M"},
+		{"rtt --size 23", "from 24"},
+		{"rtt --size 8G", "below 2G"},
+		{"stream --batch 0", "from 1 to"},
+		{"stream --batch lots", "invalid value"},
+		{"rtt --batch 2", "streams only"},
+		{"rtt --rate never", "write max, 50000 or 2M"},
+		{"rtt --rate -5", "write max, 50000 or 2M"},
+		{"rtt --rate 0", "write max, 50000 or 2M"},
+		{"rtt --wait pray", "spin, yield, park or adaptive"},
+		{"rtt --ring 5000", "power of two"},
+		{"rtt --ring 4K --size 4K", "at least twice"},
+		{"rtt --rounds 0", "from 1 to"},
+		{"rtt --duration -1s", "from 1ms"},
+		{"rtt --duration soon", "invalid value"},
+		{"rtt --cpus 0", "two CPU numbers such as 2,3"},
+		{"rtt --cpus a,b", "two CPU numbers such as 2,3"},
+		{"rtt --cpus 0,1,2", "two CPU numbers such as 2,3"},
+		{"rtt --cpus 0,0", "two different CPUs"},
+		{"rtt --cpus 0,100000", "online are"},
+		{"rtt --cpus 0,-1", "online are"},
+		{"rtt --input x", "not defined"},
+		{"stream --input x --rate 5", "closed loop only"},
+		{"stream --input /", "name a file"},
+		{"stream --hgrm x", "give a --rate"},
+		{"stream --size 24 --rate 5", "at least 32"},
+		{"fanin --peers 0", "1 to"},
+		{"fanin --peers 2 --busy 3", "at most all are busy"},
+		{"fanin --rate 5", "closed loop"},
+		{"limit --rounds 0", "from 1 to"},
+		{"limit --rounds -1", "from 1 to"},
+		{"limit --duration 1ns", "from 1ms"},
+		{"jitter --duration 0s", "from 1ms"},
+		{"jitter --threshold 1ns", "from 100ns"},
+		{"suite --duration 1ms", "from 55ms"},
+		{"compare", "name two"},
+		{"compare one.json", "name two"},
+		{"compare a b c", "name two"},
+		{"compare --cpus 0,1 a b", "not defined"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			o := cellbench(t, strings.Fields(c.args)...)
+			if o.status != exitUsage || o.stdout != "" || !strings.Contains(o.stderr, c.says) {
+				t.Errorf("status %d, want %d with %q\n%s%s", o.status, exitUsage, c.says, o.stdout, o.stderr)
+			}
+			if strings.Contains(o.stderr, "goroutine") || !strings.Contains(o.stderr, "help") {
+				t.Errorf("a refusal says where help is:\n%s", o.stderr)
+			}
+		})
+	}
+}
+
+func TestWhatFails(t *testing.T) {
+	dir := t.TempDir()
+	garbage := filepath.Join(dir, "garbage.json")
+	if err := os.WriteFile(garbage, []byte("no JSON"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		says string
+	}{
+		{"a missing result", []string{"compare", filepath.Join(dir, "a"), garbage}, "no such file"},
+		{"a result that is none", []string{"compare", garbage, garbage}, "garbage.json"},
+		{"a missing input", []string{"stream", "--input", filepath.Join(dir, "a")}, "no such file"},
+		{"a full disk", []string{"rtt", "--duration", "10ms", "--rounds", "1", "--json", "/dev/full"}, "no space left"},
+		{"a directory for a file", []string{"rtt", "--duration", "10ms", "--rounds", "1", "--html", dir}, "name a file in it"},
+		{"a place for files that is a file", []string{"suite", "--out", garbage}, "not a directory"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := cellbench(t, c.args...)
+			if o.status != exitFailed || !strings.Contains(o.stderr, c.says) {
+				t.Errorf("status %d, want %d with %q\n%s%s", o.status, exitFailed, c.says, o.stdout, o.stderr)
+			}
+		})
+	}
+}
+
+func TestAFileThatCannotBeWrittenLosesNothingElse(t *testing.T) {
+	needTwoCPUs(t)
+	o := cellbench(t, "rtt", "--duration", "10ms", "--rounds", "1", "--html", "/dev/full", "--json", "-")
+	if o.status != exitFailed || !strings.Contains(o.stderr, "no space left") {
+		t.Errorf("status %d\n%s", o.status, o.stderr)
+	}
+	if _, err := report.Read(strings.NewReader(o.stdout)); err != nil {
+		t.Errorf("the JSON is lost: %v\n%s", err, o.stdout)
+	}
+}
+
+func needTwoCPUs(t *testing.T) {
+	t.Helper()
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two CPUs")
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"help"}, {"-h"}, {"--help"}} {
+		o := cellbench(t, args...)
+		if o.status != exitOK || o.stderr != "" {
+			t.Errorf("%v: status %d, %s", args, o.status, o.stderr)
+		}
+		for _, c := range commands() {
+			if !strings.Contains(o.stdout, c.name) || !strings.Contains(o.stdout, c.short) {
+				t.Errorf("%v doesn't show %s", args, c.name)
+			}
+		}
+	}
+	for _, c := range commands() {
+		o := cellbench(t, c.name, "--help")
+		if o.status != exitOK || o.stderr != "" || !strings.Contains(o.stdout, "usage: cellbench "+c.name) {
+			t.Errorf("%s --help: status %d\n%s%s", c.name, o.status, o.stdout, o.stderr)
+		}
+	}
+}
+
+// Every flag of every command occurs in the documentation.
+func TestDocumentationHasEveryFlag(t *testing.T) {
+	text, err := os.ReadFile("../../docs/CELLBENCH.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, c := range commands() {
+		if !strings.Contains(string(text), "| `"+c.name+"`") {
+			t.Errorf("docs/CELLBENCH.md has no row for the command %s", c.name)
+		}
+		for line := range strings.Lines(cellbench(t, c.name, "--help").stdout) {
+			name, ok := strings.CutPrefix(line, "  --")
+			if !ok {
+				continue
+			}
+			found++
+			name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
+			if !strings.Contains(string(text), "| `--"+name+"`") && !strings.Contains(string(text), "| `--"+name+" ") {
+				t.Errorf("docs/CELLBENCH.md has no row for --%s, a flag of %s", name, c.name)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d flags looked at", found)
+	}
+}
+
+func TestOnlyJSONOnStandardOutput(t *testing.T) {
+	needTwoCPUs(t)
+	short := []string{"--duration", "400ms", "--rounds", "1", "--json", "-"}
+	for _, args := range [][]string{
+		{"rtt"}, {"rtt", "--link", "uds", "--rate", "2000"}, {"stream", "--no-c"}, {"stream", "--no-c", "--rate", "10K"},
+		{"fanin", "--peers", "3", "--busy", "1"}, {"limit"}, {"stream", "--input", "/proc/self/exe"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			o := cellbench(t, append(args, short...)...)
+			if o.status != exitOK || o.stderr != "" {
+				t.Fatalf("status %d\n%s", o.status, o.stderr)
+			}
+			rep, err := report.Read(strings.NewReader(o.stdout))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, o.stdout)
+			}
+			for _, r := range rep.Results {
+				if args[0] != r.Kind || r.Link == "" {
+					t.Errorf("kind %q, link %q", r.Kind, r.Link)
+				}
+			}
+			if !json.Valid([]byte(o.stdout)) {
+				t.Error("more than one JSON value")
+			}
+		})
+	}
+}
+
+func TestJitterAsTableAndJSON(t *testing.T) {
+	needTwoCPUs(t)
+	if o := cellbench(t, "jitter", "--duration", "20ms"); o.status != exitOK || !strings.Contains(o.stdout, "core: a thread that spins on CPU") {
+		t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	o := cellbench(t, "jitter", "--duration", "20ms", "--json", "-")
+	if rep, err := report.Read(strings.NewReader(o.stdout)); err != nil || rep.Results[0].Link != "core" || o.stderr != "" {
+		t.Errorf("%v\n%s%s", err, o.stdout, o.stderr)
+	}
+}
+
+func TestSuiteAndCompare(t *testing.T) {
+	needTwoCPUs(t)
+	dir := filepath.Join(t.TempDir(), "new", "results")
+	o := cellbench(t, "--no-c", "--duration", "2s", "--out", dir)
+	if o.status != exitOK || !strings.Contains(o.stdout, "Round trips") || !strings.Contains(o.stdout, "core") {
+		t.Fatalf("status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	file := filepath.Join(dir, "cellbench.json")
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rep, err := report.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(suiteSpecs()) + 1; len(rep.Results) != n {
+		t.Errorf("%d results, want %d", len(rep.Results), n)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "cellbench.html"))
+	if err != nil || !bytes.Contains(page, []byte("</html>")) {
+		t.Errorf("page of %d bytes: %v", len(page), err)
+	}
+	if o := cellbench(t, "compare", file, file); o.status != exitOK || !strings.Contains(o.stdout, "ring") {
+		t.Errorf("compare: status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	if o := cellbench(t, "compare", "--json", "-", file, file); o.status != exitOK || !json.Valid([]byte(o.stdout)) {
+		t.Errorf("compare as JSON: status %d\n%s%s", o.status, o.stdout, o.stderr)
+	}
+}
+
+// Ctrl-C and a service manager's stop: an end soon, a sentence, and nothing
+// left, the peer process included, whose stderr is the one that Wait waits for.
+func TestInterruptedInTheMiddle(t *testing.T) {
+	needTwoCPUs(t)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		for _, args := range []string{
+			"rtt --wait spin", "rtt --wait park", "rtt --link uds --wait park", "rtt --rate 1000",
+			"stream --no-c", "stream --no-c --rate 1000 --wait park", "stream --size 1M", "fanin --peers 3", "limit", "jitter",
+		} {
+			t.Run(fmt.Sprint(sig, " ", args), func(t *testing.T) {
+				cmd, finish := program(t, append(strings.Fields(args), "--duration", "10m")...)
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(150 * time.Millisecond)
+				if err := cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+				o := finish()
+				if o.status != exitFailed || !strings.Contains(o.stderr, "interrupted") || o.stdout != "" {
+					t.Errorf("status %d\n%s%s", o.status, o.stdout, o.stderr)
+				}
+			})
+		}
+	}
+}
+
+func TestParseBytes(t *testing.T) {
+	for text, want := range map[string]int{
+		"0": 0, "64": 64, "4K": 4 << 10, "4k": 4 << 10, "4KB": 4 << 10, "4KiB": 4 << 10, "1M": 1 << 20, "1G": 1 << 30, "2047M": 2047 << 20,
+	} {
+		if got, err := parseBytes("--size", text); err != nil || got != want {
+			t.Errorf("%q is %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "K", "-1", "1.5K", "1T", "4KK", "4 K", "0x40", "2G", "9999999999999999999", "1e3"} {
+		if got, err := parseBytes("--size", text); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), "--size") {
+			t.Errorf("%q is %d, %v; want a refusal that names the flag", text, got, err)
+		}
+	}
+}
+
+func TestChooseCPUs(t *testing.T) {
+	topo, err := sched.Local().Topology()
+	if err != nil {
+		t.Fatal(err)
+	}
+	needTwoCPUs(t)
+	usable := topo.Usable.List()
+	a, b := usable[0], usable[1]
+	for text, want := range map[string][2]int{fmt.Sprintf("%d,%d", a, b): {a, b}, fmt.Sprintf(" %d , %d ", b, a): {b, a}} {
+		if got, err := chooseCPUs(text); err != nil || got != want {
+			t.Errorf("%q chooses %v, %v; want %v", text, got, err, want)
+		}
+	}
+	if got, err := chooseCPUs(""); err != nil || got[0] == got[1] {
+		t.Errorf("by itself: %v, %v", got, err)
+	}
+	for _, text := range []string{",", "0", "0,", ",0", "0,0", "0,1,2", "0-1", "zero,one", "0,100000", "-1,0"} {
+		if got, err := chooseCPUs(text); !errors.Is(err, errUsage) {
+			t.Errorf("%q chooses %v, %v; want a refusal", text, got, err)
+		}
+	}
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	o := newFlags("rtt", "")
+	o.usage = func(io.Writer) {}
+	if err := o.parse([]string{"--help"}); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("got %v", err)
+	}
+}
