@@ -1,6 +1,7 @@
 /* The bare limit of bytes: memcpy into slots of shared memory on one core,
  * and on the other either one word of every cache line is read, as a handler
- * that looks at a view in place does, or (--copyout) all is copied out. */
+ * that looks at a view in place does, or (--copyout) all is copied out. Slots
+ * are published and given back by the batch. */
 #include "flow.h"
 #include "measure.h"
 #include "ring.h"
@@ -23,22 +24,24 @@ static void writer(void *arg)
 {
 	const struct run *r = arg;
 	struct cursors *c = r->cursors;
-	const uint64_t size = r->o->size, slots = r->mask + 1, every = check_every(size);
+	const uint64_t size = r->o->size, slots = r->mask + 1, batch = r->o->batch,
+		       every = check_every(size);
 	uint64_t head = 0, tail = 0, due = every;
 
-	for (;; head++) {
+	for (;;) {
 		if (head >= due) {
 			due = head + every;
 			if (ticks() >= r->flow->stop_at)
 				break;
 		}
-		while (head - tail == slots) {
+		while (head - tail + batch > slots) {
 			tail = atomic_load_explicit(&c->tail, memory_order_acquire);
-			if (head - tail == slots)
+			if (head - tail + batch > slots)
 				relax();
 		}
-		memcpy(r->slots + (head & r->mask) * size, r->source, size);
-		atomic_store_explicit(&c->head, head + 1, memory_order_release);
+		for (uint64_t i = 0; i < batch; i++, head++)
+			memcpy(r->slots + (head & r->mask) * size, r->source, size);
+		atomic_store_explicit(&c->head, head, memory_order_release);
 	}
 	atomic_store_explicit(&c->end, 1, memory_order_release);
 }
@@ -63,14 +66,16 @@ static void reader(void *arg)
 				continue;
 			}
 		}
-		const unsigned char *slot = r->slots + (tail & r->mask) * size;
-		if (r->o->copyout) {
-			memcpy(r->target, slot, size);
-			__asm__ volatile("" ::"r"(r->target) : "memory"); /* it is wanted */
-		} else {
-			sum += touch(slot, size);
+		for (uint64_t i = 0; i < r->o->batch; i++, tail++) {
+			const unsigned char *slot = r->slots + (tail & r->mask) * size;
+			if (r->o->copyout) {
+				memcpy(r->target, slot, size);
+				__asm__ volatile("" ::"r"(r->target) : "memory"); /* it is wanted */
+			} else {
+				sum += touch(slot, size);
+			}
 		}
-		atomic_store_explicit(&c->tail, ++tail, memory_order_release);
+		atomic_store_explicit(&c->tail, tail, memory_order_release);
 		if (tail >= m.due)
 			meter_look(&m, r->flow, tail);
 	}
@@ -81,8 +86,10 @@ void copy(struct options *o)
 {
 	o->size = span_of(o->size);
 	if (!o->ring)
-		o->ring = 1 << 20;
-	uint64_t slots = 4; /* so that the two sides can work at once */
+		o->ring = ring_for(o->size, o->batch);
+	uint64_t slots = 4;
+	while (slots < 2 * o->batch) /* so that the two sides can work at once */
+		slots *= 2;
 	while (slots * 2 * o->size <= o->ring)
 		slots *= 2;
 	double ticks_per_ns = calibrate();
@@ -94,6 +101,6 @@ void copy(struct options *o)
 	pair(o, writer, reader, &r);
 	print_result(o, &(struct result){
 		.kind = "copy", .link = "memory", .size = o->size, .count = r.flow->count,
-		.ring = slots * o->size, .copyout = o->copyout,
+		.batch = o->batch, .ring = slots * o->size, .copyout = o->copyout,
 		.seconds = (double)r.flow->elapsed / ticks_per_ns / 1e9});
 }

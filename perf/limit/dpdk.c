@@ -1,7 +1,8 @@
 /* limit-dpdk measures DPDK's rte_ring beside Cell's ring: same records, same
  * cores, same JSON. Two lcores of one process, which is to rte_ring's favour,
  * exchange 64-byte objects through SPSC rings: as 8-byte pointers, which is how
- * DPDK is used, or (--mode elem) by value. Optional: built only where
+ * DPDK is used, or (--mode elem) by value. --ring is the bytes of the records
+ * that fit, as in limit: a place for each 64 of them. Optional: built only where
  * pkg-config knows libdpdk. */
 #define _GNU_SOURCE
 #include "flow.h"
@@ -19,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RING = 8192, OBJECTS = 2 * RING, MOST = 512 };
+enum { MOST = 512 }; /* of a batch */
 
 struct object { /* a record as in ring.h: commit word unused, header, payload */
 	_Alignas(LINE) unsigned char bytes[LINE];
@@ -28,7 +29,8 @@ struct object { /* a record as in ring.h: commit word unused, header, payload */
 struct run {
 	const struct options *o;
 	struct rte_ring *there, *back;
-	struct object *objects;
+	struct object *objects; /* twice as many as places in a ring */
+	uint64_t places;
 	struct flow *flow;
 	struct hist *hist;
 	uint64_t elapsed;
@@ -41,7 +43,7 @@ static void fill(struct object *at, const struct run *r, uint32_t correlation, u
 	struct header h = {.length = LINE - PAYLOAD_AT, .fingerprint = 0x0102030405060708,
 			   .correlation = correlation, .version_kind = VERSION_EVENT,
 			   .flags = flags, .hops = 8};
-	memcpy(at->bytes + HEADER_AT, &h, sizeof h);
+	header_store(at->bytes, &h);
 	memcpy(at->bytes + PAYLOAD_AT, r->source, LINE - PAYLOAD_AT);
 }
 
@@ -76,7 +78,7 @@ static int writer(void *arg)
 			/* Twice as many objects as places, less than half of them
 			 * beyond the ring: none is written while it is read. */
 			struct object *at = r->elem ? &values[i]
-						    : &r->objects[(sent + i) & (OBJECTS - 1)];
+						    : &r->objects[(sent + i) & (2 * r->places - 1)];
 			fill(at, r, ++correlation, last && i + 1 == batch ? FLAG_END : 0);
 			pointers[i] = at;
 		}
@@ -138,7 +140,7 @@ static int caller(void *arg)
 	uint64_t t = ticks(), begun = t;
 
 	for (uint64_t i = 1; i <= rounds; i++) {
-		struct object *at = &r->objects[i & (RING - 1)];
+		struct object *at = &r->objects[i & (r->places - 1)];
 		fill(at, r, (uint32_t)i, 0);
 		rte_ring_sp_enqueue(r->there, at);
 		const struct object *reply = take(r->back);
@@ -164,17 +166,18 @@ static int answerer(void *arg)
 
 	for (uint64_t i = 1; i <= rounds; i++) {
 		const struct object *request = take(r->there);
-		struct object *reply = &r->objects[RING + (i & (RING - 1))];
+		struct object *reply = &r->objects[r->places + (i & (r->places - 1))];
 		memcpy(reply, request, sizeof *reply);
 		rte_ring_sp_enqueue(r->back, reply);
 	}
 	return 0;
 }
 
-static struct rte_ring *ring_make(const char *name, bool elem)
+static struct rte_ring *ring_make(const char *name, bool elem, uint64_t places)
 {
-	struct rte_ring *ring = rte_ring_create_elem(name, elem ? LINE : sizeof(void *), RING,
-						     SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	struct rte_ring *ring = rte_ring_create_elem(name, elem ? LINE : sizeof(void *),
+						     (unsigned)places, SOCKET_ID_ANY,
+						     RING_F_SP_ENQ | RING_F_SC_DEQ);
 	if (!ring)
 		die("DPDK can't make a ring: %s", rte_strerror(rte_errno));
 	return ring;
@@ -223,25 +226,30 @@ static void both(struct run *r, int (*a)(void *), int (*b)(void *))
 int main(int argc, char **argv)
 {
 	struct options o = {.cpu_b = 1, .count = 2000000, .warmup = 100000, .size = LINE,
-			    .batch = 32, .seconds = 2, .timeout = 60, .mode = "ptr"};
+			    .batch = 32, .seconds = 2, .timeout = 60, .ring = 16 << 10,
+			    .mode = "ptr"};
 	const bool rtt = argc > 1 && !strcmp(argv[1], "rtt");
 	if (argc < 2 || (!rtt && strcmp(argv[1], "stream")))
 		usage("limit-dpdk takes stream [--batch N --seconds T --mode ptr|elem] or "
-		      "rtt [--count N --warmup N], each with --cpus A,B --timeout SECONDS");
-	parse(&o, argc, argv, 2, rtt ? "count warmup" : "batch seconds mode");
-	struct run r = {.o = &o, .elem = !strcmp(o.mode, "elem"), .source = private(LINE)};
+		      "rtt [--count N --warmup N], each with --ring BYTES --cpus A,B "
+		      "--timeout SECONDS");
+	parse(&o, argc, argv, 2, rtt ? "count warmup ring" : "batch seconds ring mode");
+	struct run r = {.o = &o, .elem = !strcmp(o.mode, "elem"), .source = private(LINE),
+			.places = o.ring / LINE};
 	if (!r.elem && strcmp(o.mode, "ptr"))
 		usage("--mode is ptr or elem, not \"%s\"", o.mode);
-	if (o.batch > MOST)
-		usage("--batch is at most %d here", MOST);
+	if (r.places & (r.places - 1))
+		usage("--ring must be a power of two: as many bytes as its records have");
+	if (!rtt && (o.batch > MOST || 2 * o.batch > r.places))
+		usage("--batch is at most %d, and half a ring, here", MOST);
 
 	start(&o);
 	static struct hist h;
 	hist_reset(&h);
 	r.hist = &h;
-	r.there = ring_make("there", r.elem);
-	r.back = ring_make("back", false);
-	r.objects = shared(OBJECTS * sizeof *r.objects);
+	r.there = ring_make("there", r.elem, r.places);
+	r.back = ring_make("back", false, r.places);
+	r.objects = shared(2 * r.places * sizeof *r.objects);
 	double ticks_per_ns = calibrate();
 	r.flow = flow_new(&o, ticks_per_ns);
 	if (rtt)
@@ -249,7 +257,7 @@ int main(int argc, char **argv)
 	else
 		both(&r, writer, reader);
 
-	struct result out = {.link = r.elem ? "dpdk-elem" : "dpdk", .size = LINE,
+	struct result out = {.link = r.elem ? "dpdk-elem" : "dpdk", .size = LINE, .ring = o.ring,
 			     .ticks_per_ns = ticks_per_ns};
 	if (rtt) {
 		out.kind = "rtt";
@@ -260,7 +268,6 @@ int main(int argc, char **argv)
 		out.kind = "stream";
 		out.count = r.flow->count;
 		out.batch = o.batch;
-		out.ring = RING * (r.elem ? LINE : sizeof(void *));
 		out.seconds = (double)r.flow->elapsed / ticks_per_ns / 1e9;
 	}
 	print_result(&o, &out);

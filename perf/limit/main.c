@@ -18,8 +18,8 @@ static const struct measurement {
 	 {.count = 2000000, .warmup = 100000, .size = LINE}},
 	{"stream", stream, "size batch seconds ring", "one-way records over a ring",
 	 {.size = LINE, .batch = 32, .seconds = 2}},
-	{"copy", copy, "size seconds ring copyout", "one-way bytes by memcpy through slots",
-	 {.size = 65536, .seconds = 2}},
+	{"copy", copy, "size batch seconds ring copyout", "one-way bytes by memcpy through slots",
+	 {.size = 65536, .batch = 1, .seconds = 2}},
 };
 
 static _Noreturn void list(const char *why)

@@ -11,15 +11,23 @@
  * kind, in the low six bits, is 0 (nothing here yet), 1 (a vesicle) or 2
  * (padding to the end of the ring).
  *
- * Publication. The producer writes the records of a batch, stores 0 into the
- * commit word right behind them, and last, with release, the batch's first
- * commit word. A consumer that reads it with acquire thereby sees the whole
- * batch and the 0 that ends it: one release store for any number of records,
- * and the line that says "there is something" is the line of the record itself.
- * The terminator needs a place, so a ring is full one line early.
+ * Publication. The producer writes the records of a batch and last, with
+ * release, the batch's first commit word, where until then a 0 stood: the end
+ * mark. A consumer that reads it with acquire thereby sees the whole batch and
+ * the end mark behind it: one release store for any number of records, and the
+ * line that says "there is something" is the line of the record itself. The end
+ * mark needs a place, so a ring is full one line early.
+ *
+ * End marks are written ahead of need, after a publication, when nobody waits
+ * for them: written just before it, an end mark would have to own its cache
+ * line first, and on x86 the publication would queue behind it.
  *
  * The consumer releases its cursor, on a line of its own, once per batch; the
- * producer reads it only when its last copy says that the ring is full. */
+ * producer reads it only when its last copy says that the ring is full.
+ *
+ * This is the algorithm of ring/producer.go and ring/consumer.go, constants
+ * included. What those do beyond it (checks against a hostile peer, waking
+ * whoever sleeps, statistics) is what a comparison with this is to show. */
 #ifndef CELL_LIMIT_RING_H
 #define CELL_LIMIT_RING_H
 
@@ -36,8 +44,40 @@ struct header { /* as wire.Header is encoded; this file is for little endian */
 	uint64_t fingerprint;
 	uint32_t correlation;
 	uint8_t version_kind, flags, channel, hops;
-} __attribute__((packed));
+} __attribute__((packed, may_alias));
 _Static_assert(sizeof(struct header) == PAYLOAD_AT - HEADER_AT, "the header has 20 bytes");
+
+/* header_store writes a record's header, field by field: a copy in one piece
+ * would load 16 bytes that were just stored in smaller parts, for which the CPU
+ * can't forward the stores but waits until they have left its store buffer. */
+static inline __attribute__((always_inline)) void header_store(unsigned char *record,
+							       const struct header *h)
+{
+	struct header *to = (struct header *)(record + HEADER_AT);
+	to->length = h->length;
+	to->fingerprint = h->fingerprint;
+	to->correlation = h->correlation;
+	to->version_kind = h->version_kind;
+	to->flags = h->flags;
+	to->channel = h->channel;
+	to->hops = h->hops;
+}
+
+static inline uint64_t span_of(uint64_t size) { return (size + LINE - 1) & ~(uint64_t)(LINE - 1); }
+
+/* ring_for chooses a ring's size where --ring does not: for small records one
+ * that stays in the first-level caches; for large ones, several times the
+ * second-level cache (1 MiB a core, mostly) and a fraction of the third, so that a
+ * reader finds its lines in the cache that both cores share and does not fetch
+ * them out of the writer's own, which takes four times as long. At any rate it
+ * holds four batches, so that both sides can work at once. */
+static inline uint64_t ring_for(uint64_t size, uint64_t batch)
+{
+	uint64_t ring = size <= 256 ? 16 << 10 : 8 << 20, need = 4 * (batch + 1) * span_of(size);
+	while (ring < need && ring < 1u << 30)
+		ring *= 2;
+	return ring;
+}
 
 struct ring {
 	unsigned char *data;
@@ -56,35 +96,49 @@ static inline _Atomic uint32_t *commit_word(const struct ring *r, uint64_t pos)
 	return (_Atomic uint32_t *)(r->data + (pos & (r->size - 1)));
 }
 
-static inline uint64_t span_of(uint64_t size) { return (size + LINE - 1) & ~(uint64_t)(LINE - 1); }
+/* How far end marks are written ahead, in bytes. Two lines keep them off the
+ * critical path of a round trip, and more of them disturb it: the reader's
+ * prefetcher fetches them away again. A stream of batches gains from owning the
+ * lines of the next batch early. */
+enum { MARK_LEAST = 2 * LINE, MARK_MOST = 64 * LINE };
 
+/* Positions count bytes and never wrap; a position's low bits are its offset. */
 struct producer {
 	struct ring r;
-	uint64_t pos, tail_seen;
-	/* the batch in the making */
-	uint64_t first;
+	uint64_t first;  /* where the batch in the making begins */
+	uint64_t pos;    /* where its next record goes */
+	uint64_t marked; /* from pos to here, each line begins with an end mark */
+	uint64_t limit;  /* records may go up to here; one free line follows */
 	uint32_t first_word;
 };
+
+static inline struct producer producer_of(struct ring r)
+{
+	return (struct producer){.r = r, .limit = r.size - LINE};
+}
 
 /* room reports whether bytes fit now, padding not counted. */
 static inline bool room(struct producer *p, uint64_t bytes)
 {
-	if (p->r.size - (p->pos - p->tail_seen) >= bytes + LINE)
+	if (__builtin_expect(p->pos + bytes <= p->limit, 1))
 		return true;
-	p->tail_seen = atomic_load_explicit(p->r.tail, memory_order_acquire);
-	return p->r.size - (p->pos - p->tail_seen) >= bytes + LINE;
+	p->limit = atomic_load_explicit(p->r.tail, memory_order_acquire) + p->r.size - LINE;
+	return p->pos + bytes <= p->limit;
 }
 
-static inline void begin(struct producer *p) { p->first = p->pos; }
+static inline void set_word(const struct producer *p, uint64_t pos, uint32_t word)
+{
+	atomic_store_explicit(commit_word(&p->r, pos), word, memory_order_relaxed);
+}
 
-/* mark writes a record's commit word, or keeps it for publish if it is the
+/* seal writes a record's commit word, or keeps it for publish if it is the
  * batch's first. */
-static inline void mark(struct producer *p, uint32_t word)
+static inline void seal(struct producer *p, uint32_t word)
 {
 	if (p->pos == p->first)
 		p->first_word = word;
 	else
-		atomic_store_explicit(commit_word(&p->r, p->pos), word, memory_order_relaxed);
+		set_word(p, p->pos, word);
 	p->pos += word & ~(uint32_t)KIND_MASK;
 }
 
@@ -96,23 +150,43 @@ static inline __attribute__((always_inline)) void put(struct producer *p, uint64
 {
 	uint64_t left = p->r.size - (p->pos & (p->r.size - 1));
 	if (__builtin_expect(left < span, 0))
-		mark(p, (uint32_t)left | PADDING);
+		seal(p, (uint32_t)left | PADDING);
 	unsigned char *at = p->r.data + (p->pos & (p->r.size - 1));
-	memcpy(at + HEADER_AT, h, sizeof *h);
+	header_store(at, h);
 	memcpy(at + PAYLOAD_AT, payload, length);
-	mark(p, (uint32_t)span | COMMITTED);
+	seal(p, (uint32_t)span | COMMITTED);
 }
 
+/* mark_ahead writes end marks for the next publications, as far as memory is
+ * known to be free; batch is the bytes of the last one. */
+static inline void mark_ahead(struct producer *p, uint64_t batch)
+{
+	uint64_t ahead = batch < MARK_LEAST ? MARK_LEAST : batch > MARK_MOST ? MARK_MOST : batch;
+	uint64_t to = p->pos + ahead < p->limit ? p->pos + ahead : p->limit;
+	uint64_t at = p->marked > p->pos ? p->marked : p->pos;
+	for (; at < to; at += LINE)
+		set_word(p, at, 0);
+	p->marked = at;
+}
+
+/* publish makes the batch visible, which must not be empty. */
 static inline void publish(struct producer *p)
 {
-	atomic_store_explicit(commit_word(&p->r, p->pos), 0, memory_order_relaxed);
+	if (__builtin_expect(p->marked <= p->pos, 0)) {
+		set_word(p, p->pos, 0);
+		p->marked = p->pos + LINE;
+	}
 	atomic_store_explicit(commit_word(&p->r, p->first), p->first_word, memory_order_release);
+	uint64_t batch = p->pos - p->first;
+	p->first = p->pos;
+	mark_ahead(p, batch);
 }
 
 struct consumer {
 	struct ring r;
 	uint64_t pos;
-	uint32_t usual; /* the commit word seen last */
+	uint32_t guess; /* the last commit word, */
+	uint64_t step;  /* and its span */
 };
 
 /* next returns the record at the cursor and moves behind it, or NULL.
@@ -121,20 +195,22 @@ struct consumer {
  * the commit word of the one before has come from the other core. So next
  * guesses that a record is as long as the last, and the CPU, which predicts the
  * comparison, has the following lines under way meanwhile. */
-static inline const unsigned char *next(struct consumer *c)
+static inline __attribute__((always_inline)) const unsigned char *next(struct consumer *c)
 {
 	for (;;) {
-		uint32_t word = atomic_load_explicit(commit_word(&c->r, c->pos), memory_order_acquire);
-		if (!(word & KIND_MASK))
-			return NULL;
 		const unsigned char *at = c->r.data + (c->pos & (c->r.size - 1));
-		uint32_t span = c->usual;
-		if (__builtin_expect(word == span, 1))
-			__asm__("" : "+r"(span)); /* else the compiler would use word */
-		else
-			c->usual = span = word;
-		c->pos += span & ~(uint32_t)KIND_MASK;
-		if (__builtin_expect((word & KIND_MASK) == COMMITTED, 1))
+		uint32_t word = atomic_load_explicit(commit_word(&c->r, c->pos), memory_order_acquire);
+		if (__builtin_expect(word != c->guess, 0)) {
+			if (!(word & KIND_MASK))
+				return NULL;
+			c->guess = word;
+			c->step = word & ~(uint32_t)KIND_MASK;
+		}
+		/* Without this the compiler, which knows that they are equal, would
+		 * compute the step from the word. */
+		__asm__("" : "+r"(c->step));
+		c->pos += c->step;
+		if (__builtin_expect((c->guess & KIND_MASK) == COMMITTED, 1))
 			return at;
 	}
 }

@@ -23,7 +23,6 @@ static void send(struct producer *p, const struct header *h, const void *payload
 {
 	while (!room(p, 2 * span)) /* twice: padding may be needed */
 		relax();
-	begin(p);
 	put(p, span, h, payload, h->length);
 	publish(p);
 }
@@ -33,7 +32,7 @@ static uint64_t sink; /* keeps the compiler from dropping reads */
 static void caller(void *arg)
 {
 	struct run *r = arg;
-	struct producer p = {.r = r->there};
+	struct producer p = producer_of(r->there);
 	struct consumer c = {.r = r->back};
 	const uint64_t warmup = r->o->warmup, rounds = warmup + r->o->count;
 	const uint64_t span = span_of(r->o->size);
@@ -64,7 +63,7 @@ static void caller(void *arg)
 static void answerer(void *arg)
 {
 	struct run *r = arg;
-	struct producer p = {.r = r->back};
+	struct producer p = producer_of(r->back);
 	struct consumer c = {.r = r->there};
 	const uint64_t rounds = r->o->warmup + r->o->count, span = span_of(r->o->size);
 
@@ -83,7 +82,7 @@ void ring_rtt(struct options *o)
 {
 	static struct hist h;
 	if (!o->ring)
-		for (o->ring = 1 << 20; o->ring < 4 * span_of(o->size);)
+		for (o->ring = 64 << 10; o->ring < 4 * span_of(o->size);)
 			o->ring *= 2;
 	if (o->ring & (o->ring - 1) || o->ring < 4 * span_of(o->size))
 		usage("--ring must be a power of two that holds 4 records");

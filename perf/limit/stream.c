@@ -16,7 +16,7 @@ struct run {
 static inline __attribute__((always_inline)) void write_all(const struct run *r, uint64_t span,
 							    uint32_t length)
 {
-	struct producer p = {.r = r->ring};
+	struct producer p = producer_of(r->ring);
 	struct header h = {.length = length, .fingerprint = 0x0102030405060708,
 			   .version_kind = VERSION_EVENT, .hops = 8};
 	const uint64_t batch = r->o->batch, every = check_every(span), stop_at = r->flow->stop_at;
@@ -32,7 +32,6 @@ static inline __attribute__((always_inline)) void write_all(const struct run *r,
 			due = sent + every;
 			last = ticks() >= stop_at;
 		}
-		begin(&p);
 		for (uint64_t i = 0; i < batch; i++) {
 			h.correlation = ++correlation;
 			/* The stream's end is a flag on the last record of the last batch. */
@@ -100,11 +99,8 @@ static void reader(void *arg)
 
 void stream(struct options *o)
 {
-	/* 4 batches, so that writer and reader can work at once. */
-	const uint64_t need = 4 * (o->batch + 1) * span_of(o->size);
 	if (!o->ring)
-		for (o->ring = 1 << 20; o->ring < need && o->ring < 1u << 30;)
-			o->ring *= 2;
+		o->ring = ring_for(o->size, o->batch);
 	if (o->ring & (o->ring - 1) || o->ring < (o->batch + 1) * span_of(o->size) + LINE)
 		usage("--ring must be a power of two that holds a batch (%llu records of %llu bytes) and "
 		      "one record more",

@@ -102,12 +102,15 @@ func TestEachMeasurementPrintsOneLineOfJSON(t *testing.T) {
 		{"limit", "stream --seconds 0.05 --batch 1", "stream", false},
 		{"limit", "stream --seconds 0.05 --batch 32", "stream", false},
 		{"limit", "stream --seconds 0.05 --batch 3 --size 200 --ring 4096", "stream", false},
+		{"limit", "stream --seconds 0.05 --batch 4096 --ring 512K", "stream", false},
 		{"limit", "stream --seconds 0.05 --batch=1 --size=1M", "stream", false},
 		{"limit", "copy --seconds 0.05 --size 1K", "copy", false},
+		{"limit", "copy --seconds 0.05 --size 1K --batch 32 --ring 16K", "copy", false},
 		{"limit", "copy --seconds 0.05 --size 1M --copyout", "copy", false},
 		{"limit-dpdk", "stream --seconds 0.05 --batch 1", "stream", false},
 		{"limit-dpdk", "stream --seconds 0.05 --batch 32 --mode elem", "stream", false},
-		{"limit-dpdk", "rtt --count 5000 --warmup 100", "rtt", true},
+		{"limit-dpdk", "stream --seconds 0.05 --batch 512 --ring 64K", "stream", false},
+		{"limit-dpdk", "rtt --count 5000 --warmup 100 --ring 4096", "rtt", true},
 	} {
 		t.Run(c.program+" "+c.flags, func(t *testing.T) {
 			args := append(strings.Fields(c.flags), "--cpus", cpus)
