@@ -34,8 +34,16 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/cell-test-XXXXXX")
-# The chmod: Go makes its module cache read-only, and it may lie in here.
-trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+huge=/proc/sys/vm/nr_hugepages
+huge_before=
+clean_up() {
+	# Go makes its module cache read-only, and it may lie in here.
+	chmod -R u+w "$work"
+	rm -rf "$work"
+	# Only what was changed here is changed back.
+	if [ -n "$huge_before" ]; then echo "$huge_before" >"$huge"; fi
+}
+trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 budget=${BUDGET:-1200}
@@ -60,6 +68,11 @@ export CELL_RUNTIME_DIR=$work/run
 mkdir -m 0700 "$CELL_RUNTIME_DIR"
 
 has() { command -v "$1" >/dev/null 2>&1; }
+
+# Rings on huge pages can be tested where some can be reserved for the while.
+if [[ -w $huge && $(cat "$huge") == 0 ]] && echo 16 2>/dev/null >"$huge"; then
+	huge_before=0
+fi
 
 install_missing() {
 	local -A provides=([gcc]='gcc libc6-dev' [make]=make [strace]=strace [git]=git

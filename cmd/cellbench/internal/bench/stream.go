@@ -129,7 +129,9 @@ func (e *end) sink(j job) (answer, error) {
 	in := make([]wire.Vesicle, 64) // more would push the ring out of the first-level cache
 	k := sinkState{count: ^uint64(0)}
 	if j.Stamped {
-		k.rec = newRecorder()
+		k.rec = newRecorder() // ages count: look as often as can be
+	} else {
+		e.patience = streamPatience
 	}
 	if j.Digest {
 		k.sum = sha256.New()
