@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
@@ -68,6 +67,9 @@ func (c *caller) prepare() error {
 
 // once makes one call. The next place is claimed while the answer is under way.
 func (c *caller) once() error {
+	if c.rx != nil {
+		return c.onceDirect()
+	}
 	place(c.out[0].Payload, c.payload)
 	c.out[0].Header.Correlation = c.id
 	if err := c.publish(c.out[:]); err != nil {
@@ -81,8 +83,7 @@ func (c *caller) once() error {
 	}
 	h := &c.in[0].Header
 	if h.Correlation != c.id || h.Kind != wire.KindReply || len(c.in[0].Payload) != len(c.payload) {
-		return fmt.Errorf("call %d: got a vesicle of kind %d, correlation %d, %d bytes; sent %d bytes",
-			c.id, h.Kind, h.Correlation, len(c.in[0].Payload), len(c.payload))
+		return c.unexpected()
 	}
 	c.id++
 	return c.release(1)
