@@ -18,19 +18,20 @@ import (
 
 // options are the flags of the measuring commands.
 type options struct {
-	set    *flag.FlagSet
-	usage  func(io.Writer)
-	spec   bench.Spec
-	size   string
-	ring   string
-	rate   string
-	cpus   string
-	json   string
-	hgrm   string
-	html   string
-	out    string
-	noC    bool
-	thresh time.Duration
+	set     *flag.FlagSet
+	usage   func(io.Writer)
+	spec    bench.Spec
+	size    string
+	ring    string
+	rate    string
+	garbage string
+	cpus    string
+	json    string
+	hgrm    string
+	html    string
+	out     string
+	noC     bool
+	thresh  time.Duration
 }
 
 // newFlagSet returns a command's flags, without any yet.
@@ -108,6 +109,11 @@ func (o *options) parse(args []string) (err error) {
 	}
 	if o.ring != "" {
 		if o.spec.Ring, err = parseBytes("--ring", o.ring); err != nil {
+			return err
+		}
+	}
+	if o.garbage != "" {
+		if o.spec.Garbage, err = parseBytes("--garbage", o.garbage); err != nil {
 			return err
 		}
 	}

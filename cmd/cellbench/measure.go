@@ -15,6 +15,7 @@ import (
 func runRTT(ctx context.Context, args []string) error {
 	o := newFlags("rtt", "Measures round trips between two processes, beside a bare cache line.")
 	o.measuring("64", 3*time.Second)
+	o.set.StringVar(&o.garbage, "garbage", "", "`BYTES` a second that a goroutine beside the caller allocates and drops; K, M, G suffixes")
 	o.spec.Kind = report.KindRTT
 	return o.one(ctx, args)
 }

@@ -164,6 +164,11 @@ func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func
 	defer c.Close()
 	*info = connInfo{path: pathOf(c.Info().Kind, s.Ring), why: c.Info().Why}
 	e, err := newEnd(c, s.Wait)
+	if s.Garbage > 0 {
+		stop := make(chan struct{})
+		defer close(stop)
+		go litter(s.Garbage, stop)
+	}
 	if err == nil {
 		err = onCPU(s.CPUs[0], func() error { return f(e) })
 	}
@@ -202,6 +207,9 @@ func (b *Bench) describe(res *report.Result, s *Spec) {
 	h.CPUs = s.CPUs[:]
 	h.Pinning = fmt.Sprintf("one thread of each process pinned: CPU %d and CPU %d", s.CPUs[0], s.CPUs[1])
 	res.Host = &h
+	if s.Garbage > 0 {
+		res.Notes = append(res.Notes, fmt.Sprintf("a goroutine in the caller's process made %d MB of garbage a second", s.Garbage/1e6))
+	}
 	if s.Kind == report.KindStream && s.Input == "" && s.Rate == report.MaxRate && res.Limit == nil && !s.NoLimit {
 		res.Notes = append(res.Notes, "no limit beside it: "+b.whyNo)
 	}

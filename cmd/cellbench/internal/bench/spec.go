@@ -46,6 +46,9 @@ type Spec struct {
 	Ring     int    // bytes of records of one direction; 0 chooses by size
 	Input    string // stream: the file whose bytes travel
 	NoLimit  bool
+	// Garbage is how many bytes a second a goroutine beside the caller
+	// allocates and drops.
+	Garbage int
 }
 
 // Bounds of a Spec.
