@@ -84,22 +84,28 @@ func (c *SharedConsumer) poll(in []wire.Vesicle) (n int, err error) {
 	}
 	pos, bytes := c.next, uint64(0)
 	in = in[:min(len(in), int(maxPolled-(c.endTail-c.endHead)))]
+	mem, mask, bound, end := c.mem, c.mask, c.bound, c.endTail // kept in registers
 	// As in Consumer: guess that the spans are equal, so that the misses of
 	// several records overlap.
 	guess := c.guess
 	span := uint64(guess & spanMask)
 	for n < len(in) {
-		off := pos & c.mask
+		off := pos & mask
 		// Acquire: everything that the producer wrote into this run before it
 		// released the first commit word is visible from here on.
-		if w := atomic.LoadUint32(c.mem.word(off)); w != guess {
+		if w := atomic.LoadUint32(mem.word(off)); w != guess {
 			if w == stateEmpty || isClaimed(w) {
 				break
 			}
 			guess, span = w, uint64(w&spanMask)
 		}
-		if !c.fits(pos, span) || guess&stateMask != stateReady {
-			if guess&stateMask != statePadding || !c.fits(pos, span) {
+		// Bounded as in fits.
+		if span-line > mask&^(line-1)-off || pos+span > bound {
+			c.state.stop(stopCorrupt)
+			break
+		}
+		if guess&stateMask != stateReady {
+			if guess&stateMask != statePadding {
 				c.state.stop(stopCorrupt)
 				break
 			}
@@ -107,19 +113,22 @@ func (c *SharedConsumer) poll(in []wire.Vesicle) (n int, err error) {
 			continue
 		}
 		v := &in[n]
-		if !v.Header.Load(c.mem.header(off), uint32(span)-prefixSize) {
+		tail := v.Header.Unpack(mem.header(off))
+		size := v.Header.Length
+		if !tail.Valid(size, uint32(span)-prefixSize) {
 			c.state.stop(stopCorrupt)
 			break
 		}
-		v.Payload = c.guard.view(c.mem, off, int(v.Header.Length))
+		v.Payload = c.guard.view(mem, off, int(size))
 		pos += span
-		c.ends[(c.endTail+uint32(n))%maxPolled] = pos
-		bytes += uint64(v.Header.Length)
+		c.ends[end%maxPolled] = pos
+		end++
+		bytes += uint64(size)
 		n++
 	}
 	c.guess = guess
 	c.goTo(pos)
-	c.endTail += uint32(n)
+	c.endTail = end
 	c.stats.Records += uint64(n)
 	c.stats.Bytes += bytes
 	if n == 0 {
@@ -141,7 +150,8 @@ func (c *SharedConsumer) goTo(pos uint64) {
 	c.word = c.mem.word(pos & c.mask)
 }
 
-// fits bounds a span from the memory, as in Consumer.
+// fits bounds a span that came from the memory: whole lines, not beyond the
+// end, and within what honest producers can have claimed.
 func (c *SharedConsumer) fits(pos, span uint64) bool {
 	return span-line <= c.size-line-pos&c.mask && pos+span <= c.bound
 }
