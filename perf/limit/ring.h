@@ -73,7 +73,7 @@ static inline uint64_t span_of(uint64_t size) { return (size + LINE - 1) & ~(uin
  * holds four batches, so that both sides can work at once. */
 static inline uint64_t ring_for(uint64_t size, uint64_t batch)
 {
-	uint64_t ring = size <= 256 ? 16 << 10 : 8 << 20, need = 4 * (batch + 1) * span_of(size);
+	uint64_t ring = size <= 256 ? 16 << 10 : 4 << 20, need = 4 * (batch + 1) * span_of(size);
 	while (ring < need && ring < 1u << 30)
 		ring *= 2;
 	return ring;
