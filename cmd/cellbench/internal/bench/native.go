@@ -69,11 +69,11 @@ const bulk = 1000
 
 // stream runs the C counterpart of s.
 func (n *native) stream(ctx context.Context, s *Spec, length time.Duration) (report.Sample, error) {
-	args := []string{"stream", "--batch", strconv.Itoa(s.Batch)}
+	what := "stream"
 	if s.Payload() >= bulk {
-		args = []string{"copy"}
+		what = "copy"
 	}
-	args = append(args, "--size", strconv.Itoa(s.Size), "--ring", strconv.Itoa(s.Ring),
+	args := append([]string{what, "--batch", strconv.Itoa(s.Batch)}, "--size", strconv.Itoa(s.Size), "--ring", strconv.Itoa(s.Ring),
 		"--seconds", strconv.FormatFloat(length.Seconds(), 'f', 3, 64),
 		"--cpus", fmt.Sprintf("%d,%d", s.CPUs[0], s.CPUs[1]))
 	out, err := wholeGroup(exec.CommandContext(ctx, n.program, args...)).Output()
