@@ -66,8 +66,10 @@ func mayImport(folder string) (allowed []string, ok bool) {
 		return formats, true
 	case folder == "link":
 		return slices.Concat(formats, machine), true
-	case slices.Contains(links, folder), slices.Contains(calls, folder):
+	case slices.Contains(links, folder), folder == "engine":
 		return slices.Concat(formats, machine, []string{"link"}), true
+	case folder == "rpc":
+		return slices.Concat(formats, machine, []string{"link", "engine"}), true
 	case slices.Contains(organism, folder):
 		return slices.Concat(formats, machine, []string{"link"}, links, calls), true
 	case slices.Contains(programs, folder), slices.Contains(beside, folder):
@@ -76,11 +78,15 @@ func mayImport(folder string) (allowed []string, ok bool) {
 	return nil, false
 }
 
+// rich are the packages within lean folders that exist to join a library, so
+// that nobody else has to.
+var rich = []string{"metrics/hdr", "rpc/policy", "rpc/otel"}
+
 // lean reports whether a package may need nothing beyond the standard library
 // and golang.org/x/sys: who imports only ring or rpc gets only those.
 func lean(rel string) bool {
 	folder := folderOf(rel)
-	return rel != "metrics/hdr" && !slices.Contains(beside, folder) &&
+	return !slices.Contains(rich, rel) && !slices.Contains(beside, folder) &&
 		(strings.HasPrefix(folder, "internal/") ||
 			slices.Contains(slices.Concat(formats, machine, calls, []string{"link", "uds"}), folder))
 }
