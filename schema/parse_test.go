@@ -189,6 +189,7 @@ func TestParseRefuses(t *testing.T) {
 		{"bytes as a slice", in("A []uint8"), "3:1: S.A: []uint8 is written bytes"},
 		{"optional optional", in("A ??uint8"), "3:1: S.A: an optional of an optional"},
 		{"optional union", "cell 1\nunion U {\nA uint8\n}\nstruct S {\nA ?U\n}", "6:1: S.A: an optional union"},
+		{"optional alternative", "cell 1\nunion U {\nA ?uint8\n}", "3:1: U.A: an optional alternative"},
 		{"union of none", "cell 1\nunion U {}", "2:7: U: a union needs at least one alternative"},
 		{"unit without quotes", in("A uint8 unit ns"), "3:14: found \"ns\", want the unit in quotes"},
 		{"unit not closed", in("A uint8 unit \"ns"), "3:14: the quote is not closed"},

@@ -84,6 +84,9 @@ func (v *validator) named(t *Type) error {
 		if err == nil {
 			err = v.reference(f.Type, 0)
 		}
+		if err == nil && t.Kind == Union && f.Type.Kind == Optional {
+			err = broken("an optional alternative: the union can be none of its alternatives already, leave the ? out")
+		}
 		if err == nil {
 			err = validUnit(f.Unit)
 		}
