@@ -1,0 +1,159 @@
+package can
+
+import "encoding/binary"
+
+// A control frame has an operation in the upper three bits of its detail and
+// an argument in the lower six, and at most 8 bytes of data, little endian.
+const (
+	opFlow   = 0 // how many data frames have been taken, how many more may come
+	opResume = 1 // the number of the data frame that comes next
+	opReady  = 2 // the peer's hello and routes have arrived
+	opHello  = 3 // who this is, and what it can do
+	opRoute  = 4 // one fingerprint; its place is the argument
+	opBye    = 5 // the end
+
+	opShift      = 6
+	argumentMask = 1<<opShift - 1
+)
+
+// protocolVersion is in the upper half of a hello's first byte.
+const protocolVersion = 1
+
+// hello is what each side says first.
+//
+//	0 version, flags ─ 1 window ─ 2 maximal payload u16 ─ 4 session u16
+//	6 routes ─ 7 table bits
+type hello struct {
+	fd         bool // can do FD, on a bus that carries it
+	keeps      bool // keeps the peer's routes
+	asks       bool // lacks the peer's hello, a route, or its ready
+	window     uint8
+	maxPayload uint16
+	session    uint16 // of this link, at random, never 0
+	routes     uint8
+	bits       uint8 // of the memory's tables
+}
+
+const (
+	helloFD    = 1 << 0
+	helloKeeps = 1 << 1
+	helloAsks  = 1 << 2
+	helloFlags = helloFD | helloKeeps | helloAsks
+)
+
+// The least that a peer must offer. A window of less than 4 frames would make
+// every frame wait for flow control.
+const (
+	minWindow     = 4
+	maxWindow     = 250
+	minMaxPayload = 20 // link.MinFragmentPayload
+)
+
+func (h *hello) put(b []byte) int {
+	b[0] = protocolVersion << 4
+	if h.fd {
+		b[0] |= helloFD
+	}
+	if h.keeps {
+		b[0] |= helloKeeps
+	}
+	if h.asks {
+		b[0] |= helloAsks
+	}
+	b[1] = h.window
+	binary.LittleEndian.PutUint16(b[2:], h.maxPayload)
+	binary.LittleEndian.PutUint16(b[4:], h.session)
+	b[6], b[7] = h.routes, h.bits
+	return 8
+}
+
+// load decodes a hello; ok is false if it isn't one that this side understands.
+func (h *hello) load(b []byte) (ok bool) {
+	if len(b) != 8 {
+		return false
+	}
+	*h = hello{
+		fd: b[0]&helloFD != 0, keeps: b[0]&helloKeeps != 0, asks: b[0]&helloAsks != 0, window: b[1],
+		maxPayload: binary.LittleEndian.Uint16(b[2:]), session: binary.LittleEndian.Uint16(b[4:]),
+		routes: b[6], bits: b[7],
+	}
+	return b[0]>>4 == protocolVersion && b[0]&0xf&^helloFlags == 0 && h.window >= minWindow && h.window <= maxWindow &&
+		h.maxPayload >= minMaxPayload && h.maxPayload <= MaxPayload && h.session != 0 &&
+		h.routes <= MaxRoutes && h.bits <= maxEntriesBits
+}
+
+// flow says what a receiver has taken and can take.
+//
+//	0 taken u16 ─ 2 limit u16 ─ 4 flags ─ 5 check ─ 6 session of whom it is for
+type flow struct {
+	taken uint16 // number of the next data frame that is expected
+	limit uint16 // number of the first that may not be sent yet
+	gap   bool   // frames are missing: resume at taken
+	check byte   // of all frames before taken
+	to    uint16
+}
+
+const flowGap = 1 << 0
+
+func (w *flow) put(b []byte) int {
+	binary.LittleEndian.PutUint16(b[0:], w.taken)
+	binary.LittleEndian.PutUint16(b[2:], w.limit)
+	b[4] = 0
+	if w.gap {
+		b[4] = flowGap
+	}
+	b[5] = w.check
+	binary.LittleEndian.PutUint16(b[6:], w.to)
+	return 8
+}
+
+func (w *flow) load(b []byte) (ok bool) {
+	if len(b) != 8 {
+		return false
+	}
+	*w = flow{
+		taken: binary.LittleEndian.Uint16(b[0:]), limit: binary.LittleEndian.Uint16(b[2:]),
+		gap: b[4]&flowGap != 0, check: b[5], to: binary.LittleEndian.Uint16(b[6:]),
+	}
+	return b[4]&^flowGap == 0
+}
+
+// The reasons of a bye.
+const (
+	byeClosed  = 0 // closed; everything up to the final number was sent
+	byeTaken   = 1 // answer to a bye
+	byeBreach  = 2 // the peer broke the protocol
+	byeUnknown = 3 // answer to a frame of a link that isn't there
+	byeRefused = 4 // no link with this peer is wanted, or can be had
+
+	byeLast = byeRefused
+)
+
+// pair is the content of the other control frames, which differ in what value
+// and reason mean:
+//
+//	0 value u16 ─ 2 reason u16 ─ 4 session of whom it is for ─ 6 session of the sender
+//
+// value is the number of a resume, and of a bye with byeClosed the number
+// behind the last data frame. A bye with byeUnknown has the session that was
+// named where the sender's would be.
+type pair struct{ value, reason, to, from uint16 }
+
+func (p *pair) put(b []byte) int {
+	binary.LittleEndian.PutUint16(b[0:], p.value)
+	binary.LittleEndian.PutUint16(b[2:], p.reason)
+	binary.LittleEndian.PutUint16(b[4:], p.to)
+	binary.LittleEndian.PutUint16(b[6:], p.from)
+	return 8
+}
+
+func (p *pair) load(b []byte) (ok bool) {
+	if len(b) != 8 {
+		return false
+	}
+	*p = pair{
+		value: binary.LittleEndian.Uint16(b[0:]), reason: binary.LittleEndian.Uint16(b[2:]),
+		to: binary.LittleEndian.Uint16(b[4:]), from: binary.LittleEndian.Uint16(b[6:]),
+	}
+	return true
+}
