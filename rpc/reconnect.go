@@ -1,0 +1,153 @@
+package rpc
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cell-runtime/cell/schema"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// dialing is how a connection gets a new link when one is lost. One caller
+// dials, on its own goroutine; others wait for it.
+type dialing struct {
+	dial  DialFunc      // nil: there is no other link
+	lock  chan struct{} // holds one token while nobody dials
+	ended chan struct{} // closed by Close
+	next  time.Time     // no attempt before
+	pause time.Duration // after the next failure
+	least time.Duration
+	most  time.Duration
+}
+
+func (d *dialing) init(o *ConnOptions) {
+	d.lock = make(chan struct{}, 1)
+	d.lock <- struct{}{}
+	d.ended = make(chan struct{})
+	d.least, d.most, d.pause = o.BackoffMin, o.BackoffMax, o.BackoffMin
+}
+
+func (d *dialing) close() {
+	<-d.lock
+	defer func() { d.lock <- struct{}{} }()
+	select {
+	case <-d.ended:
+	default:
+		close(d.ended)
+	}
+}
+
+// session returns the link's session, a new one if it was lost.
+func (c *Conn) session(ctx context.Context, m *Method) (*session, error) {
+	s := c.current.Load()
+	if s.dead.Load() == nil {
+		return s, nil
+	}
+	return c.reconnect(ctx, m)
+}
+
+// reconnect opens a new link, unless the last failure was too recent: then the
+// call fails at once, since whoever wants to wait can.
+func (c *Conn) reconnect(ctx context.Context, m *Method) (*session, error) {
+	d := &c.dialing
+	select {
+	case <-d.lock:
+		defer func() { d.lock <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, failure(m, StatusOf(ctx.Err()), nil, "the link is being opened anew; not executed")
+	}
+	old := c.current.Load()
+	dead := old.dead.Load()
+	if dead == nil {
+		return old, nil // another caller has done it
+	}
+	select {
+	case <-d.ended:
+		return nil, failure(m, wire.StatusUnavailable, ErrClosed, "not sent")
+	default:
+	}
+	if d.dial == nil {
+		return nil, failure(m, wire.StatusUnavailable, dead.err, "the link was lost and this connection can't open another; use Connect")
+	}
+	if wait := time.Until(d.next); wait > 0 {
+		failed := failure(m, wire.StatusUnavailable, dead.err, "the link was lost; the next attempt to open it is in %v", wait)
+		failed.wait = wait
+		return nil, failed
+	}
+	l, err := d.dial(ctx)
+	if err != nil {
+		wait := d.pause/2 + rand.N(d.pause/2+1)
+		d.next, d.pause = time.Now().Add(wait), min(2*d.pause, d.most)
+		failed := failure(m, wire.StatusUnavailable, err, "the link can't be opened")
+		failed.wait = wait
+		return nil, failed
+	}
+	d.next, d.pause = time.Time{}, d.least
+	c.counts.reconnects.Add(1)
+	s := newSession(c, l)
+	c.current.Store(s)
+	go old.close() // as soon as nobody is inside
+	return s, nil
+}
+
+// maxResends bounds how often one call is sent again.
+const maxResends = 3
+
+// again decides about a call that failed: it is sent again, within its budget,
+// if the link was lost and sending it twice does no harm.
+func (c *Conn) again(ctx context.Context, m *Method, budget time.Duration, req Encoder, reply Decoder, err error) error {
+	began := time.Now()
+	for range maxResends {
+		e := c.mayResend(m, err)
+		if e == nil {
+			break
+		}
+		left := budget
+		if budget > 0 {
+			if left = budget - time.Since(began); left <= e.wait {
+				break
+			}
+		}
+		if e.wait > 0 {
+			if !sleep(ctx, e.wait) {
+				break
+			}
+			left -= e.wait
+		}
+		c.counts.resent.Add(1)
+		if err = c.callOnce(ctx, m, max(left, 0), req, reply); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// mayResend returns the failure if the call may be sent again: that of an
+// idempotent method whose link was lost, and that of any which was never sent
+// because the link was gone already.
+func (c *Conn) mayResend(m *Method, err error) *Error {
+	e, ok := err.(*Error) // this package's own, unwrapped
+	if !ok || e.Remote || c.dialing.dial == nil || m.Mode != schema.Unary {
+		return nil
+	}
+	switch {
+	case m.Idempotent && e.Status == wire.StatusPeerGone,
+		m.Idempotent && e.Status == wire.StatusUnavailable,
+		e.Status == wire.StatusUnavailable && e.wait == 0: // one attempt, at once
+		return e
+	}
+	return nil
+}
+
+// sleep waits and reports whether ctx lasted as long.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,247 @@
+package rpc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// serverLink is one link that a server serves. All of it belongs to the
+// engine's thread, except for what outbox and Exchange say.
+type serverLink struct {
+	server *Server
+	port   *engine.Port
+	table  *dispatchTable[served]
+	call   Call
+	out    places
+	batch  []wire.Vesicle // of the turn under way
+	at     int
+
+	info    link.Info
+	wary    bool   // requests are copied before they are read
+	scratch []byte // for those copies
+	outbox  outbox
+	whole   *link.Reassembler
+	active  map[uint32]*Exchange
+	due     int64 // least deadline of active, or earlier
+	timer   engine.Timer
+	stats   linkStats
+}
+
+// linkStats are counters of one served link.
+type linkStats struct {
+	requests  uint64 // of all kinds
+	failed    uint64 // ended with an error
+	unknown   uint64 // fingerprints that nobody serves
+	late      uint64 // items, credits and cancels for calls that are over
+	panics    uint64
+	malformed uint64
+}
+
+func newServerLink(s *Server, e *engine.Engine, l link.Link) *serverLink {
+	info := l.Info()
+	sl := &serverLink{
+		server: s, info: info, active: make(map[uint32]*Exchange), due: noDeadline,
+		wary: info.Hostile && !sameUser(info.Peer),
+	}
+	sl.call.link = sl
+	sl.out.max = info.MaxPayload
+	sl.outbox.init(s.opts.MaxQueued)
+	sl.outbox.max = info.MaxPayload
+	sl.outbox.places = &sl.out
+	sl.timer.Func = func(*engine.Timer) { sl.expire() }
+	return sl
+}
+
+// sameUser reports whether the kernel says that the peer runs as this process
+// does: such a peer could do worse than change a request under our eyes.
+func sameUser(p link.Peer) bool { return p.PID != 0 && p.UID == uint32(os.Geteuid()) }
+
+// enter is called before anything else on the thread.
+func (s *serverLink) enter(p *engine.Port) {
+	s.port, s.out.port, s.outbox.port = p, p, p
+}
+
+// Handle implements engine.Handler: single vesicles while the engine drains.
+func (s *serverLink) Handle(p *engine.Port, v *wire.Vesicle) {
+	one := [1]wire.Vesicle{*v}
+	if s.HandleBatch(p, one[:]) == 0 {
+		p.Retry()
+	}
+}
+
+// HandleBatch implements engine.BatchHandler.
+func (s *serverLink) HandleBatch(p *engine.Port, vs []wire.Vesicle) (done int) {
+	if s.port == nil {
+		s.enter(p)
+	}
+	s.table = s.server.table.Load()
+	s.batch, s.at = vs, 0
+	for !s.run() { // again behind a request whose handler panicked
+	}
+	s.batch = nil
+	used := s.out.used
+	if s.out.settle() == nil && used > 0 {
+		// Now, and not at the end of the cycle: what the engine has to do
+		// until then is done while the answer is on its way.
+		_ = p.Flush()
+	}
+	return s.at
+}
+
+// run handles the batch from s.at on, to its end or until the link is full. It
+// returns false after a panic, at the vesicle behind the one that caused it.
+func (s *serverLink) run() (ended bool) {
+	defer func() {
+		if !ended {
+			ended = s.panicked(recover())
+		}
+	}()
+	for s.at < len(s.batch) {
+		v := &s.batch[s.at]
+		h := &v.Header
+		if h.Kind == wire.KindRequest && h.Channel == wire.ChannelApplication && h.Flags&wire.FlagFragment == 0 {
+			if m := s.table.find(h.Fingerprint); m != nil && m.inline != nil {
+				if !s.inline(m, h, v.Payload) {
+					return true
+				}
+				s.at++
+				continue
+			}
+		}
+		if !s.handle(v) {
+			return true
+		}
+		s.at++
+	}
+	return true
+}
+
+// inline runs an inline handler and answers. It returns false, and has done
+// nothing, if there is no room for the answer.
+func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool) {
+	c := &s.call
+	c.served, c.header, c.budget = m, h, 0
+	if h.Flags&wire.FlagDeadline != 0 {
+		c.budget = wire.Deadline((*[wire.DeadlineSize]byte)(req))
+		req = req[wire.DeadlineSize:]
+	}
+	place, err := s.out.take(m.replySize, len(s.batch)-s.at)
+	if err != nil {
+		return s.noRoom(err, m.replySize)
+	}
+	s.stats.requests++
+	if m.copies && s.wary {
+		req = s.copy(req)
+	}
+	n, err := m.inline(c, req, place.Payload)
+	if err == nil && uint(n) <= uint(len(place.Payload)) {
+		place.Payload = place.Payload[:n]
+		place.Header = wire.Header{
+			Fingerprint: h.Fingerprint,
+			Correlation: h.Correlation,
+			Kind:        wire.KindReply,
+			Flags:       h.Flags & priorityFlags,
+			Hops:        replyHops,
+		}
+		s.out.put()
+		return true
+	}
+	if err == nil {
+		err = Errorf(wire.StatusInternal, "the handler says that its reply has %d bytes of %d", n, len(place.Payload))
+	}
+	s.fail(h, err)
+	return true
+}
+
+const (
+	// priorityFlags are those of a request that its answer keeps.
+	priorityFlags = wire.Flags(3 << 3)
+	// replyHops is how many forwarders an answer may pass.
+	replyHops = 16
+)
+
+// noRoom reports whether a vesicle whose answer found no place is done with:
+// not if the link is full, since there will be room, but if it is gone.
+func (s *serverLink) noRoom(err error, size int) (handled bool) {
+	if errors.Is(err, link.ErrTooLarge) {
+		// A link whose MaxPayload is less than this method's reply block.
+		h := &s.batch[s.at].Header
+		s.fail(h, Errorf(wire.StatusTooLarge, "the reply takes %d bytes, this link at most %d at once; use a blocking handler", size, s.info.MaxPayload))
+		return true
+	}
+	return !errors.Is(err, link.ErrFull)
+}
+
+// copy returns a copy of a request that the peer can't change.
+func (s *serverLink) copy(req []byte) []byte {
+	s.scratch = append(s.scratch[:0], req...)
+	return s.scratch
+}
+
+// fail answers a request with an error, in place if there is room and through
+// the outbox if not.
+func (s *serverLink) fail(h *wire.Header, err error) {
+	s.stats.failed++
+	s.answerError(h, asPayload(err))
+}
+
+func (s *serverLink) answerError(h *wire.Header, p wire.ErrorPayload) {
+	fitError(&p, s.info.MaxPayload)
+	head := answerHeader(h, wire.KindError)
+	size := errorHead + len(p.Message) + len(p.Details)
+	if place, err := s.out.take(size, 1); err == nil {
+		p.Append(place.Payload[:0])
+		place.Header = head
+		s.out.put()
+		return
+	}
+	b := newBuffer(size)
+	p.Append(b.b[:0])
+	s.outbox.push(outgoing{header: head, body: b}, nil)
+}
+
+// answerHeader is the header of an answer to a request.
+func answerHeader(h *wire.Header, kind wire.Kind) wire.Header {
+	return wire.Header{
+		Fingerprint: h.Fingerprint, Correlation: h.Correlation, Kind: kind,
+		Flags: h.Flags & priorityFlags, Channel: h.Channel, Hops: replyHops,
+	}
+}
+
+// panicked contains a panic of an inline handler. v is nil if there was none:
+// then runtime.Goexit ends the thread, which the engine deals with.
+func (s *serverLink) panicked(v any) (ended bool) {
+	if v == nil {
+		return true
+	}
+	s.stats.panics++
+	s.server.opts.Logger.Error("panic in a handler, contained", "server", s.server.opts.Name,
+		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	if s.at < len(s.batch) {
+		if h := &s.batch[s.at].Header; h.Kind == wire.KindRequest {
+			s.fail(h, Errorf(wire.StatusInternal, "the handler failed"))
+		}
+		s.at++
+	}
+	return false
+}
+
+// gone runs when the link has left the engine.
+func (s *serverLink) gone(p *engine.Port, err error) {
+	if s.port == nil {
+		s.enter(p)
+	}
+	p.Engine().StopTimer(&s.timer)
+	s.outbox.close()
+	for _, x := range s.active {
+		x.end(failure(nil, wire.StatusPeerGone, err, "the caller is gone"))
+	}
+	clear(s.active)
+	s.server.left(s)
+}

@@ -1,0 +1,182 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lot is where callers sleep while another one polls for them. Whoever stops
+// polling promotes one of them.
+type lot struct {
+	mu      sync.Mutex
+	parked  []*sleeper
+	waiting atomic.Int32 // len(parked)
+}
+
+func (l *lot) enter(sl *sleeper) {
+	l.mu.Lock()
+	l.parked = append(l.parked, sl)
+	l.waiting.Store(int32(len(l.parked)))
+	l.mu.Unlock()
+}
+
+func (l *lot) leave(sl *sleeper) {
+	l.mu.Lock()
+	if i := slices.Index(l.parked, sl); i >= 0 {
+		l.parked = slices.Delete(l.parked, i, i+1)
+		l.waiting.Store(int32(len(l.parked)))
+	}
+	l.mu.Unlock()
+}
+
+// promote wakes one sleeper, to poll from now on. It comes after the unlock of
+// recvMu, and a sleeper enters before it last tries that lock, so one of the
+// two sees the other.
+func (l *lot) promote() {
+	if l.waiting.Load() == 0 {
+		return
+	}
+	l.mu.Lock()
+	if len(l.parked) > 0 {
+		sl := l.parked[0]
+		l.parked = slices.Delete(l.parked, 0, 1)
+		l.waiting.Store(int32(len(l.parked)))
+		sl.wake()
+	}
+	l.mu.Unlock()
+}
+
+var sleepers = sync.Pool{New: func() any { return newSleeper() }}
+
+// follow sleeps until the poller has something for it, or stops polling, or
+// the context ends.
+func (s *session) follow(ctx context.Context, bed *bedside, w waiter) error {
+	sl := sleepers.Get().(*sleeper)
+	select {
+	case <-sl.ch: // of a former user
+	default:
+	}
+	bed.Store(sl)
+	s.lot.enter(sl)
+	defer func() {
+		bed.Store(nil)
+		s.lot.leave(sl)
+		if s.lot.waiting.Load() > 0 && s.recvMu.TryLock() {
+			// It may have been promoted and is not going to poll.
+			s.recvMu.Unlock()
+			s.lot.promote()
+		}
+		sleepers.Put(sl)
+	}()
+	if w.ready() {
+		return nil
+	}
+	if s.recvMu.TryLock() { // the poller left before it could see this sleeper
+		s.recvMu.Unlock()
+		return nil
+	}
+	select {
+	case <-sl.ch:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// bell wakes a parked poller for reasons other than the link.
+type bell struct {
+	mu    sync.Mutex
+	fd    int
+	armed atomic.Bool
+}
+
+func (b *bell) open() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fd >= 0 {
+		return nil
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err == nil {
+		b.fd = fd
+	}
+	return err
+}
+
+func (b *bell) ring() {
+	if !b.armed.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fd >= 0 {
+		var one [8]byte
+		binary.NativeEndian.PutUint64(one[:], 1)
+		_, _ = unix.Write(b.fd, one[:])
+	}
+}
+
+func (b *bell) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fd >= 0 {
+		_ = unix.Close(b.fd)
+		b.fd = -1
+	}
+}
+
+// parkMost bounds a sleep, should a descriptor fail to fire.
+const parkMost = time.Second
+
+// unflushedPace is how soon a flush that was cut short is tried again.
+const unflushedPace = time.Millisecond
+
+// park sleeps until the link has something, the next deadline, or the end of
+// the context.
+func (s *session) park(ctx context.Context, now int64) {
+	if s.bell.open() != nil {
+		time.Sleep(time.Millisecond) // no descriptors left
+		return
+	}
+	if !s.link.Arm() {
+		return // something is there
+	}
+	defer s.link.Disarm()
+	s.bell.armed.Store(true)
+	defer s.bell.armed.Store(false)
+	stop := func() bool { return true }
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, s.bell.ring)
+	}
+	defer stop()
+	wait := parkMost
+	if due := s.due.Load(); due != noDeadline { // read behind armed: hurry rings
+		wait = min(wait, time.Duration(max(due-now, 0)))
+	}
+	if s.unflushed.Load() {
+		wait = min(wait, unflushedPace)
+	}
+	s.fds = append(s.fds[:0], unix.PollFd{Fd: int32(s.bell.fd), Events: unix.POLLIN})
+	s.fdList = s.link.WaitFDs(s.fdList[:0])
+	for _, fd := range s.fdList {
+		if s.unflushed.Load() {
+			wait = min(wait, unflushedPace)
+		}
+		s.fds = append(s.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	spec := unix.NsecToTimespec(int64(wait))
+	if n, err := unix.Ppoll(s.fds, &spec, nil); err != nil || n == 0 {
+		return
+	}
+	if s.fds[0].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(s.bell.fd, count[:])
+	}
+	_ = s.link.CheckPeer() // the next Poll tells what it found
+}
