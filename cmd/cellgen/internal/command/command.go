@@ -1,0 +1,104 @@
+// Package command is the command line of cellgen.
+package command
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// The exit codes.
+const (
+	exitOK    = 0
+	exitFound = 1 // something is wrong with what was read, or differs
+	exitUsage = 2 // the command line makes no sense
+)
+
+const usage = `cellgen makes typed clients and servers of a service.
+
+  cellgen [flags] [FILE]    FILE.go: write FILE.cell, the canonical description,
+                            and FILE_cell.go. FILE.cell: write FILE_cell.go.
+                            Without FILE, the one that go generate is at.
+  cellgen diff OLD NEW      say what became of each method between two
+                            descriptions
+
+cellgen COMMAND --help has the flags. Exit codes: 0 all is well, 1 something is
+wrong with what was read or differs, 2 the command line is wrong.
+`
+
+// errUsage is wrapped by errors about the command line.
+var errUsage = errors.New("see cellgen --help")
+
+// environment is what a command may use of the world.
+type environment struct {
+	getenv         func(string) string
+	stdout, stderr io.Writer
+}
+
+// commands are the words that may come first; without one it is generate.
+var commands = map[string]func(environment, []string) (int, error){
+	"diff": runDiff,
+}
+
+// Run runs cellgen with the given arguments and returns its exit code.
+func Run(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	env := environment{getenv, stdout, stderr}
+	run := runGenerate
+	if len(args) > 0 {
+		switch word := args[0]; {
+		case word == "help" || word == "--help" || word == "-h" || word == "-help":
+			fmt.Fprint(stdout, usage)
+			return exitOK
+		case commands[word] != nil:
+			run, args = commands[word], args[1:]
+		}
+	}
+	code, err := run(env, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "cellgen: %v\n", err)
+		return exitUsage
+	case err != nil:
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(stderr, line)
+		}
+		return exitFound
+	}
+	return code
+}
+
+// newFlags returns a flag set that reports errors instead of printing them.
+func newFlags(env environment, name, synopsis string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {
+		flags.SetOutput(env.stdout)
+		fmt.Fprint(env.stdout, "usage: ", synopsis, "\n\n")
+		flags.PrintDefaults()
+		flags.SetOutput(io.Discard)
+	}
+	return flags
+}
+
+// parse parses args, which may have flags behind the operands too, and returns
+// the operands.
+func parse(flags *flag.FlagSet, args []string) ([]string, error) {
+	var operands []string
+	for {
+		err := flags.Parse(args)
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, err
+		case err != nil:
+			return nil, fmt.Errorf("%w: %w", err, errUsage)
+		case flags.NArg() == 0:
+			return operands, nil
+		}
+		operands = append(operands, flags.Arg(0))
+		args = flags.Args()[1:]
+	}
+}
