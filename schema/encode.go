@@ -25,9 +25,14 @@ func (c *Codec) Encode(v Datum) ([]byte, error) {
 // written.
 type writer struct{ msg []byte }
 
-func unfit(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrValue, fmt.Sprintf(format, args...))
-}
+// valueError says what doesn't fit; it wraps ErrValue without repeating it.
+type valueError struct{ what string }
+
+func (e *valueError) Error() string { return e.what }
+
+func (e *valueError) Unwrap() error { return ErrValue }
+
+func unfit(format string, args ...any) error { return &valueError{fmt.Sprintf(format, args...)} }
 
 // value writes v at offset, where its bytes are zero.
 func (w *writer) value(l *Layout, offset int, v Datum) error {

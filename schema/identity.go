@@ -103,8 +103,16 @@ func Digest(service *Service) [sha256.Size]byte {
 // will list it among their ancestors: its fingerprint and its block lengths.
 // The error wraps [ErrInvalid].
 func Form(service *Service, m *Method) (Ancestor, error) {
-	form := Ancestor{Fingerprint: Fingerprint(service, m)}
-	l := newLayouter()
+	form, err := newLayouter().blocks(m)
+	if err != nil {
+		return Ancestor{}, err
+	}
+	form.Fingerprint = Fingerprint(service, m)
+	return form, nil
+}
+
+// blocks returns the block lengths of the method's messages.
+func (l *layouter) blocks(m *Method) (lengths Ancestor, err error) {
 	for s := range Slot(slots) {
 		if !m.Mode.Has(s) {
 			continue
@@ -113,7 +121,7 @@ func Form(service *Service, m *Method) (Ancestor, error) {
 		if err != nil {
 			return Ancestor{}, err
 		}
-		*form.length(s) = root.Size
+		*lengths.length(s) = root.Size
 	}
-	return form, nil
+	return lengths, nil
 }

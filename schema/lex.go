@@ -48,6 +48,9 @@ const (
 // Newlines are tokens: the language is one of lines.
 const tokenNewline tokenKind = '\n'
 
+// maxNumber is the length of a 64-bit number in binary, with minus and 0b.
+const maxNumber = 67
+
 type token struct {
 	kind tokenKind
 	text string
@@ -102,17 +105,23 @@ func (l *lexer) next() (token, error) {
 		return t, l.comment(t, n)
 	case letter(c):
 		n = wordEnd(rest)
-		t.kind, t.text = tokenWord, rest[:n]
+		if t.kind, t.text = tokenWord, rest[:n]; n > MaxName {
+			return t, t.at.wrong("the name %.20s… has %d bytes, above the limit of %d", t.text, n, MaxName)
+		}
 	case digit(c), c == '-':
 		n = 1 + wordEnd(rest[1:])
-		t.kind, t.text = tokenNumber, rest[:n]
+		if t.kind, t.text = tokenNumber, rest[:n]; n > maxNumber {
+			return t, t.at.wrong("the number %.20s… has %d digits, more than any may have", t.text, n)
+		}
 	case c == '"':
 		end := strings.IndexAny(rest[1:], "\"\n")
 		if end < 0 || rest[1+end] != '"' {
 			return t, t.at.wrong("the quote is not closed on this line")
 		}
 		n = end + 2
-		t.kind, t.text = tokenString, rest[1:end+1]
+		if t.kind, t.text = tokenString, rest[1:end+1]; end > MaxUnit {
+			return t, t.at.wrong("the unit has %d bytes, above the limit of %d", end, MaxUnit)
+		}
 	case strings.IndexByte("{}()[]?,=", c) >= 0:
 		t.kind, t.text = tokenKind(c), rest[:1]
 	default:

@@ -189,7 +189,7 @@ func (v *validator) service(service *Service) error {
 		m := &service.Methods[i]
 		err := names.add(m.Name, nil)
 		if err == nil {
-			err = v.method(service, m)
+			err = v.method(m)
 		}
 		if err != nil {
 			return placed(err, service, i, service.Name+"."+m.Name)
@@ -198,7 +198,7 @@ func (v *validator) service(service *Service) error {
 	return nil
 }
 
-func (v *validator) method(service *Service, m *Method) error {
+func (v *validator) method(m *Method) error {
 	if err := validDoc(m.Doc); err != nil {
 		return err
 	}
@@ -225,26 +225,29 @@ func (v *validator) method(service *Service, m *Method) error {
 			return broken("struct %s is not among the types of the schema", t.Name)
 		}
 	}
-	return v.ancestors(service, m)
+	return v.ancestors(m)
 }
 
-func (v *validator) ancestors(service *Service, m *Method) error {
+// ancestors checks what can be checked without the method's fingerprint. To
+// hash each method of a description costs up to its length for each of its
+// methods, which nobody who just reads one should have to pay.
+func (v *validator) ancestors(m *Method) error {
 	if len(m.Ancestors) > MaxAncestors {
 		return broken("%d ancestors, above the limit of %d", len(m.Ancestors), MaxAncestors)
 	}
 	if len(m.Ancestors) == 0 {
 		return nil
 	}
-	form, err := Form(service, m)
+	form, err := v.blocks(m)
 	if err != nil {
 		return err
 	}
-	seen := []uint64{0, form.Fingerprint}
+	seen := map[uint64]bool{0: true}
 	for _, a := range m.Ancestors {
-		if slices.Contains(seen, a.Fingerprint) {
-			return broken("ancestor %s: a fingerprint is not 0, not the method's own, and listed once", FormatFingerprint(a.Fingerprint))
+		if seen[a.Fingerprint] {
+			return broken("ancestor %s: a fingerprint is not 0, and listed once", FormatFingerprint(a.Fingerprint))
 		}
-		seen = append(seen, a.Fingerprint)
+		seen[a.Fingerprint] = true
 		for s := range Slot(slots) {
 			if n := a.Length(s); n < 0 || n > form.Length(s) {
 				return broken("ancestor %s: its %v has %d bytes, today's %d: an ancestor is never longer", FormatFingerprint(a.Fingerprint), s, n, form.Length(s))
