@@ -5,6 +5,7 @@ import (
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/schema/view"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -26,6 +27,7 @@ type Call struct {
 	served *served
 	header *wire.Header
 	budget uint64 // ns; 0: no deadline
+	arena  view.Arena
 }
 
 // Method returns the method being called.
@@ -53,3 +55,8 @@ func (c *Call) Port() *engine.Port { return c.link.port }
 
 // Priority returns the caller's priority: 0 is ordinary, 3 most urgent.
 func (c *Call) Priority() uint8 { return c.header.Flags.Priority() }
+
+// Arena is where generated code keeps account of a reply with variable parts
+// while the handler builds it, since what is passed to a handler must not lie
+// on the stack.
+func (c *Call) Arena() *view.Arena { return &c.arena }
