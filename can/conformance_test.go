@@ -2,6 +2,7 @@ package can
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 	"github.com/cell-runtime/cell/link/linktest"
 )
 
-// pair connects two nodes and returns both ends of a link.
+// connect returns both ends of a new link.
 func connect(t testing.TB, a, b *Node) (x, y *Conn) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -32,52 +33,75 @@ func newNode(t testing.TB, bus Bus, c Config) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.Close() })
 	return n
 }
 
-// harness runs the suite between two nodes. mute makes a node dead to the
-// others.
-func harness(a, b *Node, garbage func(f *Frame)) linktest.Harness {
-	return linktest.Harness{
-		Open: func(t testing.TB) (x, y link.Link) {
-			c, d := connect(t, a, b)
-			return c, d
+// owned is a link whose node ends with it, since the suite knows no nodes.
+type owned struct{ *Conn }
+
+func (o owned) Close() error { return errors.Join(o.Conn.Close(), o.node.Close()) }
+
+func (c *Conn) away() bool {
+	c.node.mu.Lock()
+	defer c.node.mu.Unlock()
+	return c.stage != stageOpen || c.out.away()
+}
+
+// conforms runs the suite between nodes 1 and 2 of buses that open makes.
+func conforms(t *testing.T, classic bool, quick Config, open func(t testing.TB) (a, b, third Bus)) {
+	quick.Classic = classic
+	others := map[link.Link]Bus{}
+	linktest.Run(t, linktest.Harness{
+		Open: func(t testing.TB) (link.Link, link.Link) {
+			busA, busB, third := open(t)
+			ca, cb := quick, quick
+			ca.Node, cb.Node = 1, 2
+			c, d := connect(t, newNode(t, busA, ca), newNode(t, busB, cb))
+			if c.FD() == classic || d.FD() == classic {
+				t.Errorf("FD frames are used: %t and %t, want %t", c.FD(), d.FD(), !classic)
+			}
+			others[owned{d}] = third
+			return owned{c}, owned{d}
 		},
 		Kill: func(t testing.TB, peer link.Link) {
-			c := peer.(*Conn)
-			c.node.mu.Lock()
-			defer c.node.mu.Unlock()
-			c.shut.Store(true)
-			c.detach()
+			// Nothing is said, and nothing heard any more. What was flushed
+			// has had the time to travel: a process that dies takes what its
+			// node still held along.
+			n := peer.(owned).node
+			for c := peer.(owned).Conn; !c.away(); time.Sleep(time.Millisecond) {
+			}
+			n.lock()
+			defer n.mu.Unlock()
+			n.fail(errors.New("killed"))
 		},
-		Garbage: func(_ testing.TB, rng *rand.Rand, _, _ link.Link) {
+		Garbage: func(t testing.TB, rng *rand.Rand, a, b link.Link) {
+			third := others[b]
 			for range 1 + rng.IntN(6) {
-				f := Frame{ID: MakeID(uint8(rng.IntN(8)), Class(rng.IntN(8)), a.config.Node, b.config.Node, uint16(rng.IntN(512)))}
+				f := Frame{ID: MakeID(uint8(rng.IntN(8)), Class(rng.IntN(8)), 1, 2, uint16(rng.IntN(512)))}
 				f.Len = uint8(rng.IntN(9))
 				for i := range f.Bytes() {
 					f.Data[i] = byte(rng.Uint32())
 				}
-				garbage(&f)
+				if err := third.Send(&f); err != nil {
+					t.Error(err)
+				}
 			}
 		},
 		CanPark: true, MaxTotal: 1 << 20,
-	}
+	})
 }
 
 func TestConformanceOnModel(t *testing.T) {
 	for _, v := range []struct {
-		name string
-		fd   bool
-	}{{"classic", false}, {"FD", true}} {
+		name    string
+		classic bool
+	}{{"classic", true}, {"FD", false}} {
 		t.Run(v.name, func(t *testing.T) {
-			m := NewModel(ModelConfig{FD: v.fd})
-			quick := Config{Heartbeat: 50 * time.Millisecond, Dead: 400 * time.Millisecond}
-			ca, cb := quick, quick
-			ca.Node, cb.Node = 1, 2
-			a, b := newNode(t, m.Open(), ca), newNode(t, m.Open(), cb)
-			third := m.Open()
-			linktest.Run(t, harness(a, b, func(f *Frame) { third.Send(f) }))
+			quick := Config{Heartbeat: 25 * time.Millisecond, Dead: 400 * time.Millisecond}
+			conforms(t, v.classic, quick, func(testing.TB) (a, b, third Bus) {
+				m := NewModel(ModelConfig{FD: true})
+				return m.Open(), m.Open(), m.Open()
+			})
 		})
 	}
 }

@@ -2,6 +2,7 @@ package can
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,8 @@ type Conn struct {
 	byeAt    int64 // when to say bye, once everything is sent
 	nextBeat int64 // when to send flow even if there is nothing new
 
-	closed   bool // Close was called: descriptors are gone
+	closed   bool   // Close was called: descriptors are gone
+	silence  uint32 // polls that brought nothing; the receiver's own
 	shut     atomic.Bool
 	news     atomic.Bool   // Poll has something to say
 	opened   chan struct{} // closed when the handshake is over, either way
@@ -47,6 +49,9 @@ const (
 	stageClosing              // shut down, but what was flushed is under way
 	stageEnded                // nothing more is sent or taken
 )
+
+// silentPolls is after how many polls in vain a receiver yields.
+const silentPolls = 64
 
 var _ link.Link = (*Conn)(nil)
 
@@ -98,7 +103,8 @@ func (c *Conn) Abort() {
 }
 
 // Flush implements link.Sender. It never says link.ErrFull: what is published
-// travels as the bus and the peer permit, without further calls.
+// travels as the bus and the peer permit, without further calls, as long as the
+// process lives. Claim says ErrFull when the link holds too much of it.
 func (c *Conn) Flush() error {
 	c.node.lock()
 	defer c.node.mu.Unlock()
@@ -107,7 +113,7 @@ func (c *Conn) Flush() error {
 	}
 	c.out.publish()
 	c.node.push()
-	return nil
+	return c.failed()
 }
 
 // SendStats implements link.Sender.
@@ -120,6 +126,11 @@ func (c *Conn) SendStats() link.Stats {
 // Poll implements link.Receiver.
 func (c *Conn) Poll(in []wire.Vesicle) (int, error) {
 	if !c.news.Load() || len(in) == 0 {
+		// Whoever spins must leave the node's goroutine a turn where there are
+		// no more processors than spinners.
+		if c.silence++; c.silence%silentPolls == 0 {
+			runtime.Gosched()
+		}
 		return 0, nil
 	}
 	c.node.mu.Lock()
@@ -196,6 +207,7 @@ func (c *Conn) shutdown() {
 		c.detach()
 	case stageOpen:
 		c.stage = stageClosing
+		c.in.discard, c.in.held = true, 0 // or two that close would wait for each other
 		c.progress, c.byeAt = c.node.now, c.node.now
 		c.node.push()
 	}

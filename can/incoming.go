@@ -30,6 +30,7 @@ type incoming struct {
 	gap      bool   // frames are missing; drop all until the peer resumes
 	tell     bool   // flow is due
 	urgency  uint8  // header priority of the latest data
+	discard  bool   // nobody polls any more
 
 	missed uint64 // gaps
 	stats  link.Stats
@@ -53,6 +54,11 @@ func (n *incoming) arrived(f *Frame) error {
 	n.position++
 	if n.position-1 != n.expected {
 		return nil // a repetition of what did arrive
+	}
+	if n.discard {
+		n.expected++
+		n.check = fold(n.check, f)
+		return nil
 	}
 	if n.held == len(n.frames) {
 		return errWindow

@@ -141,27 +141,27 @@ func (m *Model) step() (f Frame, done, any bool) {
 	if !m.acknowledged(p) {
 		return Frame{}, false, false
 	}
-	f = p.mailbox[0]
-	took := FrameBits(&f).Most(m.config.Rates)
-	if rival != nil && rival.mailbox[0] != f || m.config.Corrupt != nil && m.config.Corrupt(&f) {
+	head := &p.mailbox[0]
+	took := FrameBits(head).Most(m.config.Rates)
+	if rival != nil && rival.mailbox[0] != *head || m.config.Corrupt != nil && m.config.Corrupt(head) {
 		took += m.config.Rates.time(errorBits, 0)
 		m.pass(took)
 		m.blame(p, rival)
 		return Frame{}, false, true
 	}
 	m.pass(took)
-	m.load.Add(&f, m.config.Rates)
-	for _, x := range []*Port{p, rival} {
-		if x != nil {
-			x.sent()
-		}
-	}
-	f.Time = int64(m.now)
+	m.load.Add(head, m.config.Rates)
+	head.Time = int64(m.now)
 	for _, x := range m.ports {
 		if x != p && x != rival && !x.off {
 			x.count(&x.rec, -1)
-			x.deliver(&f)
+			x.deliver(head)
 		}
+	}
+	f = *head
+	p.sent()
+	if rival != nil {
+		rival.sent()
 	}
 	return f, true, true
 }

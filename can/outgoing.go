@@ -119,9 +119,15 @@ func (o *outgoing) sendAgain() {
 	}
 }
 
+// away reports whether all that was published has been given to the
+// controller.
+func (o *outgoing) away() bool {
+	return o.sent == o.made && !o.encoder.busy && o.published == 0
+}
+
 // idle reports whether all that was published has been sent and acknowledged.
 func (o *outgoing) idle() bool {
-	return o.taken == o.made && !o.encoder.busy && o.published == 0
+	return o.taken == o.made && o.away()
 }
 
 // room reports whether a claim of size bytes would succeed.

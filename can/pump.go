@@ -198,7 +198,10 @@ func (c *Conn) tick() int64 {
 		}
 		return h.retry
 	case stageClosing:
-		if n.now-c.progress >= dead || n.now-c.heard >= dead {
+		if c.out.idle() {
+			dead = 2 * int64(n.config.Heartbeat) // nothing is at stake but a goodbye
+		}
+		if n.now-c.progress >= dead || n.now-c.heard >= int64(n.config.Dead) {
 			c.detach()
 			return n.now + dead
 		}
