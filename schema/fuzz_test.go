@@ -81,7 +81,39 @@ func FuzzSchema(f *testing.F) {
 			}
 		}
 		checkAncestors(t, r, s)
+		checkUnrelated(t, r, s)
 	})
+}
+
+// checkUnrelated: another random schema has the same names for other things.
+// Whatever differs is told, and what is called additive can be read.
+func checkUnrelated(t *testing.T, r *rand.Rand, s *schema.Schema) {
+	other := schematest.Schema(r)
+	for _, change := range schema.Diff(s, other) {
+		switch change.Verdict {
+		case schema.NewEndpoint, schema.Additive:
+			if len(change.Details) == 0 || change.Old == change.New {
+				t.Fatalf("no details: %v", change)
+			}
+		case schema.Same:
+			if change.Old != change.New {
+				t.Fatalf("%v", change)
+			}
+		}
+		if change.Verdict != schema.Additive {
+			continue
+		}
+		was, is := s.Services[0].Method(change.Method), other.Services[0].Method(change.Method)
+		form, err := schema.Form(s.Services[0], was)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for slot := range schema.SlotEvent + 1 {
+			if was.Mode.Has(slot) && was.Message(slot).Name != "" {
+				checkForms(t, r, was.Message(slot), is.Message(slot), form.Length(slot))
+			}
+		}
+	}
 }
 
 // checkIdentity: an identity text is a description of the same method.
