@@ -33,9 +33,10 @@ func Generate(s *schema.Schema, o Options) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if strings.Contains(g.body.String(), g.textName()+"Codec(") {
-		g.text()
+	if err := g.services(); err != nil {
+		return nil, err
 	}
+	g.text()
 	source := g.file()
 	if g.err != nil {
 		return nil, g.err
@@ -55,7 +56,10 @@ type generator struct {
 	uses   map[*schema.Type]*use
 	lists  []list // to be written behind the type that needs them
 	listed map[string]bool
-	err    error // the first one
+	// needText: something refers to the description; needCodec: to its codecs.
+	needText, needCodec bool
+
+	err error // the first one
 }
 
 // use is where a named type stands in the schema.

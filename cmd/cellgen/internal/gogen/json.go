@@ -26,11 +26,17 @@ func (g *generator) textName() string {
 // text writes the description into the file, by embedding it, and what makes
 // codecs of it.
 func (g *generator) text() {
+	if !g.needText {
+		return
+	}
 	name := g.textName()
 	for _, own := range []string{name + "Cell", name + "Schema", name + "Codec"} {
 		g.claim(own, "a name of generated code")
 	}
 	g.p("// %sCell is the description from which this file was generated.\n//\n//go:embed %s\nvar %sCell string\n", name, g.opts.Source, name)
+	if !g.needCodec {
+		return
+	}
 	g.p("var %sSchema = sync.OnceValues(func() (*schema.Schema, error) { return schema.Parse(%sCell) })\n", name, name)
 	g.p("// %sCodec returns what turns messages of that name into JSON and back.", name)
 	g.p("func %sCodec(name string) (*schema.Codec, error) {\n\ts, err := %sSchema()\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\treturn schema.NewCodec(s.Type(name))\n}\n", name, name)
@@ -40,6 +46,7 @@ func (g *generator) text() {
 // are slow, and the same for all languages.
 func (g *generator) jsonMethods(l *schema.Layout, name string) {
 	file := g.textName()
+	g.needText, g.needCodec = true, true
 	g.p("func (t *%s) jsonCell() ([]byte, error) {", name)
 	g.p("\tcodec, err := %sCodec(%q)\n\tif err != nil {\n\t\treturn nil, err\n\t}", file, l.Type.Name)
 	g.p("\tmsg := make([]byte, t.SizeCell())\n\tif _, err := t.EncodeCell(msg); err != nil {\n\t\treturn nil, err\n\t}")

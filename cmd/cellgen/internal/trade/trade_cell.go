@@ -3,6 +3,7 @@
 package trade
 
 import (
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"iter"
@@ -10,8 +11,10 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/schema/view"
+	"github.com/cell-runtime/cell/wire"
 )
 
 // String returns the name of the value, or Side(5) for a number that has none.
@@ -2884,6 +2887,562 @@ func (t *Remark) putCell(b RemarkBuilder) {
 func (t *Remark) getCell(v RemarkView, d *view.Budget) {
 	t.Text = d.CopyString(v.Text())
 	t.Rank = v.Rank()
+}
+
+// Fingerprints of the methods of Exchange.
+const (
+	ExchangePlaceFingerprint   uint64 = 0x69531ab7feba1f6a
+	ExchangeQuoteFingerprint   uint64 = 0x76d81b43d2fb54b6
+	ExchangeStatusFingerprint  uint64 = 0xb43c58fc7fd3e1ff
+	ExchangeHaltFingerprint    uint64 = 0xcbca3f2419ca9fc5
+	ExchangeLogFingerprint     uint64 = 0x10cc7046ebfcb4cc
+	ExchangeHistoryFingerprint uint64 = 0xa0ca792c1a78653b
+	ExchangeLoadFingerprint    uint64 = 0x75dbbdbea3409f0d
+	ExchangeSessionFingerprint uint64 = 0x387ddfc3bbee9d07
+	ExchangeTicksFingerprint   uint64 = 0x0f3430aecfb46b96
+)
+
+// Indexes into ExchangeDesc.Methods.
+const (
+	exchangePlace   = 0
+	exchangeQuote   = 1
+	exchangeStatus  = 2
+	exchangeHalt    = 3
+	exchangeLog     = 4
+	exchangeHistory = 5
+	exchangeLoad    = 6
+	exchangeSession = 7
+	exchangeTicks   = 8
+)
+
+// ExchangeDesc describes Exchange.
+var ExchangeDesc = rpc.Describe(rpc.ServiceDesc{
+	Name: "Exchange",
+	Digest: [32]byte{
+		0x69, 0x33, 0x38, 0x94, 0x69, 0x81, 0x08, 0x33,
+		0x6d, 0xd9, 0x29, 0xf2, 0xc4, 0xbc, 0x2f, 0x90,
+		0x9a, 0x2b, 0x8d, 0x76, 0x1b, 0x59, 0xf1, 0x2f,
+		0x87, 0xda, 0x5c, 0x37, 0x18, 0x3c, 0x0d, 0x7f,
+	},
+	Text: tradeCell,
+	Methods: []rpc.Method{
+		{
+			Name: "Place", Fingerprint: ExchangePlaceFingerprint, Mode: schema.Unary,
+			Request: rpc.Shape{Block: OrderBlock, Variable: true},
+			Reply:   rpc.Shape{Block: FillBlock},
+		},
+		{
+			Name: "Quote", Fingerprint: ExchangeQuoteFingerprint, Mode: schema.Unary, Idempotent: true,
+			Request: rpc.Shape{Block: TickBlock},
+			Reply:   rpc.Shape{Block: TickBlock},
+		},
+		{
+			Name: "Status", Fingerprint: ExchangeStatusFingerprint, Mode: schema.Unary,
+			Reply: rpc.Shape{Block: BookBlock, Variable: true},
+		},
+		{
+			Name: "Halt", Fingerprint: ExchangeHaltFingerprint, Mode: schema.Unary,
+		},
+		{
+			Name: "Log", Fingerprint: ExchangeLogFingerprint, Mode: schema.OneWay,
+			Request: rpc.Shape{Block: RemarkBlock, Variable: true},
+		},
+		{
+			Name: "History", Fingerprint: ExchangeHistoryFingerprint, Mode: schema.ServerStream,
+			Request: rpc.Shape{Block: TickBlock},
+			Reply:   rpc.Shape{Block: FillBlock},
+			Out:     rpc.Shape{Block: TickBlock},
+		},
+		{
+			Name: "Load", Fingerprint: ExchangeLoadFingerprint, Mode: schema.ClientStream,
+			Reply: rpc.Shape{Block: FillBlock},
+			In:    rpc.Shape{Block: OrderBlock, Variable: true},
+		},
+		{
+			Name: "Session", Fingerprint: ExchangeSessionFingerprint, Mode: schema.BothStreams,
+			Request: rpc.Shape{Block: TickBlock},
+			In:      rpc.Shape{Block: OrderBlock, Variable: true},
+			Out:     rpc.Shape{Block: FillBlock},
+		},
+		{
+			Name: "Ticks", Fingerprint: ExchangeTicksFingerprint, Mode: schema.Topic,
+			Event: rpc.Shape{Block: TickBlock},
+		},
+	},
+})
+
+var (
+	exchangePlaceCalls  rpc.Calls[Order, Fill]
+	exchangeQuoteCalls  rpc.Calls[Tick, Tick]
+	exchangeStatusCalls rpc.Calls[rpc.Empty, Book]
+	exchangeHaltCalls   rpc.Calls[rpc.Empty, rpc.Empty]
+)
+
+// ExchangeClient calls Exchange through an rpc.Caller. Its methods may be
+// called from any number of goroutines.
+type ExchangeClient struct{ caller rpc.Caller }
+
+// NewExchangeClient returns a client that calls through c.
+func NewExchangeClient(c rpc.Caller) *ExchangeClient { return &ExchangeClient{c} }
+
+// Place puts an order into the book.
+func (c *ExchangeClient) Place(ctx context.Context, req Order) (Fill, error) {
+	return exchangePlaceCalls.Call(ctx, c.caller, &ExchangeDesc.Methods[exchangePlace], req)
+}
+
+// Quote says what an instrument trades at.
+func (c *ExchangeClient) Quote(ctx context.Context, req Tick) (Tick, error) {
+	return exchangeQuoteCalls.Call(ctx, c.caller, &ExchangeDesc.Methods[exchangeQuote], req)
+}
+
+// Status takes nothing and returns everything.
+func (c *ExchangeClient) Status(ctx context.Context) (Book, error) {
+	return exchangeStatusCalls.Call(ctx, c.caller, &ExchangeDesc.Methods[exchangeStatus], rpc.Empty{})
+}
+
+// Halt stops trading.
+func (c *ExchangeClient) Halt(ctx context.Context) error {
+	_, err := exchangeHaltCalls.Call(ctx, c.caller, &ExchangeDesc.Methods[exchangeHalt], rpc.Empty{})
+	return err
+}
+
+// Log takes a remark.
+//
+// nil means that it is on its way, not that it arrived.
+func (c *ExchangeClient) Log(ctx context.Context, req Remark) error {
+	return c.caller.Send(ctx, &ExchangeDesc.Methods[exchangeLog], &req)
+}
+
+// History streams the ticks of an instrument.
+//
+// The call lives until its Reply, its Close or the end of ctx.
+func (c *ExchangeClient) History(ctx context.Context, req Tick) (*rpc.Incoming[Tick, Fill], error) {
+	s, err := c.caller.Stream(ctx, &ExchangeDesc.Methods[exchangeHistory], &req)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.NewIncoming[Tick, Fill](s), nil
+}
+
+// Load takes orders in bulk.
+//
+// The call lives until its Reply, its Close or the end of ctx.
+func (c *ExchangeClient) Load(ctx context.Context) (*rpc.Outgoing[Order, Fill], error) {
+	s, err := c.caller.Stream(ctx, &ExchangeDesc.Methods[exchangeLoad], rpc.Empty{})
+	if err != nil {
+		return nil, err
+	}
+	return rpc.NewOutgoing[Order, Fill](s), nil
+}
+
+// Session trades both ways.
+//
+// The call lives until its Reply, its Close or the end of ctx.
+func (c *ExchangeClient) Session(ctx context.Context, req Tick) (*rpc.Duplex[Order, Fill, rpc.Empty], error) {
+	s, err := c.caller.Stream(ctx, &ExchangeDesc.Methods[exchangeSession], &req)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.NewDuplex[Order, Fill, rpc.Empty](s), nil
+}
+
+// Ticks is published at every trade.
+//
+// The subscription lives until its Close or the end of ctx.
+func (c *ExchangeClient) Ticks(ctx context.Context, o rpc.SubscribeOptions) (*rpc.Events[Tick], error) {
+	s, err := c.caller.Subscribe(ctx, &ExchangeDesc.Methods[exchangeTicks], o)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.NewEvents[Tick](s), nil
+}
+
+// RegisterExchange serves Exchange by impl, on goroutines of the server's pool.
+func RegisterExchange(s *rpc.Server, impl Exchange) error {
+	g := exchangeServer{impl}
+	return s.Register(ExchangeDesc,
+		rpc.Blocking(g.servePlace),
+		rpc.Blocking(g.serveQuote),
+		rpc.Blocking(g.serveStatus),
+		rpc.Blocking(g.serveHalt),
+		rpc.Blocking(g.serveLog),
+		rpc.Blocking(g.serveHistory),
+		rpc.Blocking(g.serveLoad),
+		rpc.Blocking(g.serveSession),
+		rpc.Handler{}, // Ticks is published
+	)
+}
+
+type exchangeServer struct{ impl Exchange }
+
+func (g exchangeServer) servePlace(ctx context.Context, x *rpc.Exchange) error {
+	var req Order
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	reply, err := g.impl.Place(ctx, req)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g exchangeServer) serveQuote(ctx context.Context, x *rpc.Exchange) error {
+	var req Tick
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	reply, err := g.impl.Quote(ctx, req)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g exchangeServer) serveStatus(ctx context.Context, x *rpc.Exchange) error {
+	reply, err := g.impl.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g exchangeServer) serveHalt(ctx context.Context, x *rpc.Exchange) error {
+	return g.impl.Halt(ctx)
+}
+
+func (g exchangeServer) serveLog(ctx context.Context, x *rpc.Exchange) error {
+	var req Remark
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	return g.impl.Log(ctx, req)
+}
+
+func (g exchangeServer) serveHistory(ctx context.Context, x *rpc.Exchange) error {
+	var req Tick
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	reply, err := g.impl.History(ctx, req, rpc.NewSender[Tick](x))
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g exchangeServer) serveLoad(ctx context.Context, x *rpc.Exchange) error {
+	reply, err := g.impl.Load(ctx, rpc.NewReceiver[Order](x))
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g exchangeServer) serveSession(ctx context.Context, x *rpc.Exchange) error {
+	var req Tick
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	return g.impl.Session(ctx, req, rpc.NewReceiver[Order](x), rpc.NewSender[Fill](x))
+}
+
+// ExchangeViews serves Exchange on the engine's thread: unary and one-way
+// methods over views of the request and builders of the reply, both in the
+// link's memory and valid until the method returns. They must not block.
+// Methods with streams are served as in Exchange.
+type ExchangeViews interface {
+	// Place puts an order into the book.
+	Place(c *rpc.Call, req OrderView, reply FillBuilder) error
+	// Quote says what an instrument trades at.
+	Quote(c *rpc.Call, req TickView, reply TickBuilder) error
+	// Status takes nothing and returns everything.
+	Status(c *rpc.Call, reply BookBuilder) error
+	// Halt stops trading.
+	Halt(c *rpc.Call) error
+	// Log takes a remark.
+	Log(c *rpc.Call, req RemarkView) error
+	// History streams the ticks of an instrument.
+	History(ctx context.Context, req Tick, out rpc.Sender[Tick]) (Fill, error)
+	// Load takes orders in bulk.
+	Load(ctx context.Context, in rpc.Receiver[Order]) (Fill, error)
+	// Session trades both ways.
+	Session(ctx context.Context, req Tick, in rpc.Receiver[Order], out rpc.Sender[Fill]) error
+}
+
+// RegisterExchangeViews serves Exchange by impl, its unary and one-way methods
+// on the engine's thread.
+func RegisterExchangeViews(s *rpc.Server, impl ExchangeViews) error {
+	g := exchangeInline{impl}
+	return s.Register(ExchangeDesc,
+		rpc.Inline(g.servePlace),
+		rpc.Inline(g.serveQuote),
+		rpc.Inline(g.serveStatus),
+		rpc.Inline(g.serveHalt),
+		rpc.Inline(g.serveLog),
+		rpc.Blocking(g.serveHistory),
+		rpc.Blocking(g.serveLoad),
+		rpc.Blocking(g.serveSession),
+		rpc.Handler{}, // Ticks is published
+	)
+}
+
+type exchangeInline struct{ impl ExchangeViews }
+
+func (g exchangeInline) servePlace(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckOrder(msg, 0); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	req := ViewOrder(msg)
+	reply, err := BuildFill(place)
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	req.lease = lease
+	reply.lease = lease
+	err = g.impl.Place(c, req, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
+func (g exchangeInline) serveQuote(c *rpc.Call, msg, place []byte) (int, error) {
+	req := ViewTick(msg)
+	reply, err := BuildTick(place)
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	req.lease = lease
+	reply.lease = lease
+	err = g.impl.Quote(c, req, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
+func (g exchangeInline) serveStatus(c *rpc.Call, _, place []byte) (int, error) {
+	reply, err := BuildBook(place, c.Arena())
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	reply.lease = lease
+	err = g.impl.Status(c, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
+func (g exchangeInline) serveHalt(c *rpc.Call, _, _ []byte) (int, error) {
+	return 0, g.impl.Halt(c)
+}
+
+func (g exchangeInline) serveLog(c *rpc.Call, msg, _ []byte) (int, error) {
+	if err := CheckRemark(msg, 0); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	req := ViewRemark(msg)
+	lease := view.Lend()
+	req.lease = lease
+	err := g.impl.Log(c, req)
+	lease.End()
+	return 0, err
+}
+
+func (g exchangeInline) serveHistory(ctx context.Context, x *rpc.Exchange) error {
+	var req Tick
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	reply, err := g.impl.History(ctx, req, rpc.NewSender[Tick](x))
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g exchangeInline) serveLoad(ctx context.Context, x *rpc.Exchange) error {
+	reply, err := g.impl.Load(ctx, rpc.NewReceiver[Order](x))
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g exchangeInline) serveSession(ctx context.Context, x *rpc.Exchange) error {
+	var req Tick
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	return g.impl.Session(ctx, req, rpc.NewReceiver[Order](x), rpc.NewSender[Fill](x))
+}
+
+// ExchangeAsync makes the unary calls of Exchange on the thread of an engine:
+// requests are built and replies read in the link's memory, and nothing is
+// allocated.
+type ExchangeAsync struct {
+	conn        *rpc.AsyncConn
+	a           view.Arena
+	lease       view.Lease
+	boundPlace  *rpc.Bound
+	boundQuote  *rpc.Bound
+	boundStatus *rpc.Bound
+	boundHalt   *rpc.Bound
+}
+
+// NewExchangeAsync returns a client that calls through c.
+func NewExchangeAsync(c *rpc.AsyncConn) *ExchangeAsync {
+	return &ExchangeAsync{
+		conn:        c,
+		boundPlace:  c.Bind(&ExchangeDesc.Methods[exchangePlace]),
+		boundQuote:  c.Bind(&ExchangeDesc.Methods[exchangeQuote]),
+		boundStatus: c.Bind(&ExchangeDesc.Methods[exchangeStatus]),
+		boundHalt:   c.Bind(&ExchangeDesc.Methods[exchangeHalt]),
+	}
+}
+
+// BeginPlace begins a call of Place: set the fields of the request in place,
+// then call SendPlace, before anything else is begun on this connection. size
+// is the room in bytes for all of the request.
+//
+// Place puts an order into the book.
+func (c *ExchangeAsync) BeginPlace(size int) (OrderBuilder, error) {
+	place, err := c.conn.Begin(c.boundPlace, size)
+	if err != nil {
+		return OrderBuilder{}, err
+	}
+	req, err := BuildOrder(place, &c.a)
+	if err != nil {
+		c.conn.Abort()
+		return req, err
+	}
+	c.lease = view.Lend()
+	req.lease = c.lease
+	return req, nil
+}
+
+// SendPlace sends the request that BeginPlace began. done runs on the engine's
+// thread when the call ends, with the tag that was given; the reply may be read
+// until it returns. A done that is made once, and not for each call, costs no
+// allocation.
+func (c *ExchangeAsync) SendPlace(req OrderBuilder, tag uint64, done func(tag uint64, reply FillView, err error)) error {
+	c.lease.End()
+	n, err := req.Finish()
+	if err != nil {
+		c.conn.Abort()
+		return err
+	}
+	return c.conn.Send(n, exchangePlaceDone, done, tag)
+}
+
+func exchangePlaceDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, FillView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewFill(nil), r.Err)
+		return
+	}
+	reply := ViewFill(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
+}
+
+// BeginQuote begins a call of Quote: set the fields of the request in place,
+// then call SendQuote, before anything else is begun on this connection.
+//
+// Quote says what an instrument trades at.
+func (c *ExchangeAsync) BeginQuote() (TickBuilder, error) {
+	place, err := c.conn.Begin(c.boundQuote, TickBlock)
+	if err != nil {
+		return TickBuilder{}, err
+	}
+	req, err := BuildTick(place)
+	if err != nil {
+		c.conn.Abort()
+		return req, err
+	}
+	c.lease = view.Lend()
+	req.lease = c.lease
+	return req, nil
+}
+
+// SendQuote sends the request that BeginQuote began. done runs on the engine's
+// thread when the call ends, with the tag that was given; the reply may be read
+// until it returns. A done that is made once, and not for each call, costs no
+// allocation.
+func (c *ExchangeAsync) SendQuote(req TickBuilder, tag uint64, done func(tag uint64, reply TickView, err error)) error {
+	c.lease.End()
+	n, err := req.Finish()
+	if err != nil {
+		c.conn.Abort()
+		return err
+	}
+	return c.conn.Send(n, exchangeQuoteDone, done, tag)
+}
+
+func exchangeQuoteDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, TickView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewTick(nil), r.Err)
+		return
+	}
+	reply := ViewTick(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
+}
+
+// Status takes nothing and returns everything.
+//
+// done runs on the engine's thread when the call ends, with the tag that was
+// given; the reply may be read until it returns. A done that is made once, and
+// not for each call, costs no allocation.
+func (c *ExchangeAsync) Status(tag uint64, done func(tag uint64, reply BookView, err error)) error {
+	if _, err := c.conn.Begin(c.boundStatus, 0); err != nil {
+		return err
+	}
+	return c.conn.Send(0, exchangeStatusDone, done, tag)
+}
+
+func exchangeStatusDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, BookView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewBook(nil), r.Err)
+		return
+	}
+	if err := CheckBook(r.Reply, 0); err != nil {
+		done(r.Tag, ViewBook(nil), rpc.Errorf(wire.StatusInternal, "malformed reply: %w", err))
+		return
+	}
+	reply := ViewBook(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
+}
+
+// Halt stops trading.
+//
+// done runs on the engine's thread when the call ends, with the tag that was
+// given; the reply may be read until it returns. A done that is made once, and
+// not for each call, costs no allocation.
+func (c *ExchangeAsync) Halt(tag uint64, done func(tag uint64, err error)) error {
+	if _, err := c.conn.Begin(c.boundHalt, 0); err != nil {
+		return err
+	}
+	return c.conn.Send(0, exchangeHaltDone, done, tag)
+}
+
+func exchangeHaltDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, error))
+	done(r.Tag, r.Err)
 }
 
 // tradeCell is the description from which this file was generated.
