@@ -13,8 +13,8 @@ import (
 
 var cacheLine = peer.Adapter{
 	Name: "cache-line", Family: peer.Limit,
-	About: "no product: one word in a cache line goes there and another comes back, whatever the size; both sides spin",
-	Works: []peer.Work{peer.RTT},
+	About: "no product: one word in a cache line goes there and another comes back; both sides spin",
+	Works: []peer.Work{peer.RTT}, MaxSize: 64,
 	Serve: func(peer.Setting) (peer.Server, error) { return serveLine() },
 	Dial:  dialLine,
 }

@@ -16,7 +16,7 @@ import (
 var cellAdapters = []peer.Adapter{
 	cellRaw("cell-ring-raw", "Cell's rings, spinning, one vesicle a publication", everything,
 		cellLink{path: uds.PathRing, wait: uds.WaitSpin, batch: 1}),
-	cellRaw("cell-ring-raw-batched", "the same, up to 64 vesicles a publication", []peer.Work{peer.Pipelined, peer.Stream},
+	cellRaw("cell-ring-raw-batched", "the same, up to 64 vesicles (256 KiB) a publication", []peer.Work{peer.Pipelined, peer.Stream},
 		cellLink{path: uds.PathRing, wait: uds.WaitSpin, batch: peer.Window}),
 	cellRaw("cell-ring-raw-park", "Cell's rings, asleep in poll(2) while there is nothing", everything,
 		cellLink{path: uds.PathRing, wait: uds.WaitPark, batch: 1}),

@@ -272,7 +272,9 @@ func (c *cellClient) Pipeline(request []byte, more peer.More) (done uint64, err 
 
 // Stream implements peer.Client.
 func (c *cellClient) Stream(message []byte, more peer.More) (peer.Tally, error) {
-	out := make([]wire.Vesicle, c.batch)
+	// A batch of large ones would be the whole ring, and both sides would wait
+	// for each other.
+	out := make([]wire.Vesicle, max(1, min(c.batch, largestWrite/len(message))))
 	for i := range out {
 		out[i].Header = wire.Header{Fingerprint: cellFingerprint, Kind: wire.KindEvent, Hops: 1}
 	}

@@ -17,6 +17,7 @@ import (
 func All() []peer.Adapter {
 	return slices.Concat(
 		[]peer.Adapter{cacheLine},
+		cellRPCAdapters,
 		cellAdapters,
 		unixAdapters,
 		shmipcAdapters,

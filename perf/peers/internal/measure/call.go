@@ -60,42 +60,67 @@ func work(c peer.Client, j *job) (*report.Sample, error) {
 	return nil, peer.ErrUnsupported
 }
 
-// roundTrips calls back to back. One reading of the clock is the end of one
-// call and the start of the next.
+// roundTrips calls back to back.
 func roundTrips(c peer.Client, request []byte, w *window) (*report.Sample, error) {
-	times := newTimes()
-	n, t, sum := uint64(0), uint64(0), uint64(0)
-	for {
-		reply, err := c.Call(request)
-		if err != nil {
-			return nil, fmt.Errorf("call %d: %w", n, err)
+	r := &trips{window: w, request: request, times: newTimes()}
+	if d, ok := c.(peer.Driver); ok {
+		r.last = sched.Ticks()
+		if err := d.RoundTrips(request, r.answered); err != nil {
+			return nil, fmt.Errorf("call %d: %w", r.n, err)
 		}
-		if len(reply) != len(request) || n == 0 && !bytes.Equal(reply, request) {
-			return nil, fmt.Errorf("call %d was answered with %d bytes that are not the request's %d", n, len(reply), len(request))
-		}
-		sum += peer.Touch(reply)
-		now := sched.Ticks()
-		n++
-		opened := w.open.Load()
-		if opened {
-			times.add(now - t)
-		}
-		if !w.moreAt(now, n) {
-			break
-		}
-		if t = now; !opened {
-			t = sched.Ticks() // opening the window has taken time
+	} else {
+		r.last = sched.Ticks()
+		for again := true; again; {
+			reply, err := c.Call(request)
+			if err == nil {
+				again, err = r.answered(reply)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("call %d: %w", r.n, err)
+			}
 		}
 	}
-	if want := n * peer.Touch(request); sum != want {
-		return nil, fmt.Errorf("%w: the replies' words add up to %#x, not %#x", peer.ErrTally, sum, want)
+	if want := r.n * peer.Touch(request); r.sum != want {
+		return nil, fmt.Errorf("%w: the replies' words add up to %#x, not %#x", peer.ErrTally, r.sum, want)
 	}
-	s, err := w.close(n)
+	s, err := w.close(r.n)
 	if err != nil {
 		return nil, err
 	}
-	s.Times = times.report()
+	s.Times = r.times.report()
 	return s, nil
+}
+
+// trips accounts for round trips.
+type trips struct {
+	*window
+	request []byte
+	times   times
+	n, sum  uint64
+	last    uint64 // ticks
+}
+
+// errReply: an answer is not the request.
+var errReply = errors.New("the answer is not the request")
+
+// answered accounts for one reply. One reading of the clock is the end of one
+// call and the start of the next.
+func (r *trips) answered(reply []byte) (again bool, err error) {
+	if len(reply) != len(r.request) || r.n == 0 && !bytes.Equal(reply, r.request) {
+		return false, fmt.Errorf("%w: %d bytes for %d", errReply, len(reply), len(r.request))
+	}
+	r.sum += peer.Touch(reply)
+	now := sched.Ticks()
+	r.n++
+	opened := r.open.Load()
+	if opened {
+		r.times.add(now - r.last)
+	}
+	r.last = now
+	if again = r.moreAt(now, r.n); !opened {
+		r.last = sched.Ticks() // opening the window has taken time
+	}
+	return again, nil
 }
 
 // errWarmup: nothing is left to measure.

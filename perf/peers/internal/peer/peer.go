@@ -84,6 +84,14 @@ type Client interface {
 	Close() error
 }
 
+// Driver is a Client whose calls are made on a thread of the product's own: it
+// makes round trips by itself instead of by Call.
+type Driver interface {
+	// RoundTrips makes one call after the other and tells each of the replies,
+	// until each says no or fails.
+	RoundTrips(request []byte, each func(reply []byte) (again bool, err error)) error
+}
+
 // Adapter makes one product do the work.
 type Adapter struct {
 	Name   string
