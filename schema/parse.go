@@ -251,6 +251,9 @@ func (p *parser) topLevel() error {
 	if word == "service" {
 		return p.service(name, at)
 	}
+	if len(p.schema.Types) == MaxTypes {
+		return at.wrong("more than %d types: split the description", MaxTypes)
+	}
 	t := p.typeNamed(name)
 	t.Kind = kind
 	p.places[subject{t, -1}] = at

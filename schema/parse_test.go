@@ -2,6 +2,7 @@ package schema
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -149,6 +150,15 @@ func at(lines string) string {
 	return "cell 1\nstruct Q {}\nstruct R {}\nservice S {\n" + lines + "\n}\n"
 }
 
+// manyTypes are as many as there may be.
+func manyTypes() string {
+	var b strings.Builder
+	for i := range MaxTypes {
+		fmt.Fprintf(&b, "\nstruct T%d {}", i)
+	}
+	return b.String()
+}
+
 func TestParseRefuses(t *testing.T) {
 	for _, c := range []struct{ name, text, says string }{
 		{"empty", "", "1:1: found the end of the text, want the line: cell 1"},
@@ -234,6 +244,9 @@ func TestParseRefuses(t *testing.T) {
 		{"ancestor longer than today", at("call A()\nwas 0123456789abcdef request 1 reply 0"), "5:6: S.A: ancestor 0123456789abcdef: its request has 1 bytes, today's 0"},
 		{"ancestor twice", at("call A()\nwas 0123456789abcdef request 0 reply 0\nwas 0123456789abcdef request 0 reply 0"), "listed once"},
 		{"ancestor zero", at("call A()\nwas 0000000000000000 request 0 reply 0"), "a fingerprint is not 0"},
+		{"too many fields", in("F uint8" + strings.Repeat("\nF uint8", MaxFields)), "259:1: more than 256 fields"},
+		{"too many values", "cell 1\nenum E uint8 {" + strings.Repeat("\nV = 1", MaxValues+1), "4099:1: more than 4096 values"},
+		{"too many types", "cell 1\nstruct S {}" + manyTypes(), "4098:8: more than 4096 types"},
 		{"too large", in("A [16777216]uint8\nB uint8"), "2:8: S: it takes more than 16777216 bytes"},
 		{"too large array of arrays", in("A [65536][65536]uint8"), "3:1: S.A: an array of 65536 elements of 65536 bytes"},
 		{"slice of an empty struct", in("A []E") + "struct E {}", "3:1: S.A: slice E has no fields"},

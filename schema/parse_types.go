@@ -88,6 +88,9 @@ func (p *parser) field(t *Type) error {
 	if err != nil {
 		return err
 	}
+	if len(t.Fields) == MaxFields {
+		return at.wrong("more than %d fields: group them in structs", MaxFields)
+	}
 	p.places[subject{t, len(t.Fields)}] = at
 	f := Field{Name: name}
 	if f.Type, err = p.fieldType(0); err != nil {
@@ -117,6 +120,9 @@ func (p *parser) value(t *Type) error {
 	name, err := p.expect(tokenWord, "a value, as in: Buy = 1")
 	if err != nil {
 		return err
+	}
+	if len(t.Values) == MaxValues {
+		return at.wrong("more than %d values: an integer with a comment may be better", MaxValues)
 	}
 	p.places[subject{t, len(t.Values)}] = at
 	v := Value{Name: name}
