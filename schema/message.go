@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/cell-runtime/cell/schema/view"
 )
 
 // Reasons why bytes are not a message. Errors of [Codec.Check] and
-// [Codec.Decode] wrap exactly one of them.
+// [Codec.Decode] wrap exactly one of them. They are those of generated code.
 var (
-	ErrMessageShort     = errors.New("message shorter than its root block must be")
-	ErrMessageBlock     = errors.New("block length out of range")
-	ErrMessageReference = errors.New("string, bytes or slice outside the message")
-	ErrMessageOverlap   = errors.New("parts overlap")
-	ErrMessageLimit     = errors.New("message above a limit")
+	ErrMessageShort     = view.ErrShort     // message shorter than its root block must be
+	ErrMessageBlock     = view.ErrBlock     // block length out of range
+	ErrMessageReference = view.ErrReference // string, bytes or slice outside the message
+	ErrMessageOverlap   = view.ErrOverlap   // parts overlap
+	ErrMessageLimit     = view.ErrLimit     // message above a limit
 )
 
 // ErrValue is wrapped by errors that say a value does not fit its type.
