@@ -20,52 +20,71 @@ import (
 // shmipc-go, which runs on two processors only, moves payloads through shared memory and wakes the reader through
 // a unix socket, unless it is awake already. Payloads are written straight into
 // that memory (Reserve) and read where they lie (ReadBytes).
-var shmipcAdapters = []peer.Adapter{{
-	Name: "shmipc", Family: peer.Transport, Module: "github.com/cloudwego/shmipc-go",
-	About: "shmipc-go, written and read in place, a flush a message; pipelines are 64 of its streams",
-	Works: everything,
-	Serve: serveShmipc(1), Dial: dialShmipc(1),
-}, {
-	Name: "shmipc-batched", Family: peer.Transport, Module: "github.com/cloudwego/shmipc-go",
-	About: "the same, up to 64 messages (4 MiB) a flush",
-	Works: []peer.Work{peer.Pipelined, peer.Stream},
-	Serve: serveShmipc(peer.Window), Dial: dialShmipc(peer.Window),
-}}
+var shmipcAdapters = []peer.Adapter{
+	shmipcAdapter("shmipc", "shmipc-go tuned for each size, written and read in place, a flush a message; pipelines are 64 of its streams",
+		everything, shmipcUse{batch: 1}),
+	shmipcAdapter("shmipc-batched", "the same, up to 64 messages (1 MiB) a flush",
+		[]peer.Work{peer.Pipelined, peer.Stream}, shmipcUse{batch: peer.Window}),
+	shmipcAdapter("shmipc-defaults", "shmipc-go with its default configuration (memory by memfd) and its own copying WriteBytes",
+		everything, shmipcUse{batch: 1, defaults: true}),
+}
+
+// shmipcUse is one way to use the library.
+type shmipcUse struct {
+	batch    int  // messages in one flush, for small ones
+	defaults bool // its default configuration
+}
+
+func shmipcAdapter(name, about string, works []peer.Work, u shmipcUse) peer.Adapter {
+	return peer.Adapter{Name: name, Family: peer.Transport, Module: "github.com/cloudwego/shmipc-go",
+		About: about, Works: works, Serve: u.serve, Dial: u.dial}
+}
 
 const (
-	// shmipcMemory is the most that is under way on one stream. When its
-	// memory ends the library turns to the socket, for good; a user has to
-	// bound what he sends, and here the reader's answers do that.
-	shmipcMemory = 16 << 20
+	// shmipcUnderWay is the most bytes under way on one stream, as far as
+	// single messages allow. When its memory ends the library turns to the
+	// socket, for good; a user has to bound what he sends, and here the
+	// reader's answers do that. It also keeps the memory in the caches: with
+	// 16 MiB, streams of 64 KiB had a third of the speed that they have with 4.
+	shmipcUnderWay = 4 << 20
+	// shmipcLargestBatch bounds the bytes of one flush.
+	shmipcLargestBatch = 1 << 20
 	// shmipcQuiet turns its log off: it goes to the standard output.
 	shmipcQuiet = 5
 )
 
-// shmipcBatch is how many messages of size go into one flush.
-func shmipcBatch(batch, size int) int { return max(1, min(batch, 4<<20/size)) }
+// batchOf is how many messages of size go into one flush.
+func (u shmipcUse) batchOf(size int) int { return max(1, min(u.batch, shmipcLargestBatch/size)) }
 
-// shmipcRound is after how many messages the reader of a stream answers.
-func shmipcRound(batch, size int) int {
-	b := shmipcBatch(batch, size)
-	return max(1, min(1024, shmipcMemory/4/size)/b) * b
+// roundOf is after how many messages the reader of a stream answers; four
+// rounds may be under way.
+func (u shmipcUse) roundOf(size int) int {
+	if u.defaults { // each message takes a slice of 8 KiB at least
+		return max(1, min(256, shmipcUnderWay/8/size))
+	}
+	b := u.batchOf(size)
+	return max(1, min(1024, shmipcUnderWay/4/size)/b) * b
 }
 
-// shmipcConfig is that of the library's own benchmarks: memory by memfd, a long
+// config is that of the library's own benchmarks: memory by memfd, a long
 // queue, slices that hold a message (here: a batch of small ones) each. Only
 // the memory is smaller than their 256 MiB, twice what can be under way: its
 // slices are used in turn, and the more there are, the colder the caches.
-func shmipcConfig(batch int, set peer.Setting) *shmipc.Config {
+func (u shmipcUse) config(set peer.Setting) *shmipc.Config {
 	c := shmipc.DefaultConfig()
 	c.MemMapType = shmipc.MemMapTypeMemFd
 	// Sessions of one process share memory under one name, which tests don't want.
 	c.ShareMemoryPathPrefix = fmt.Sprintf("/dev/shm/cell-perf-%d-%d", os.Getpid(), shmipcNames.Add(1))
+	if u.defaults {
+		return c
+	}
 	c.QueueCap = 65535
-	slice := max(set.Size, min(shmipcBatch(batch, set.Size)*set.Size, 64<<10)) + 256
+	slice := max(set.Size, min(u.batchOf(set.Size)*set.Size, 64<<10)) + 256
 	slices := 4 * peer.Window
 	if set.Work == peer.RTT {
 		slices = 16
 	} else if set.Work == peer.Stream {
-		slices = 8 * shmipcRound(batch, set.Size) / max(1, slice/(set.Size+256))
+		slices = 8 * u.roundOf(set.Size) / max(1, slice/(set.Size+256))
 	}
 	c.ShareMemoryBufferCap = uint32(max(4<<20, slices*(slice+64)))
 	c.BufferSliceSizes = []*shmipc.SizePercentPair{{Size: uint32(slice), Percent: 100}}
@@ -76,25 +95,23 @@ var shmipcNames atomic.Uint32
 
 type shmipcServer struct {
 	l       *shmipc.Listener
+	use     shmipcUse
 	set     peer.Setting
-	batch   int
 	streams sync.WaitGroup
 }
 
-func serveShmipc(batch int) func(peer.Setting) (peer.Server, error) {
-	return func(set peer.Setting) (peer.Server, error) {
-		shmipc.SetLogLevel(shmipcQuiet)
-		c := shmipc.NewDefaultListenerConfig(filepath.Join(set.Dir, "s"), "unix")
-		c.Config = shmipcConfig(batch, set)
-		s := &shmipcServer{set: set, batch: shmipcBatch(batch, set.Size)}
-		l, err := shmipc.NewListener(s, c)
-		if err != nil {
-			return nil, err
-		}
-		s.l = l
-		go l.Run() // ends with Close
-		return s, nil
+func (u shmipcUse) serve(set peer.Setting) (peer.Server, error) {
+	shmipc.SetLogLevel(shmipcQuiet)
+	c := shmipc.NewDefaultListenerConfig(filepath.Join(set.Dir, "s"), "unix")
+	c.Config = u.config(set)
+	s := &shmipcServer{use: u, set: set}
+	l, err := shmipc.NewListener(s, c)
+	if err != nil {
+		return nil, err
 	}
+	s.l = l
+	go l.Run() // ends with Close
+	return s, nil
 }
 
 // Addr implements peer.Server.
@@ -120,30 +137,35 @@ func (s *shmipcServer) OnNewStream(st *shmipc.Stream) {
 	s.streams.Go(func() {
 		// The client's end is an error here like any other.
 		if s.set.Work == peer.Stream {
-			_ = takeShmipc(st, s.set.Size, shmipcRound(s.batch, s.set.Size))
+			_ = s.use.take(st, s.set.Size)
 		} else {
-			_ = echoShmipc(st, s.set.Size, s.batch)
+			_ = s.use.echo(st, s.set.Size)
 		}
 		st.Close()
 	})
 }
 
-// writeShmipc puts b into the shared memory; Flush sends it. The copy is the
-// user's own here, so it is the best one that Cell knows.
-func writeShmipc(st *shmipc.Stream, b []byte) error {
+// write puts b into the shared memory; Flush sends it. Unless the library
+// copies, the copy is the user's own, so it is the best one that Cell knows.
+func (u shmipcUse) write(st *shmipc.Stream, b []byte) error {
+	if u.defaults {
+		_, err := st.BufferWriter().WriteBytes(b)
+		return err
+	}
 	place, err := st.BufferWriter().Reserve(len(b))
 	ring.Copy(place, b)
 	return err
 }
 
-func echoShmipc(st *shmipc.Stream, size, batch int) error {
+func (u shmipcUse) echo(st *shmipc.Stream, size int) error {
+	batch := u.batchOf(size)
 	for {
 		for range batch {
 			b, err := st.BufferReader().ReadBytes(size)
 			if err != nil {
 				return err
 			}
-			if err := writeShmipc(st, b); err != nil {
+			if err := u.write(st, b); err != nil {
 				return err
 			}
 		}
@@ -154,9 +176,10 @@ func echoShmipc(st *shmipc.Stream, size, batch int) error {
 	}
 }
 
-// takeShmipc tells the tally after every round of messages.
-func takeShmipc(st *shmipc.Stream, size, round int) error {
+// take tells the tally after every round of messages.
+func (u shmipcUse) take(st *shmipc.Stream, size int) error {
 	var t peer.Tally
+	round := u.roundOf(size)
 	for {
 		for range round {
 			b, err := st.BufferReader().ReadBytes(size)
@@ -176,34 +199,32 @@ func takeShmipc(st *shmipc.Stream, size, round int) error {
 }
 
 type shmipcClient struct {
+	use   shmipcUse
 	m     *shmipc.SessionManager
 	st    *shmipc.Stream
-	set   peer.Setting
 	batch int
 	more  []*shmipc.Stream // of a pipeline
 }
 
-func dialShmipc(batch int) func(peer.Setting, string) (peer.Client, error) {
-	return func(set peer.Setting, addr string) (peer.Client, error) {
-		shmipc.SetLogLevel(shmipcQuiet)
-		c := shmipc.DefaultSessionManagerConfig()
-		c.Config = shmipcConfig(batch, set)
-		c.Network, c.Address = "unix", addr
-		m, err := shmipc.NewSessionManager(c)
-		if err != nil {
-			return nil, err
-		}
-		st, err := m.GetStream()
-		if err != nil {
-			return nil, errors.Join(err, m.Close())
-		}
-		return &shmipcClient{m: m, st: st, set: set, batch: shmipcBatch(batch, set.Size)}, nil
+func (u shmipcUse) dial(set peer.Setting, addr string) (peer.Client, error) {
+	shmipc.SetLogLevel(shmipcQuiet)
+	c := shmipc.DefaultSessionManagerConfig()
+	c.Config = u.config(set)
+	c.Network, c.Address = "unix", addr
+	m, err := shmipc.NewSessionManager(c)
+	if err != nil {
+		return nil, err
 	}
+	st, err := m.GetStream()
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return &shmipcClient{use: u, m: m, st: st, batch: u.batchOf(set.Size)}, nil
 }
 
-func callShmipc(st *shmipc.Stream, request []byte) ([]byte, error) {
+func (u shmipcUse) call(st *shmipc.Stream, request []byte) ([]byte, error) {
 	st.ReleaseReadAndReuse() // the last reply
-	if err := writeShmipc(st, request); err != nil {
+	if err := u.write(st, request); err != nil {
 		return nil, err
 	}
 	if err := st.Flush(false); err != nil {
@@ -213,7 +234,7 @@ func callShmipc(st *shmipc.Stream, request []byte) ([]byte, error) {
 }
 
 // Call implements peer.Client.
-func (c *shmipcClient) Call(request []byte) ([]byte, error) { return callShmipc(c.st, request) }
+func (c *shmipcClient) Call(request []byte) ([]byte, error) { return c.use.call(c.st, request) }
 
 // Pipeline implements peer.Client: streams of their own one by one, one stream
 // in batches.
@@ -228,7 +249,7 @@ func (c *shmipcClient) Pipeline(request []byte, more peer.More) (uint64, error) 
 		}
 		c.more = append(c.more, st)
 		return func() error {
-			reply, err := callShmipc(st, request)
+			reply, err := c.use.call(st, request)
 			peer.Touch(reply)
 			return err
 		}, nil
@@ -256,7 +277,7 @@ func (c *shmipcClient) pipelineBatches(request []byte, more peer.More) (n uint64
 
 func (c *shmipcClient) writeBatch(message []byte) error {
 	for range c.batch {
-		if err := writeShmipc(c.st, message); err != nil {
+		if err := c.use.write(c.st, message); err != nil {
 			return err
 		}
 	}
@@ -266,7 +287,7 @@ func (c *shmipcClient) writeBatch(message []byte) error {
 // Stream implements peer.Client. Up to three rounds are under way without an
 // answer. It ends with a whole round, whose answer is the tally.
 func (c *shmipcClient) Stream(message []byte, more peer.More) (t peer.Tally, err error) {
-	round := uint64(shmipcRound(c.batch, len(message)))
+	round := uint64(c.use.roundOf(len(message)))
 	sent, answered := uint64(0), uint64(0)
 	for more(sent) {
 		for range round / uint64(c.batch) {
