@@ -162,7 +162,7 @@ func (e *Engine) flush() {
 			e.stats.Aborted += uint64(p.claimed)
 			p.Abort()
 		}
-		err := p.link.Flush()
+		err := p.flushLink()
 		if errors.Is(err, link.ErrFull) {
 			kept = append(kept, p)
 			continue

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/metrics"
+	"github.com/cell-runtime/cell/ring"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -19,6 +20,8 @@ import (
 type Port struct {
 	// What a turn touches comes first, to share few cache lines.
 	link    link.Link
+	rx      *ring.Consumer // of a link over rings, otherwise nil; see direct
+	tx      *ring.Producer
 	handler Handler
 	batcher BatchHandler // handler, if it is one
 	engine  *Engine
@@ -75,6 +78,7 @@ const replyHops = 16
 func newPort(e *Engine, l link.Link, h Handler) *Port {
 	p := &Port{link: l, handler: h, engine: e}
 	p.batcher, _ = h.(BatchHandler)
+	p.direct()
 	return p
 }
 
@@ -124,7 +128,7 @@ func (p *Port) ClaimBatch(out []wire.Vesicle, size int) (n int, err error) {
 		p.dirty = true
 		p.engine.dirty = append(p.engine.dirty, p)
 	}
-	n, err = p.link.Claim(out, size)
+	n, err = p.claimLink(out, size)
 	p.claimed += n
 	if err != nil {
 		p.sendFailed(err, size)
@@ -137,7 +141,7 @@ func (p *Port) CommitBatch(vs []wire.Vesicle) error {
 	if p.gone {
 		return link.ErrClosed
 	}
-	if err := p.link.Commit(vs); err != nil {
+	if err := p.commitLink(vs); err != nil {
 		p.sendFailed(err, 0)
 		return err
 	}
@@ -276,7 +280,7 @@ func (p *Port) Flush() error {
 	if p.gone {
 		return link.ErrClosed
 	}
-	err := p.link.Flush()
+	err := p.flushLink()
 	if err != nil && !errors.Is(err, link.ErrFull) {
 		p.broken(err)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
-	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -76,7 +75,6 @@ type asyncSlot struct {
 	done     any // the user's typed callback
 	tag      uint64
 	deadline int64  // on the engine's clock
-	sent     uint64 // sched.Ticks
 	id       uint32 // its correlation; another generation while it is free
 	next     uint32 // of the free list
 }
@@ -116,7 +114,7 @@ func Attach(e *engine.Engine, l link.Link, o *ConnOptions, gone func(error)) (*A
 	for i := range c.slots {
 		c.slots[i].id = uint32(i)
 	}
-	c.out.max = c.max
+	c.out.init(l.Info())
 	c.outbox.init(c.opts.StreamMemory)
 	c.outbox.max, c.outbox.places = c.max, &c.out
 	c.timer.Func = func(*engine.Timer) { c.expire() }
@@ -219,9 +217,10 @@ func (c *AsyncConn) Send(n int, complete func(*Completion), done any, tag uint64
 		}
 	}
 	place.Payload = place.Payload[:n]
-	place.Header = wire.Header{
-		Fingerprint: b.fingerprint, Correlation: s.id,
-		Kind: wire.KindRequest, Flags: flags, Hops: replyHops,
+	if flags == wire.FlagDeadline {
+		setHeader(&place.Header, wire.KindRequest, wire.FlagDeadline, b.fingerprint, s.id)
+	} else {
+		setHeader(&place.Header, wire.KindRequest, flags, b.fingerprint, s.id)
 	}
 	c.out.put()
 	c.flying++
@@ -295,6 +294,3 @@ func (c *AsyncConn) giveSlot(s *asyncSlot) {
 	c.free = s.id&c.mask + 1
 	c.flying--
 }
-
-// now stamps calls; see sched.Ticks.
-func now() uint64 { return sched.TicksRelaxed() }

@@ -2,12 +2,18 @@ package rpc
 
 import (
 	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/wire"
 )
 
-// maxPlaces is the most places claimed at once. The engine's default batch is
-// half of it; a window of 64 pipelined calls fits.
+// maxPlaces is the most places claimed at once, where the link copies and a
+// flush is a system call.
 const maxPlaces = 64
+
+// eagerPlaces is the same where the peer reads what is written as soon as it
+// is flushed: in smaller pieces both sides of a window of pipelined calls work
+// at the same time, instead of one after the other.
+const eagerPlaces = 16
 
 // places claims room on a port for several vesicles at once and commits them
 // at once, so that a batch of calls costs one claim, one commit and one flush.
@@ -16,10 +22,18 @@ const maxPlaces = 64
 type places struct {
 	port *engine.Port
 	max  int // the link's MaxPayload
+	most int // places claimed at once
 	size int // payload bytes of each place that is claimed
 	have int // places claimed
 	used int // of those, filled in; vs[used] is the next
 	vs   [maxPlaces]wire.Vesicle
+}
+
+func (p *places) init(info link.Info) {
+	p.max, p.most = info.MaxPayload, maxPlaces
+	if info.ZeroCopy {
+		p.most = eagerPlaces
+	}
 }
 
 // take returns the next place, of size bytes; the caller fills it in, header
@@ -39,11 +53,15 @@ func (p *places) take(size, want int) (*wire.Vesicle, error) {
 func (p *places) put() { p.used++ }
 
 func (p *places) claim(size, want int) (*wire.Vesicle, error) {
+	flush := p.used > 0
 	if err := p.settle(); err != nil {
 		return nil, err
 	}
+	if flush {
+		_ = p.port.Flush() // what is wrong with the link, the engine tells
+	}
 	room := roundUp(size, p.max)
-	n, err := p.port.ClaimBatch(p.vs[:max(1, min(want, maxPlaces))], room)
+	n, err := p.port.ClaimBatch(p.vs[:max(1, min(want, p.most))], room)
 	if err != nil {
 		return nil, err
 	}
@@ -80,4 +98,18 @@ const (
 
 func roundUp(size, limit int) int {
 	return max(size, min((size+recordHead+recordLine-1)&^(recordLine-1)-recordHead, limit))
+}
+
+// setHeader sets a header field by field. A composite literal would be made on
+// the stack by narrow stores and copied by wide loads, which have to wait until
+// those stores have left the store buffer: 20 ns, measured. For the same
+// reason flags are best a constant here: the last four fields are then one
+// store, and the link reads them in one load.
+func setHeader(h *wire.Header, kind wire.Kind, flags wire.Flags, fingerprint uint64, correlation uint32) {
+	h.Fingerprint = fingerprint
+	h.Correlation = correlation
+	h.Kind = kind
+	h.Flags = flags
+	h.Channel = wire.ChannelApplication
+	h.Hops = replyHops
 }

@@ -50,7 +50,7 @@ func newServerLink(s *Server, e *engine.Engine, l link.Link) *serverLink {
 		wary: info.Hostile && !sameUser(info.Peer),
 	}
 	sl.call.link = sl
-	sl.out.max = info.MaxPayload
+	sl.out.init(info)
 	sl.outbox.init(s.opts.MaxQueued)
 	sl.outbox.max = info.MaxPayload
 	sl.outbox.places = &sl.out
@@ -142,12 +142,10 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 	n, err := m.inline(c, req, place.Payload)
 	if err == nil && uint(n) <= uint(len(place.Payload)) {
 		place.Payload = place.Payload[:n]
-		place.Header = wire.Header{
-			Fingerprint: h.Fingerprint,
-			Correlation: h.Correlation,
-			Kind:        wire.KindReply,
-			Flags:       h.Flags & priorityFlags,
-			Hops:        replyHops,
+		if flags := h.Flags & priorityFlags; flags == 0 {
+			setHeader(&place.Header, wire.KindReply, 0, h.Fingerprint, h.Correlation)
+		} else {
+			setHeader(&place.Header, wire.KindReply, flags, h.Fingerprint, h.Correlation)
 		}
 		s.out.put()
 		return true

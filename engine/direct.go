@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"github.com/cell-runtime/cell/ring"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// ringed is a link over rings that lets its halves be used directly. Its own
+// methods would look after the peer's life during silence, which housekeeping
+// does here; in return each poll, claim, commit, flush and release saves the
+// way through an interface and a connection, some 10 ns of a round trip.
+//
+// A half that says an error is asked no further: the link's own method is
+// called in its place and explains what happened, as it does for everybody.
+type ringed interface {
+	Rings() (*ring.Producer, *ring.Consumer)
+}
+
+// direct finds the rings of a link, if it has any.
+func (p *Port) direct() {
+	if r, ok := p.link.(ringed); ok {
+		if tx, rx := r.Rings(); tx != nil && rx != nil {
+			p.tx, p.rx = tx, rx
+		}
+	}
+}
+
+func (p *Port) claimLink(out []wire.Vesicle, size int) (int, error) {
+	if p.tx != nil {
+		if n, err := p.tx.Claim(out, size); err == nil {
+			return n, nil
+		}
+	}
+	return p.link.Claim(out, size)
+}
+
+func (p *Port) commitLink(vs []wire.Vesicle) error {
+	if p.tx != nil {
+		return p.tx.Commit(vs) // ErrOrder at most
+	}
+	return p.link.Commit(vs)
+}
+
+func (p *Port) releaseLink(n int) error {
+	if p.rx != nil {
+		return p.rx.Release(n) // ErrOrder at most
+	}
+	return p.link.Release(n)
+}
+
+func (p *Port) flushLink() error {
+	if p.tx != nil && p.tx.Flush() == nil {
+		return nil
+	}
+	return p.link.Flush()
+}
