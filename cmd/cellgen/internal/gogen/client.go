@@ -61,9 +61,9 @@ func (g *generator) clientMethod(s service, m method) {
 		g.p("%s %s {\n\treturn c.caller.Send(ctx, %s, %s)\n}\n", recv, m.signature(), m.desc, reference)
 	case schema.Topic:
 		g.comment("", about(m.name, m.Doc, m.name+" subscribes to the topic."), "The subscription lives until its Close or the end of ctx.")
-		g.p("%s %s(ctx context.Context, o rpc.SubscribeOptions) (*rpc.Events[%s], error) {", recv, m.name, m.event)
+		g.p("%s %s(ctx context.Context, o rpc.SubscribeOptions) (*rpc.Events[%s], error) {", recv, m.name, orEmpty(m.event))
 		g.p("\ts, err := c.caller.Subscribe(ctx, %s, o)\n\tif err != nil {\n\t\treturn nil, err\n\t}", m.desc)
-		g.p("\treturn rpc.NewEvents[%s](s), nil\n}\n", m.event)
+		g.p("\treturn rpc.NewEvents[%s](s), nil\n}\n", orEmpty(m.event))
 	default:
 		typ := m.streamType()
 		g.comment("", about(m.name, m.Doc, m.name+" begins a call with streams."), "The call lives until its Reply, its Close or the end of ctx.")

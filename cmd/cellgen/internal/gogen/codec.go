@@ -36,13 +36,6 @@ func (g *generator) codec(root, inPlace *schema.Layout) {
 // messageMethods writes the methods that rpc.Encoder and rpc.Decoder want.
 func (g *generator) messageMethods(l *schema.Layout, name string) {
 	f := rootForm(l.Type)
-	for _, method := range []string{"SizeCell", "EncodeCell", "DecodeCell"} {
-		for _, field := range l.Type.Fields {
-			if GoName(field.Name) == method && g.err == nil {
-				g.err = fmt.Errorf("%w: %s.%s is a method of every message and a field: rename the field", ErrName, name, method)
-			}
-		}
-	}
 	size, begin := f.block, fmt.Sprintf("\tw, err := Build%s(b)", name)
 	if !l.Fixed {
 		size = fmt.Sprintf("t.sizeCell(%s)", f.block)

@@ -10,6 +10,7 @@ import (
 // it already.
 func (g *generator) goStruct(t *schema.Type) {
 	name := GoName(t.Name)
+	g.checkFields(t)
 	if g.opts.Declared[name] {
 		g.taken[name] = "a type of the schema"
 		return

@@ -3,6 +3,7 @@ package gogen
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cell-runtime/cell/schema"
@@ -47,9 +48,22 @@ func (g *generator) member(m members, of, method, why string) {
 	m[method] = why
 }
 
+// messageMethods are what every struct of a message has; no field can be called
+// so.
+var messageMethods = []string{"SizeCell", "EncodeCell", "DecodeCell", "MarshalJSON", "UnmarshalJSON"}
+
+// checkFields notes when a field of t bears the name of a method.
+func (g *generator) checkFields(t *schema.Type) {
+	for _, f := range t.Fields {
+		if slices.Contains(messageMethods, GoName(f.Name)) && g.err == nil {
+			g.err = fmt.Errorf("%w: %s.%s is a field, and in Go a method of every message: rename the field", ErrName, t.Name, f.Name)
+		}
+	}
+}
+
 // viewMethods are what every view has besides its fields; a field of such a
 // name is read by a method with an underscore behind it.
-var viewMethods = []string{"Check", "Struct", "String", "MarshalJSON", "Tag"}
+var viewMethods = []string{"Check", "Struct", "String", "Tag"}
 
 // accessor returns the name of the method that reads a field.
 func accessor(field string) string {

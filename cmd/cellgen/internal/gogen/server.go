@@ -9,7 +9,12 @@ import (
 // server writes what serves the user's interface on goroutines.
 func (g *generator) server(s service) {
 	g.comment("", fmt.Sprintf("Register%s serves %s by impl, on goroutines of the server's pool.", s.name, s.name))
-	g.p("func Register%s(s *rpc.Server, impl %s) error {\n\tg := %sServer{impl}\n\treturn s.Register(%sDesc,", s.name, s.name, s.local, s.name)
+	if s.called() {
+		g.p("func Register%s(s *rpc.Server, impl %s) error {\n\tg := %sServer{impl}", s.name, s.name, s.local)
+	} else {
+		g.p("func Register%s(s *rpc.Server, _ %s) error {", s.name, s.name)
+	}
+	g.p("\treturn s.Register(%sDesc,", s.name)
 	for _, m := range s.methods() {
 		if m.Mode == schema.Topic {
 			g.p("\t\trpc.Handler{}, // %s is published", m.name)
@@ -18,12 +23,24 @@ func (g *generator) server(s service) {
 		}
 	}
 	g.p("\t)\n}\n")
-	g.p("type %sServer struct{ impl %s }\n", s.local, s.name)
+	if s.called() {
+		g.p("type %sServer struct{ impl %s }\n", s.local, s.name)
+	}
 	for _, m := range s.methods() {
 		if m.Mode != schema.Topic {
 			g.serverMethod(s.local+"Server", m)
 		}
 	}
+}
+
+// called reports whether anything can be called, as opposed to topics.
+func (s service) called() bool {
+	for _, m := range s.Methods {
+		if m.Mode != schema.Topic {
+			return true
+		}
+	}
+	return false
 }
 
 // handler is the name of the method that serves m.

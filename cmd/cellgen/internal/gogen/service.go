@@ -90,6 +90,9 @@ func results(reply string) string {
 
 // signature returns the method as the user's interface has it.
 func (m method) signature() string {
+	if m.Mode == schema.Topic && m.event == "" {
+		return m.name + "()"
+	}
 	if m.Mode == schema.Topic {
 		return fmt.Sprintf("%s(e %s)", m.name, m.event)
 	}

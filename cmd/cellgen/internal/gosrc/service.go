@@ -110,12 +110,15 @@ func mode(m *schema.Method, oneWay bool) schema.Mode {
 
 // topic makes a topic of a method marked so.
 func (s *source) topic(m *schema.Method, f *ast.Field, in, out []ast.Expr) *schema.Method {
-	if len(in) != 1 || len(out) != 0 {
-		s.refuse(f.Pos(), "%s is marked //cell:topic, so it takes the event and returns nothing: %s", m.Name, topicForm)
+	if len(in) > 1 || len(out) != 0 {
+		s.refuse(f.Pos(), "%s is marked //cell:topic, so it takes the event, if that has fields, and returns nothing: %s", m.Name, topicForm)
 		return nil
 	}
 	m.Mode = schema.Topic
-	m.Event = s.message(in[0], m.Name)
+	m.Event = &schema.Type{Kind: schema.Struct}
+	if len(in) == 1 {
+		m.Event = s.message(in[0], m.Name)
+	}
 	if m.Event == nil {
 		return nil
 	}
