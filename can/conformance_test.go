@@ -47,20 +47,26 @@ func (c *Conn) away() bool {
 	return c.stage != stageOpen || c.out.away()
 }
 
-// conforms runs the suite between nodes 1 and 2 of buses that open makes.
-func conforms(t *testing.T, classic bool, quick Config, open func(t testing.TB) (a, b, third Bus)) {
-	quick.Classic = classic
-	others := map[link.Link]Bus{}
+// buses are what a link of the suite runs over: the nodes' own, and one for
+// whoever disturbs them.
+type buses struct {
+	a, b, third          Bus
+	numberOfA, numberOfB NodeID
+}
+
+// conforms runs the suite over buses that open makes.
+func conforms(t *testing.T, quick Config, total int, open func(t testing.TB) buses) {
+	others := map[link.Link]buses{}
 	linktest.Run(t, linktest.Harness{
 		Open: func(t testing.TB) (link.Link, link.Link) {
-			busA, busB, third := open(t)
+			x := open(t)
 			ca, cb := quick, quick
-			ca.Node, cb.Node = 1, 2
-			c, d := connect(t, newNode(t, busA, ca), newNode(t, busB, cb))
-			if c.FD() == classic || d.FD() == classic {
-				t.Errorf("FD frames are used: %t and %t, want %t", c.FD(), d.FD(), !classic)
+			ca.Node, cb.Node = x.numberOfA, x.numberOfB
+			c, d := connect(t, newNode(t, x.a, ca), newNode(t, x.b, cb))
+			if c.FD() == quick.Classic || d.FD() == quick.Classic {
+				t.Errorf("FD frames are used: %t and %t, want %t", c.FD(), d.FD(), !quick.Classic)
 			}
-			others[owned{d}] = third
+			others[owned{d}] = x
 			return owned{c}, owned{d}
 		},
 		Kill: func(t testing.TB, peer link.Link) {
@@ -75,19 +81,19 @@ func conforms(t *testing.T, classic bool, quick Config, open func(t testing.TB) 
 			n.fail(errors.New("killed"))
 		},
 		Garbage: func(t testing.TB, rng *rand.Rand, a, b link.Link) {
-			third := others[b]
+			x := others[b]
 			for range 1 + rng.IntN(6) {
-				f := Frame{ID: MakeID(uint8(rng.IntN(8)), Class(rng.IntN(8)), 1, 2, uint16(rng.IntN(512)))}
+				f := Frame{ID: MakeID(uint8(rng.IntN(8)), Class(rng.IntN(8)), x.numberOfA, x.numberOfB, uint16(rng.IntN(512)))}
 				f.Len = uint8(rng.IntN(9))
 				for i := range f.Bytes() {
 					f.Data[i] = byte(rng.Uint32())
 				}
-				if err := third.Send(&f); err != nil {
+				if err := x.third.Send(&f); err != nil {
 					t.Error(err)
 				}
 			}
 		},
-		CanPark: true, MaxTotal: 1 << 20,
+		CanPark: true, MaxTotal: total,
 	})
 }
 
@@ -97,10 +103,10 @@ func TestConformanceOnModel(t *testing.T) {
 		classic bool
 	}{{"classic", true}, {"FD", false}} {
 		t.Run(v.name, func(t *testing.T) {
-			quick := Config{Heartbeat: 25 * time.Millisecond, Dead: 400 * time.Millisecond}
-			conforms(t, v.classic, quick, func(testing.TB) (a, b, third Bus) {
+			quick := Config{Classic: v.classic, Heartbeat: 25 * time.Millisecond, Dead: 400 * time.Millisecond}
+			conforms(t, quick, 1<<20, func(testing.TB) buses {
 				m := NewModel(ModelConfig{FD: true})
-				return m.Open(), m.Open(), m.Open()
+				return buses{m.Open(), m.Open(), m.Open(), 1, 2}
 			})
 		})
 	}

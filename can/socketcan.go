@@ -22,8 +22,9 @@ type InterfaceOptions struct {
 	Everything bool
 	// Node is the number for which frames are taken.
 	Node NodeID
-	// ReceiveBuffer is the bytes of the socket's buffer; default 4 MiB. The
-	// kernel's default holds some 200 frames. Beyond net.core.rmem_max it takes
+	// ReceiveBuffer is the bytes of the socket's buffer; default 8 MiB, of
+	// which nothing is taken before frames wait. The kernel's own default holds
+	// some 250 frames. Beyond net.core.rmem_max it takes
 	// CAP_NET_ADMIN.
 	ReceiveBuffer int
 	// Rates overrides the bit rates, which are otherwise asked of the kernel.
@@ -31,7 +32,7 @@ type InterfaceOptions struct {
 }
 
 const (
-	defaultReceiveBuffer = 4 << 20
+	defaultReceiveBuffer = 8 << 20
 	// The kernel accounts some 800 bytes a frame, whatever its length.
 	frameAccounted = 800
 	// Where the queue of the interface is full, poll(2) tells nothing: frames
@@ -278,9 +279,8 @@ func putFrame(b *[canFDMTU]byte, f *Frame) int {
 		clear(b[rawData+f.Len : canMTU])
 		return canMTU
 	}
-	b[rawFlags] = canFDF
 	if f.Flags&FlagBRS != 0 {
-		b[rawFlags] |= canBRS
+		b[rawFlags] = canBRS
 	}
 	clear(b[rawData+f.Len:])
 	return canFDMTU
@@ -290,7 +290,6 @@ func putFrame(b *[canFDMTU]byte, f *Frame) int {
 const (
 	canBRS = 0x01
 	canESI = 0x02
-	canFDF = 0x04
 )
 
 // getFrame reads what the kernel wrote; ok is false if that is no CAN frame.
