@@ -76,14 +76,16 @@ func NewModel(c ModelConfig) *Model {
 	return &Model{config: c}
 }
 
-// Open connects one more controller to the bus. Close disconnects it.
-func (m *Model) Open() *Port {
+// Open connects one more controller to the bus. Close disconnects it. With
+// nodes its acceptance filter passes what is to them, to everyone, or from them;
+// without any it passes everything.
+func (m *Model) Open(nodes ...NodeID) *Port {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := &Port{
 		model: m, name: fmt.Sprintf("model port %d", len(m.ports)),
 		mailbox: make([]Frame, 0, m.config.Mailbox), queue: make([]Frame, m.config.Queue),
-		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
+		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), nodes: nodes,
 	}
 	m.ports = append(m.ports, p)
 	return p

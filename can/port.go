@@ -13,6 +13,7 @@ import (
 type Port struct {
 	model *Model
 	name  string
+	nodes []NodeID // of the acceptance filter
 
 	mailbox     []Frame // to be sent, oldest first
 	queue       []Frame // a circle of what was received
@@ -138,6 +139,9 @@ func (p *Port) sent() {
 
 // deliver puts a frame into the queue, or drops it.
 func (p *Port) deliver(f *Frame) {
+	if !p.accepts(f) {
+		return
+	}
 	if drop := p.model.config.Drop; drop != nil && f.Flags&FlagError == 0 && drop(p, f) {
 		return
 	}
@@ -150,6 +154,11 @@ func (p *Port) deliver(f *Frame) {
 	at.Lost, p.lost = p.lost, 0
 	p.held++
 	p.Wake()
+}
+
+func (p *Port) accepts(f *Frame) bool {
+	return len(p.nodes) == 0 || f.Flags&FlagError != 0 || f.Flags&(FlagStandard|FlagRemote) == 0 &&
+		(f.ID.To() == Everyone || slices.Contains(p.nodes, f.ID.To()) || slices.Contains(p.nodes, f.ID.From()))
 }
 
 func (p *Port) report(e BusError) {

@@ -22,9 +22,9 @@ type InterfaceOptions struct {
 	Everything bool
 	// Node is the number for which frames are taken.
 	Node NodeID
-	// ReceiveBuffer is the bytes of the socket's buffer; default 8 MiB, of
-	// which nothing is taken before frames wait. The kernel's own default holds
-	// some 250 frames. Beyond net.core.rmem_max it takes
+	// ReceiveBuffer is the bytes of the socket's buffer; default 12 MiB, which
+	// holds 20,000 frames. Nothing of it is taken before frames wait. The
+	// kernel's own default holds some 250. Beyond net.core.rmem_max it takes
 	// CAP_NET_ADMIN.
 	ReceiveBuffer int
 	// Rates overrides the bit rates, which are otherwise asked of the kernel.
@@ -32,9 +32,10 @@ type InterfaceOptions struct {
 }
 
 const (
-	defaultReceiveBuffer = 8 << 20
-	// The kernel accounts some 800 bytes a frame, whatever its length.
-	frameAccounted = 800
+	defaultReceiveBuffer = 12 << 20
+	// The kernel accounts some 800 (6.1) to 960 (6.12) bytes a frame, whatever
+	// its length.
+	frameAccounted = 960
 	// Where the queue of the interface is full, poll(2) tells nothing: frames
 	// leave it in some 100 µs each.
 	pace = 200 * time.Microsecond
