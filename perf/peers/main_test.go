@@ -214,6 +214,9 @@ func TestRoundsAreResumed(t *testing.T) {
 	if o := peers(t, append(args, "--rounds", "3")...); o.status != exitOK || strings.Contains(o.stderr, "round") {
 		t.Errorf("complete already: status %d\n%s", o.status, o.stderr)
 	}
+	if r := read(t, dir); len(r.Runs) != runs {
+		t.Errorf("%d runs, though the last has measured nothing", len(r.Runs))
+	}
 	if o := peers(t, append(args, "--sizes", "1K")...); o.status != exitFailed || !strings.Contains(o.stderr, "--sizes differed") {
 		t.Errorf("other sizes: status %d\n%s", o.status, o.stderr)
 	}

@@ -97,7 +97,11 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	before := len(r.Samples)
 	err = o.fill(ctx, r, stderr)
+	if len(r.Samples) == before {
+		r.Runs = r.Runs[:len(r.Runs)-1] // it has measured nothing
+	}
 	if len(r.Samples) == 0 {
 		return err
 	}

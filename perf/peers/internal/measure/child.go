@@ -119,7 +119,7 @@ func (c *child) stop(role string, of Cell, quiet bool) error {
 	_ = c.input.Close()
 	select {
 	case <-c.ended:
-	case <-time.After(closing + time.Second):
+	case <-time.After(closing + 3*time.Second): // time enough for its own
 		c.kill()
 	}
 	c.forget()

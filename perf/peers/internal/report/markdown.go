@@ -18,8 +18,8 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"ms":   func(d time.Duration) string { return fmt.Sprint(d) },
 }).Parse(pageText))
 
-// smallest and largest of what counts as messages a second; above, bytes tell
-// more.
+// messageSize is the largest message whose rate is told in messages a second;
+// above, bytes tell more.
 const messageSize = 4096
 
 // References are the peers to which the others are compared, the first that
@@ -201,9 +201,9 @@ func (v *view) rateTable(work string) string {
 				row = append(row, "–", "–")
 				continue
 			case s <= messageSize:
-				row = append(row, formatRate(f.Rate.Median), digits(f.Rate.Min/1e6)+" to "+digits(f.Rate.Max/1e6))
+				row = append(row, formatRate(f.Rate.Median), formatRate(f.Rate.Min)+" to "+formatRate(f.Rate.Max))
 			default:
-				row = append(row, formatBytes(f.Bytes.Median), digits(f.Bytes.Min/1e9)+" to "+digits(f.Bytes.Max/1e9))
+				row = append(row, formatBytes(f.Bytes.Median), formatBytes(f.Bytes.Min)+" to "+formatBytes(f.Bytes.Max))
 			}
 			any = true
 		}
