@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -118,14 +117,9 @@ func Attach(e *engine.Engine, l link.Link, o *ConnOptions, gone func(error)) (*A
 	c.outbox.init(c.opts.StreamMemory)
 	c.outbox.max, c.outbox.places = c.max, &c.out
 	c.timer.Func = func(*engine.Timer) { c.expire() }
-	p, err := e.Add(l, asyncHandler{c}, engine.OnGone(c.gone), engine.CloseLink())
-	if err != nil {
+	enter := func(p *engine.Port) { c.port, c.out.port, c.outbox.port = p, p, p }
+	if _, err := e.Add(l, asyncHandler{c}, engine.OnGone(c.gone), engine.CloseLink(), enter); err != nil {
 		return nil, err
-	}
-	// Vesicles that arrive before this line are answers to nobody.
-	set := func() { c.port, c.out.port, c.outbox.port = p, p, p }
-	if err := e.Do(context.Background(), set); errors.Is(err, engine.ErrNotStarted) {
-		set()
 	}
 	return c, nil
 }

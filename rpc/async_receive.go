@@ -180,9 +180,7 @@ func (c *AsyncConn) orphanSlot(s *asyncSlot, err error) {
 func (c *AsyncConn) gone(p *engine.Port, err error) {
 	c.dead = err
 	p.Engine().StopTimer(&c.timer)
-	if c.port != nil {
-		c.outbox.close()
-	}
+	c.outbox.close()
 	for i := range c.slots[:c.high] {
 		if s := &c.slots[i]; s.bound != nil {
 			c.orphanSlot(s, failure(s.bound.method, wire.StatusPeerGone, err, "the link was lost; it may have been executed"))

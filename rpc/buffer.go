@@ -1,10 +1,18 @@
 package rpc
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // buffer is memory for a message that can't be written in place: the copy of a
 // request for a blocking handler, an answer that waits for the engine's thread.
-type buffer struct{ b []byte }
+type buffer struct {
+	b []byte
+	// more counts the holders beside the first: an event goes to many links
+	// and is encoded once.
+	more atomic.Int32
+}
 
 var bufferPool = sync.Pool{New: func() any { return new(buffer) }}
 
@@ -21,9 +29,16 @@ func newBuffer(n int) *buffer {
 	return b
 }
 
-// free gives the buffer back; nil is fine.
+// retain adds holders, each of which frees the buffer once.
+func (b *buffer) retain(n int) { b.more.Add(int32(n)) }
+
+// free gives the buffer back once all of its holders have; nil is fine.
 func (b *buffer) free() {
-	if b != nil && cap(b.b) <= keepBuffer {
+	if b == nil || b.more.Load() != 0 && b.more.Add(-1) >= 0 {
+		return
+	}
+	b.more.Store(0)
+	if cap(b.b) <= keepBuffer {
 		bufferPool.Put(b)
 	}
 }

@@ -37,6 +37,11 @@ func (c *Call) Method() *Method { return c.served.method }
 // or that of one of its ancestors.
 func (c *Call) Fingerprint() uint64 { return c.header.Fingerprint }
 
+// RequestBlock returns the length in bytes of the root block that every
+// request of this form has: today's, or that of the ancestor that the caller
+// knows. A shorter one is malformed.
+func (c *Call) RequestBlock() int { return c.served.requestBlock }
+
 // Now returns the engine's coarse clock in nanoseconds; see
 // [engine.Engine.Now].
 func (c *Call) Now() int64 { return c.link.port.Now() }

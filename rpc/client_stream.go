@@ -28,6 +28,7 @@ type clientStream struct {
 	closed  atomic.Bool
 
 	sleepReceive, sleepSend bedside
+	events                  *subscription // of topics: the whole of which this is a part
 }
 
 var _ Stream = (*clientStream)(nil)
@@ -52,7 +53,7 @@ func (c *Conn) Stream(ctx context.Context, m *Method, req Encoder) (Stream, erro
 	if m.Mode != schema.ClientStream {
 		window = st.in.open(c.opts.Window, c.opts.StreamMemory)
 	}
-	p, failed := s.open(ctx, m, m.Fingerprint, budget, req, nil, st)
+	p, failed := s.open(ctx, m, s.resolve(m), budget, req, nil, st)
 	if failed != nil {
 		return nil, failed
 	}
@@ -237,6 +238,10 @@ func (s *session) streamed(p *pending, h *wire.Header, payload []byte) {
 			st.out.add(binary.LittleEndian.Uint32(payload))
 		}
 	default:
+		if st.events != nil && h.Kind == wire.KindStreamItem {
+			st.events.notice(payload)
+			return
+		}
 		if !st.in.put(payload) {
 			p.err = failure(p.method, wire.StatusInternal, nil, "the server sent more items than it was granted")
 			st.ended(p.err)

@@ -104,7 +104,7 @@ func (c *Conn) callOnce(ctx context.Context, m *Method, budget time.Duration, re
 	if err != nil {
 		return err
 	}
-	p, failed := s.open(ctx, m, m.Fingerprint, budget, req, reply, nil)
+	p, failed := s.open(ctx, m, s.resolve(m), budget, req, reply, nil)
 	if failed != nil {
 		return failed
 	}
@@ -132,7 +132,7 @@ func (c *Conn) Send(ctx context.Context, m *Method, req Encoder) error {
 	if budget > 0 {
 		due = clock() + int64(budget)
 	}
-	h := wire.Header{Fingerprint: m.Fingerprint, Kind: wire.KindEvent, Hops: replyHops}
+	h := wire.Header{Fingerprint: s.resolve(m), Kind: wire.KindEvent, Hops: replyHops}
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
 	if failed := s.send(ctx, m, &h, 0, due, req); failed != nil {

@@ -34,6 +34,10 @@ type ConnOptions struct {
 	// Backoff is the least and the most time between attempts to reconnect;
 	// default 10 ms and 1 s. It doubles with each failure and is jittered.
 	BackoffMin, BackoffMax time.Duration
+	// Traceparent says which W3C traceparent a call carries, "" for none;
+	// usually the function Traceparent. nil: no call carries one, and none
+	// pays for it.
+	Traceparent func(context.Context) string
 	// Logger receives what people must know. nil is silent.
 	Logger *slog.Logger
 }

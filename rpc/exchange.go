@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -30,7 +31,8 @@ type Exchange struct {
 	request *buffer
 	reply   *buffer
 	ctx     callContext
-	due     int64 // on the engine's clock; noDeadline if none
+	due     int64  // on the engine's clock; noDeadline if none
+	began   uint64 // sched.Ticks
 
 	in  inbox   // items from the client
 	out outflow // credit for items to the client
@@ -46,6 +48,9 @@ func (x *Exchange) Method() *Method { return x.served.method }
 // Fingerprint returns the fingerprint that the caller used: the method's own
 // or that of one of its ancestors.
 func (x *Exchange) Fingerprint() uint64 { return x.header.Fingerprint }
+
+// RequestBlock is [Call.RequestBlock].
+func (x *Exchange) RequestBlock() int { return x.served.requestBlock }
 
 // Peer says who calls, as far as the link can prove it.
 func (x *Exchange) Peer() link.Peer { return x.link.info.Peer }
@@ -129,8 +134,12 @@ const creditSize = 4
 func (x *Exchange) run() {
 	err := x.handle()
 	x.answer(err)
+	if c := &x.link.server.counts; c.writer != nil {
+		c.took(x.served, time.Duration(sched.TicksToNanos(sched.TicksRelaxed()-x.began)))
+	}
 	x.request.free()
 	x.request = nil
+	x.link.server.flying.Add(-1)
 	post(x.link.port.Engine(), x.leave)
 }
 
@@ -198,6 +207,7 @@ func (x *Exchange) end(why error) {
 type callContext struct {
 	deadline time.Time // zero if none
 	done     chan struct{}
+	trace    string // the caller's traceparent
 	mu       sync.Mutex
 	err      error
 }
@@ -216,7 +226,12 @@ func (c *callContext) Err() error {
 }
 
 // Value implements context.Context.
-func (c *callContext) Value(any) any { return nil }
+func (c *callContext) Value(key any) any {
+	if _, ok := key.(traceparentKey); ok && c.trace != "" {
+		return c.trace
+	}
+	return nil
+}
 
 // end ends the context, once.
 func (c *callContext) end(why error) {

@@ -46,6 +46,31 @@ type outbox struct {
 	attempts int // to send local[at] in vain
 }
 
+// offer is push without waiting: it returns false, and keeps nothing, if the
+// queue is full or closed. The body stays the caller's then.
+func (o *outbox) offer(v outgoing) bool {
+	size := len(v.payload()) + overhead
+	o.mu.Lock()
+	if o.closed || o.bytes != 0 && o.bytes+size > o.limit {
+		o.mu.Unlock()
+		return false
+	}
+	o.add(v, size)
+	return true
+}
+
+// add queues a vesicle and lets go of the lock.
+func (o *outbox) add(v outgoing, size int) {
+	o.queue = append(o.queue, v)
+	o.bytes += size
+	tell := !o.scheduled
+	o.scheduled = true
+	o.mu.Unlock()
+	if tell {
+		post(o.port.Engine(), o.onThread)
+	}
+}
+
 // overhead is what a queued vesicle counts beside its payload, in bytes.
 const overhead = 64
 

@@ -50,3 +50,10 @@ func (p *pool) work() {
 		p.mu.Unlock()
 	}
 }
+
+// load returns how many goroutines there are and how many calls wait.
+func (p *pool) load() (alive, queued int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.alive, len(p.queue)
+}

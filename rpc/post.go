@@ -11,10 +11,15 @@ import (
 const postPace = 50 * time.Microsecond
 
 // post has f run on the engine's thread. Where the engine's command queue is
-// full it waits, on the goroutine of whoever has something to send, which is
-// backpressure. An engine that ends first tells its ports so.
+// full a goroutine tries on: the caller may be that very thread. What is sent
+// meanwhile is bounded by the outbox, not by this.
 func post(e *engine.Engine, f func()) {
-	for errors.Is(e.Post(f), engine.ErrBusy) {
-		time.Sleep(postPace)
+	if !errors.Is(e.Post(f), engine.ErrBusy) {
+		return // an engine that ended tells its ports so
 	}
+	go func() {
+		for errors.Is(e.Post(f), engine.ErrBusy) {
+			time.Sleep(postPace)
+		}
+	}()
 }

@@ -98,6 +98,16 @@ const maxResends = 3
 // if the link was lost and sending it twice does no harm.
 func (c *Conn) again(ctx context.Context, m *Method, budget time.Duration, req Encoder, reply Decoder, err error) error {
 	began := time.Now()
+	if e, ok := err.(*Error); ok && e.Remote && e.Status == wire.StatusUnimplemented {
+		if err := c.rebind(ctx, m); err != nil {
+			return err
+		}
+		left := budget
+		if budget > 0 {
+			left = max(budget-time.Since(began), 1)
+		}
+		err = c.callOnce(ctx, m, left, req, reply)
+	}
 	for range maxResends {
 		e := c.mayResend(m, err)
 		if e == nil {

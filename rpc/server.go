@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
@@ -15,11 +16,14 @@ import (
 // called from any goroutine; services may be registered before and while links
 // are served.
 type Server struct {
-	opts ServerOptions
-	pool *pool
+	opts   ServerOptions
+	pool   *pool
+	counts serverCounts
+	born   time.Time
 
 	table    atomic.Pointer[dispatchTable[served]]
 	draining atomic.Bool
+	flying   atomic.Int64 // calls of blocking handlers
 
 	mu       sync.Mutex // guards what follows
 	methods  map[uint64]*served
@@ -36,8 +40,12 @@ type served struct {
 	fingerprint uint64
 	inline      InlineFunc
 	blocking    BlockingFunc
-	replySize   int  // room for an inline reply
-	copies      bool // requests of hostile strangers are copied before use
+	topic       *topic // of topics; shared with the ancestors
+	index       int    // among all methods of the server, ancestors not counted apart
+	replySize   int    // room for an inline reply
+	// requestBlock is the root block of a request in the form of fingerprint.
+	requestBlock int
+	copies       bool // requests of hostile strangers are copied before use
 }
 
 // Handler is how a method is served: made by [Inline] or [Blocking].
@@ -58,11 +66,15 @@ func NewServer(o *ServerOptions) (*Server, error) {
 		methods: make(map[uint64]*served),
 		links:   make(map[*serverLink]struct{}),
 		idle:    make(chan struct{}),
+		born:    time.Now(),
 	}
 	if o != nil {
 		s.opts = *o
 	}
 	if err := s.opts.setDefaults(); err != nil {
+		return nil, err
+	}
+	if err := s.counts.init(s.opts.Metrics, s.opts.Name); err != nil {
 		return nil, err
 	}
 	s.pool = newPool(s.opts.Workers, s.opts.Queue)
@@ -82,9 +94,19 @@ func (s *Server) Register(d *ServiceDesc, handlers ...Handler) error {
 	defer s.mu.Unlock()
 	added := make(map[uint64]*served)
 	for i := range d.Methods {
-		if err := s.prepare(&d.Methods[i], handlers[i], added); err != nil {
+		if err := s.prepare(&d.Methods[i], s.wrap(&d.Methods[i], handlers[i]), added); err != nil {
 			return err
 		}
+	}
+	for _, m := range added {
+		if m.fingerprint == m.method.Fingerprint {
+			if err := s.counts.method(m); err != nil {
+				return err
+			}
+		}
+	}
+	for _, m := range added {
+		m.index = added[m.method.Fingerprint].index
 	}
 	for fingerprint, m := range s.methods {
 		added[fingerprint] = m
@@ -111,7 +133,7 @@ func (s *Server) prepare(m *Method, h Handler, added map[uint64]*served) error {
 	}
 	entry := &served{
 		method: m, fingerprint: m.Fingerprint, inline: h.inline, blocking: h.blocking,
-		replySize: m.Reply.Block, copies: m.Request.Variable,
+		replySize: m.Reply.Block, copies: m.Request.Variable, requestBlock: m.Request.Block,
 	}
 	if m.Reply.Variable {
 		entry.replySize = max(m.Reply.Block, s.opts.InlineReply)
@@ -119,12 +141,15 @@ func (s *Server) prepare(m *Method, h Handler, added map[uint64]*served) error {
 	if m.Mode == schema.OneWay {
 		entry.replySize = 0
 	}
+	if m.Mode == schema.Topic {
+		entry.topic = newTopic(m)
+	}
 	if err := s.enter(entry, added); err != nil {
 		return err
 	}
 	for _, a := range m.Ancestors {
 		older := *entry
-		older.fingerprint = a.Fingerprint
+		older.fingerprint, older.requestBlock = a.Fingerprint, a.Request
 		if err := s.enter(&older, added); err != nil {
 			return err
 		}
@@ -142,7 +167,7 @@ func (s *Server) enter(m *served, added map[uint64]*served) error {
 		if other != nil {
 			name = other.method.String()
 		}
-		return fmt.Errorf("%w: fingerprint %#016x of %v belongs to %s", ErrRegistered, m.fingerprint, m.method, name)
+		return fmt.Errorf("%w: fingerprint %s of %v belongs to %s", ErrRegistered, schema.FormatFingerprint(m.fingerprint), m.method, name)
 	}
 	added[m.fingerprint] = m
 	return nil
@@ -155,15 +180,14 @@ func (s *Server) Serve(e *engine.Engine, l link.Link) error {
 	if e == nil || l == nil {
 		return fmt.Errorf("%w: Serve needs an engine and a link", ErrArgument)
 	}
-	sl := newServerLink(s, e, l)
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
 		return fmt.Errorf("%w: the server takes no more links", ErrClosed)
 	}
-	s.links[sl] = struct{}{}
-	s.mu.Unlock()
-	if _, err := e.Add(l, sl, engine.WithValue(sl), engine.OnGone(sl.gone), engine.CloseLink()); err != nil {
+	sl := newServerLink(s, l)
+	if _, err := e.Add(l, sl, engine.WithValue(sl), engine.OnGone(sl.gone), engine.CloseLink(), sl.enter); err != nil {
 		s.left(sl)
 		return err
 	}

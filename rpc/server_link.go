@@ -28,25 +28,18 @@ type serverLink struct {
 	outbox  outbox
 	whole   *link.Reassembler
 	active  map[uint32]*Exchange
+	subs    map[uint32]*subscriber
 	due     int64 // least deadline of active, or earlier
 	timer   engine.Timer
-	stats   linkStats
+	stats   linkCounts
+	trace   traceOf
 }
 
-// linkStats are counters of one served link.
-type linkStats struct {
-	requests  uint64 // of all kinds
-	failed    uint64 // ended with an error
-	unknown   uint64 // fingerprints that nobody serves
-	late      uint64 // items, credits and cancels for calls that are over
-	panics    uint64
-	malformed uint64
-}
-
-func newServerLink(s *Server, e *engine.Engine, l link.Link) *serverLink {
+func newServerLink(s *Server, l link.Link) *serverLink {
 	info := l.Info()
 	sl := &serverLink{
-		server: s, info: info, active: make(map[uint32]*Exchange), due: noDeadline,
+		server: s, info: info, due: noDeadline,
+		active: make(map[uint32]*Exchange), subs: make(map[uint32]*subscriber),
 		wary: info.Hostile && !sameUser(info.Peer),
 	}
 	sl.call.link = sl
@@ -55,6 +48,7 @@ func newServerLink(s *Server, e *engine.Engine, l link.Link) *serverLink {
 	sl.outbox.max = info.MaxPayload
 	sl.outbox.places = &sl.out
 	sl.timer.Func = func(*engine.Timer) { sl.expire() }
+	sl.stats.timer.Func = func(*engine.Timer) { sl.publish() }
 	return sl
 }
 
@@ -62,9 +56,13 @@ func newServerLink(s *Server, e *engine.Engine, l link.Link) *serverLink {
 // does: such a peer could do worse than change a request under our eyes.
 func sameUser(p link.Peer) bool { return p.PID != 0 && p.UID == uint32(os.Geteuid()) }
 
-// enter is called before anything else on the thread.
+// enter learns the port, as an option of [engine.Engine.Add], before anything
+// happens on it.
 func (s *serverLink) enter(p *engine.Port) {
 	s.port, s.out.port, s.outbox.port = p, p, p
+	s.server.mu.Lock()
+	s.server.links[s] = struct{}{}
+	s.server.mu.Unlock()
 }
 
 // Handle implements engine.Handler: single vesicles while the engine drains.
@@ -77,10 +75,10 @@ func (s *serverLink) Handle(p *engine.Port, v *wire.Vesicle) {
 
 // HandleBatch implements engine.BatchHandler.
 func (s *serverLink) HandleBatch(p *engine.Port, vs []wire.Vesicle) (done int) {
-	if s.port == nil {
-		s.enter(p)
-	}
 	s.table = s.server.table.Load()
+	if s.server.draining.Load() {
+		s.table = emptyTable
+	}
 	s.batch, s.at = vs, 0
 	for !s.run() { // again behind a request whose handler panicked
 	}
@@ -91,6 +89,7 @@ func (s *serverLink) HandleBatch(p *engine.Port, vs []wire.Vesicle) (done int) {
 		// until then is done while the answer is on its way.
 		_ = p.Flush()
 	}
+	s.counted()
 	return s.at
 }
 
@@ -135,7 +134,7 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 	if err != nil {
 		return s.noRoom(err, m.replySize)
 	}
-	s.stats.requests++
+	s.began(m)
 	if m.copies && s.wary {
 		req = s.copy(req)
 	}
@@ -232,14 +231,17 @@ func (s *serverLink) panicked(v any) (ended bool) {
 
 // gone runs when the link has left the engine.
 func (s *serverLink) gone(p *engine.Port, err error) {
-	if s.port == nil {
-		s.enter(p)
-	}
 	p.Engine().StopTimer(&s.timer)
+	p.Engine().StopTimer(&s.stats.timer)
+	s.publish()
 	s.outbox.close()
 	for _, x := range s.active {
 		x.end(failure(nil, wire.StatusPeerGone, err, "the caller is gone"))
 	}
 	clear(s.active)
+	for _, sub := range s.subs {
+		sub.topic.remove(sub)
+	}
+	clear(s.subs)
 	s.server.left(s)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -44,6 +45,15 @@ type ServerOptions struct {
 	// MaxDeadline bounds the deadline of every call, also of those without
 	// one; 0: no bound.
 	MaxDeadline time.Duration
+	// Operations says which peer may ask what on the operations channel.
+	// Default OpenOperations.
+	Operations OperationsPolicy
+	// Middleware wraps the handlers of services registered later, the first
+	// one outermost.
+	Middleware []ServerMiddleware
+	// Metrics, if set, shows counters and times of each method to other
+	// processes, under a writer of the server's name.
+	Metrics *metrics.File
 	// Logger receives what people must know, such as panics of handlers. nil
 	// is silent.
 	Logger *slog.Logger
@@ -57,6 +67,9 @@ func (o *ServerOptions) setDefaults() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Operations == nil {
+		o.Operations = OpenOperations
 	}
 	for _, f := range []struct {
 		name      string

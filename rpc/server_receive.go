@@ -7,6 +7,7 @@ import (
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -78,7 +79,7 @@ func (s *serverLink) request(h *wire.Header, payload []byte, copied bool) (handl
 		s.fail(h, Errorf(wire.StatusDraining, "the server is stopping"))
 	case m == nil || h.Channel != wire.ChannelApplication:
 		s.stats.unknown++
-		s.fail(h, Errorf(wire.StatusUnimplemented, "nobody serves fingerprint %#016x here", h.Fingerprint))
+		s.fail(h, Errorf(wire.StatusUnimplemented, "nobody serves fingerprint %s here", schema.FormatFingerprint(h.Fingerprint)))
 	case len(payload) > s.server.opts.MaxRequest+wire.DeadlineSize:
 		s.tooLarge(h)
 	case m.method.Mode == schema.Topic:
@@ -99,7 +100,7 @@ func (s *serverLink) inlineWhole(m *served, h *wire.Header, req []byte) {
 	c := &s.call
 	c.served, c.header = m, h
 	c.budget, req = splitBudget(h, req)
-	s.stats.requests++
+	s.began(m)
 	b := newBuffer(m.replySize)
 	n, err := m.inline(c, req, b.b)
 	if err != nil || uint(n) > uint(len(b.b)) {
@@ -138,7 +139,7 @@ func (s *serverLink) oneWay(h *wire.Header, payload []byte, copied bool) {
 		s.begin(m, h, payload)
 		return
 	}
-	s.stats.requests++
+	s.began(m)
 	c := &s.call
 	c.served, c.header = m, h
 	var req []byte
@@ -153,7 +154,7 @@ func (s *serverLink) oneWay(h *wire.Header, payload []byte, copied bool) {
 
 // begin hands a call to the pool.
 func (s *serverLink) begin(m *served, h *wire.Header, payload []byte) {
-	s.stats.requests++
+	s.began(m)
 	oneWay := m.method.Mode == schema.OneWay
 	if old := s.active[h.Correlation]; !oneWay && old != nil && !old.answered.Load() {
 		s.fail(h, Errorf(wire.StatusInvalidArgument, "correlation %#x belongs to another call under way", h.Correlation))
@@ -165,12 +166,16 @@ func (s *serverLink) begin(m *served, h *wire.Header, payload []byte) {
 	}
 	x := &Exchange{link: s, served: m, header: *h, due: noDeadline}
 	x.ctx.done = make(chan struct{})
+	x.ctx.trace = s.trace.of(h.Correlation)
+	x.began = sched.TicksRelaxed()
 	budget, req := splitBudget(h, payload)
 	s.setDeadline(x, budget)
 	x.request = newBuffer(len(req))
 	copy(x.request.b, req)
 	s.openStreams(x)
+	s.server.flying.Add(1)
 	if !s.server.pool.submit(x) {
+		s.server.flying.Add(-1)
 		x.request.free()
 		x.in.end(errQueueFull)
 		s.refuse(oneWay, h, "%d calls wait for a worker, the limit (Queue)", s.server.opts.Queue)
@@ -282,11 +287,20 @@ func (s *serverLink) credit(h *wire.Header, payload []byte) {
 		x.out.add(n)
 		return
 	}
+	if sub := s.subs[h.Correlation]; sub != nil && sub.header.Fingerprint == h.Fingerprint {
+		s.subscriberCredit(sub, n)
+		return
+	}
 	s.stats.late++
 }
 
 // cancel ends a call that its caller no longer wants.
 func (s *serverLink) cancel(h *wire.Header) {
+	if sub := s.subs[h.Correlation]; sub != nil && sub.header.Fingerprint == h.Fingerprint {
+		delete(s.subs, h.Correlation)
+		sub.topic.remove(sub)
+		return
+	}
 	x := s.active[h.Correlation]
 	if x == nil || x.header.Fingerprint != h.Fingerprint {
 		s.stats.late++
@@ -297,14 +311,3 @@ func (s *serverLink) cancel(h *wire.Header) {
 }
 
 var _ engine.BatchHandler = (*serverLink)(nil)
-
-// Placeholders until topics and the operations channel are here.
-func (s *serverLink) subscribe(_ *served, h *wire.Header, _ []byte) {
-	s.fail(h, Errorf(wire.StatusUnimplemented, "topics"))
-}
-func (s *serverLink) operation(h *wire.Header, _ []byte) bool {
-	if h.Kind == wire.KindRequest {
-		s.fail(h, Errorf(wire.StatusUnimplemented, "operations"))
-	}
-	return true
-}

@@ -22,11 +22,12 @@ const pollBatch = 32
 // recvMu, and nobody waits for recvMu: it is tried, since one poller serves
 // all. Where both are held, recvMu was taken first.
 type session struct {
-	conn *Conn
-	link link.Link
-	max  int // the link's MaxPayload
-	dead atomic.Pointer[deadLink]
-	due  atomic.Int64 // least deadline of a call, or earlier
+	conn    *Conn
+	link    link.Link
+	max     int // the link's MaxPayload
+	dead    atomic.Pointer[deadLink]
+	due     atomic.Int64                      // least deadline of a call, or earlier
+	aliases atomic.Pointer[map[uint64]uint64] // fingerprints to send in place of others; see Bind
 	// unflushed: the medium took only a part of what was flushed.
 	unflushed atomic.Bool
 
@@ -66,6 +67,10 @@ func clock() int64 { return sched.TicksToNanos(sched.TicksRelaxed()) }
 // open sends a request and returns its place in the table. reply is where its
 // answer goes. Errors: an *Error; nothing was executed then.
 func (s *session) open(ctx context.Context, m *Method, fingerprint uint64, budget time.Duration, req Encoder, reply Decoder, stream *clientStream) (*pending, *Error) {
+	return s.openOn(ctx, wire.ChannelApplication, m, fingerprint, budget, req, reply, stream)
+}
+
+func (s *session) openOn(ctx context.Context, channel wire.Channel, m *Method, fingerprint uint64, budget time.Duration, req Encoder, reply Decoder, stream *clientStream) (*pending, *Error) {
 	due := noDeadline
 	if budget > 0 {
 		due = clock() + int64(min(budget, maxBudget))
@@ -77,11 +82,14 @@ func (s *session) open(ctx context.Context, m *Method, fingerprint uint64, budge
 		return nil, failure(m, wire.StatusResourceExhausted, nil, "%d calls are under way on this connection, the limit (MaxInFlight)", len(s.table.slots))
 	}
 	p.method, p.fingerprint, p.reply, p.due, p.stream = m, fingerprint, reply, due, stream
-	h := wire.Header{Fingerprint: fingerprint, Correlation: p.id, Kind: wire.KindRequest, Hops: replyHops}
+	h := wire.Header{Fingerprint: fingerprint, Correlation: p.id, Kind: wire.KindRequest, Channel: channel, Hops: replyHops}
 	if stream != nil {
 		stream.pending, stream.header = p, h
 	}
 	p.word.Store(word(p.id, phaseWaiting))
+	if trace := s.conn.opts.Traceparent; trace != nil {
+		s.sendTrace(ctx, m, &h, due, trace(ctx))
+	}
 	if err := s.send(ctx, m, &h, budget, due, req); err != nil {
 		// Nobody answers what was not sent, but someone else may have found
 		// the link dead and be filling the slot.
@@ -95,6 +103,19 @@ func (s *session) open(ctx context.Context, m *Method, fingerprint uint64, budge
 		s.hurry(due)
 	}
 	return p, nil
+}
+
+// sendTrace sends the tracing context in front of a request. If that fails,
+// sending the request will fail too, and tell.
+func (s *session) sendTrace(ctx context.Context, m *Method, h *wire.Header, due int64, text string) {
+	if text == "" || len(text) > maxTraceparent {
+		return
+	}
+	extension := wire.Header{
+		Fingerprint: traceparentFingerprint, Correlation: h.Correlation,
+		Kind: wire.KindEvent, Channel: wire.ChannelOperations, Hops: replyHops,
+	}
+	_ = s.send(ctx, m, &extension, 0, due, traceMessage(text))
 }
 
 // withdraw makes a call the owner's again, whatever others are doing with it.

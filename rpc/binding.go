@@ -1,0 +1,266 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/cell-runtime/cell/schema"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// Binding is what a server does about a method as a client knows it.
+type Binding uint8
+
+// The outcomes of binding a method.
+const (
+	BindSame   Binding = iota + 1 // the server has the same form
+	BindNewer                     // the server's form is newer and it accepts this one
+	BindOlder                     // the server knows an ancestor of this form, which is sent
+	BindBroken                    // the server has another form: wire.StatusFingerprint
+	BindAbsent                    // the server has no such method: wire.StatusUnimplemented
+)
+
+var bindingNames = [...]string{
+	BindSame: "same", BindNewer: "the server is newer", BindOlder: "the server is older",
+	BindBroken: "another schema", BindAbsent: "absent",
+}
+
+// String says the outcome in words.
+func (b Binding) String() string {
+	if int(b) < len(bindingNames) && bindingNames[b] != "" {
+		return bindingNames[b]
+	}
+	return "unknown"
+}
+
+// MethodBinding is the outcome for one method.
+type MethodBinding struct {
+	Method  *Method
+	Outcome Binding
+	// Use is the fingerprint that is sent; 0 if the method can't be called.
+	Use uint64
+	// Current is the server's own fingerprint of the method; 0 if it has none.
+	Current uint64
+	// Err is why the method can't be called, an [*Error] with
+	// wire.StatusFingerprint or wire.StatusUnimplemented.
+	Err error
+}
+
+// resolve returns the fingerprint to send for a method.
+func (s *session) resolve(m *Method) uint64 {
+	if aliases := s.aliases.Load(); aliases != nil {
+		if use, ok := (*aliases)[m.Fingerprint]; ok {
+			return use
+		}
+	}
+	return m.Fingerprint
+}
+
+// Bind asks the server what it does about each method of a service, and has
+// this connection send the fingerprints that it serves. It is optional: a call
+// that the server refuses as unknown binds its service by itself. The error is
+// that of the first method that can't be called, or why the server could not
+// be asked.
+func (c *Conn) Bind(ctx context.Context, d *ServiceDesc) ([]MethodBinding, error) {
+	s, err := c.session(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.bind(ctx, s, d)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if all[i].Err != nil {
+			return all, all[i].Err
+		}
+	}
+	return all, nil
+}
+
+func (c *Conn) bind(ctx context.Context, s *session, d *ServiceDesc) ([]MethodBinding, error) {
+	q := BindRequest{Service: d.Name, Digest: fmt.Sprintf("%x", d.Digest)}
+	for i := range d.Methods {
+		m := &d.Methods[i]
+		q.Methods = append(q.Methods, BindMethod{Name: m.Name, Fingerprint: schema.FormatFingerprint(m.Fingerprint), Ancestors: ancestorsOf(m)})
+	}
+	var reply BindReply
+	if err := c.operateJSON(ctx, OpBind, q, &reply); err != nil {
+		return nil, err
+	}
+	if len(reply.Methods) != len(d.Methods) {
+		return nil, failure(nil, wire.StatusInternal, nil, "the server answered for %d methods of %d", len(reply.Methods), len(d.Methods))
+	}
+	all := make([]MethodBinding, len(d.Methods))
+	aliases := make(map[uint64]uint64)
+	if old := s.aliases.Load(); old != nil {
+		maps.Copy(aliases, *old)
+	}
+	var theirs string // the server's description, once it is needed
+	for i := range all {
+		b := &all[i]
+		b.Method = &d.Methods[i]
+		b.Use, _ = parseFingerprint(reply.Methods[i].Use)
+		b.Current, _ = parseFingerprint(reply.Methods[i].Current)
+		b.judge()
+		if b.Outcome == BindBroken {
+			if theirs == "" {
+				theirs, _ = c.Describe(ctx, d.Name) // without it, less can be said
+			}
+			b.Err = failure(b.Method, wire.StatusFingerprint, nil, "%s", mismatch(b, theirs))
+		}
+		if b.Use != 0 && b.Use != b.Method.Fingerprint {
+			aliases[b.Method.Fingerprint] = b.Use
+		}
+	}
+	s.aliases.Store(&aliases)
+	return all, nil
+}
+
+// judge says in a word what the fingerprints mean.
+func (b *MethodBinding) judge() {
+	own := b.Method.Fingerprint
+	switch {
+	case b.Use == own && (b.Current == own || b.Current == 0):
+		b.Outcome = BindSame
+	case b.Use == own:
+		b.Outcome = BindNewer
+	case b.Use != 0:
+		b.Outcome = BindOlder
+	case b.Current != 0:
+		b.Outcome = BindBroken
+	default:
+		b.Outcome = BindAbsent
+		b.Err = failure(b.Method, wire.StatusUnimplemented, nil, "the server has no such method")
+	}
+}
+
+// mismatch names both fingerprints and, as far as both descriptions can be
+// read, what differs.
+func mismatch(b *MethodBinding, theirs string) string {
+	text := fmt.Sprintf("this client has fingerprint %s, the server %s",
+		schema.FormatFingerprint(b.Method.Fingerprint), schema.FormatFingerprint(b.Current))
+	if b.Method.service == nil {
+		return text
+	}
+	mine, err := schema.Parse(b.Method.service.Text)
+	if err != nil {
+		return text
+	}
+	other, err := schema.Parse(theirs)
+	if err != nil {
+		return text
+	}
+	for _, change := range schema.Diff(mine, other) {
+		if change.Service == b.Method.service.Name && change.Method == b.Method.Name && len(change.Details) > 0 {
+			return text + "; from this client to the server: " + strings.Join(change.Details, "; ")
+		}
+	}
+	return text
+}
+
+// rebind binds a method's service after the server refused it as unknown, and
+// returns nil if there is a fingerprint that it serves. Nothing was executed,
+// so the call may be made again with that.
+func (c *Conn) rebind(ctx context.Context, m *Method) error {
+	s := c.current.Load()
+	if m.service == nil {
+		return failure(m, wire.StatusUnimplemented, nil, "its description did not go through Describe")
+	}
+	all, err := c.bind(ctx, s, m.service)
+	if err != nil {
+		return err
+	}
+	return all[m.index].Err
+}
+
+// Operate performs one of the server's built-in operations; see [Operation].
+func (c *Conn) Operate(ctx context.Context, op Operation, request []byte) ([]byte, error) {
+	s, err := c.session(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	budget := budgetOf(ctx, c.opts.Timeout)
+	if budget < 0 {
+		return nil, failure(nil, wire.StatusDeadlineExceeded, nil, "the time was up before it was sent")
+	}
+	var reply bytesMessage
+	m := &Method{Name: op.String(), Fingerprint: op.Fingerprint(), Mode: schema.Unary, service: operationsDesc}
+	request = request[:len(request):len(request)]
+	p, failed := s.openOn(ctx, wire.ChannelOperations, m, m.Fingerprint, budget, bytesMessage(request), &reply, nil)
+	if failed != nil {
+		return nil, failed
+	}
+	if err := s.await(ctx, &p.sleep, p); err != nil {
+		s.abandon(p, true)
+		return nil, failure(m, StatusOf(err), nil, "given up by the caller")
+	}
+	if err := s.settle(p); err != nil {
+		return nil, err
+	}
+	return reply, nil
+}
+
+// operationsDesc names the operations in errors.
+var operationsDesc = &ServiceDesc{Name: "operation"}
+
+// bytesMessage is a message of plain bytes.
+type bytesMessage []byte
+
+func (m bytesMessage) SizeCell() int                    { return len(m) }
+func (m bytesMessage) EncodeCell(b []byte) (int, error) { return copy(b, m), nil }
+func (m *bytesMessage) DecodeCell(b []byte) error {
+	*m = append((*m)[:0], b...)
+	return nil
+}
+
+func (c *Conn) operateJSON(ctx context.Context, op Operation, request, reply any) error {
+	var q []byte
+	if request != nil {
+		var err error
+		if q, err = json.Marshal(request); err != nil {
+			return err
+		}
+	}
+	r, err := c.Operate(ctx, op, q)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(r, reply); err != nil {
+		return failure(nil, wire.StatusInternal, err, "the answer to %v can't be read", op)
+	}
+	return nil
+}
+
+// Ping returns nil when the server has answered.
+func (c *Conn) Ping(ctx context.Context) error {
+	_, err := c.Operate(ctx, OpPing, nil)
+	return err
+}
+
+// Health returns the server's state.
+func (c *Conn) Health(ctx context.Context) (h Health, err error) {
+	err = c.operateJSON(ctx, OpHealth, nil, &h)
+	return h, err
+}
+
+// List returns the server's services.
+func (c *Conn) List(ctx context.Context) (all []ServiceInfo, err error) {
+	err = c.operateJSON(ctx, OpList, nil, &all)
+	return all, err
+}
+
+// Describe returns the canonical description of one of the server's services.
+func (c *Conn) Describe(ctx context.Context, service string) (string, error) {
+	text, err := c.Operate(ctx, OpDescribe, []byte(service))
+	return string(text), err
+}
+
+// ServerStats returns the server's counters.
+func (c *Conn) ServerStats(ctx context.Context) (s ServerStats, err error) {
+	err = c.operateJSON(ctx, OpStats, nil, &s)
+	return s, err
+}

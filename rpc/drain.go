@@ -1,0 +1,70 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"github.com/cell-runtime/cell/wire"
+)
+
+// drainPace is how often a drain looks whether calls are still under way.
+const drainPace = time.Millisecond
+
+// emptyTable serves nothing: what a server that drains looks requests up in.
+var emptyTable = newDispatchTable[served](nil)
+
+// Drain stops the server in an orderly way: from now on new calls end with
+// wire.StatusDraining, which says that they were not executed; subscriptions
+// end with it; calls under way are finished. It returns when none is left and
+// their answers are on their way, or with the cause of ctx. Links stay open,
+// so that clients learn of it; Close ends them.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	for sl := range s.links {
+		post(sl.port.Engine(), sl.endSubscriptions)
+	}
+	s.mu.Unlock()
+	t := time.NewTicker(drainPace)
+	defer t.Stop()
+	for s.flying.Load() > 0 {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Draining reports whether Drain was called.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+// Close ends all links; what is under way ends for callers with
+// wire.StatusPeerGone. Later calls of Serve fail. It returns when every link
+// has left its engine.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	links := make([]*serverLink, 0, len(s.links))
+	for sl := range s.links {
+		links = append(links, sl)
+	}
+	s.mu.Unlock()
+	for _, sl := range links {
+		_ = sl.port.Engine().Remove(sl.port)
+	}
+	return nil
+}
+
+// endSubscriptions tells subscribers that nothing more comes from here.
+func (s *serverLink) endSubscriptions() {
+	for correlation, sub := range s.subs {
+		delete(s.subs, correlation)
+		sub.topic.remove(sub)
+		s.fail(&sub.header, Errorf(wire.StatusDraining, "the server is stopping"))
+	}
+	if s.out.settle() == nil {
+		_ = s.port.Flush()
+	}
+}
