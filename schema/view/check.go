@@ -114,7 +114,12 @@ func (e *pathError) Error() string {
 func (e *pathError) Unwrap() error { return e.err }
 
 // In returns err, if it isn't nil, with the field in which it lies.
-func In(field string, err error) error { return inFront("."+field, err) }
+func In(field string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return inFront("."+field, err)
+}
 
 // InElement returns err, if it isn't nil, with the element in which it lies.
 func InElement(i int, err error) error {
@@ -125,9 +130,6 @@ func InElement(i int, err error) error {
 }
 
 func inFront(step string, err error) error {
-	if err == nil {
-		return nil
-	}
 	if deeper, ok := err.(*pathError); ok {
 		return &pathError{step + deeper.path, deeper.err}
 	}

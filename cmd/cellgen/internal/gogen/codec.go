@@ -127,12 +127,7 @@ func (t target) call(method string, args ...string) string {
 
 func (t target) set(x string) string  { return t.call("Set"+t.field, x) }
 func (t target) make(n string) string { return t.call("Make"+t.field, n) }
-func (t target) at() string {
-	if t.field == "" {
-		return t.call("At")
-	}
-	return t.call(t.field)
-}
+func (t target) at() string           { return t.call(inPlace(t.field)) }
 
 // local returns the name of the local variable for the list in a field; names
 // of others begin with it. No word of Go and no package has such a name.
@@ -162,6 +157,8 @@ func (g *generator) put(l *schema.Layout, x string, to target, list string) {
 		g.p("\tcopy(%s, %s[:])", to.at(), x)
 	case t.Kind == schema.Array && (numeric(t.Elem) || t.Elem.Kind == schema.Bool):
 		g.p("\t%s.CopyFrom(%s[:])", to.at(), x)
+	case t.Kind == schema.Array && textual(t.Elem):
+		g.p("\tview.CopyTexts(%s, %s[:])", to.at(), x)
 	case t.Kind == schema.Array:
 		elements(to.at())
 	case t.Kind == schema.Slice && !numeric(t.Elem) && !textual(t.Elem) && t.Elem.Kind != schema.Bool:

@@ -27,6 +27,8 @@ const probe = `package %s
 
 import "encoding/hex"
 
+var _ = hex.EncodeToString
+
 func Probe(name string, msg []byte, minimum int) (text, viewed, again string, err error) {
 	switch name {
 %s	}

@@ -11,7 +11,7 @@ import (
 // awkward are names that collide with what is generated, with words of Go or
 // with packages, if the generator does not take care.
 var awkward = []string{"String", "Check", "Struct", "Finish", "Tag", "type", "range", "view", "binary",
-	"len", "At", "All", "Len", "user_id", "a_1", "d", "t", "v", "b", "p", "x", "ok", "err", "list", "i"}
+	"nil", "At", "All", "Len", "user_id", "a_1", "d", "t", "v", "b", "p", "x", "ok", "err", "list", "i"}
 
 // maker makes random schemas and values.
 type maker struct {

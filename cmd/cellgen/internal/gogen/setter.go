@@ -45,13 +45,16 @@ func (g *generator) method(s setter, method, params, result, comment string) (p 
 	return "p"
 }
 
-// place is the name of the method that returns a builder for what lies in
-// place.
-func (s setter) place() string {
-	if s.name == "" {
+// inPlace is the name of the method that returns a builder for what lies in
+// place in a field, or in an element where that is "".
+func inPlace(field string) string {
+	switch field {
+	case "":
 		return "At"
+	case "Finish": // is a method of every builder
+		return "Finish_"
 	}
-	return s.name
+	return field
 }
 
 // setters writes the methods for a value of layout l.
@@ -75,7 +78,7 @@ func (g *generator) setters(s setter, l *schema.Layout) {
 		g.sliceSetters(s, l)
 	case t.Kind == schema.Array, composite(t):
 		typ, _ := g.inBuilder(l, "", 0, s.list)
-		p := g.method(s, s.place(), "", typ, "returns what writes "+s.what)
+		p := g.method(s, inPlace(s.name), "", typ, "returns what writes "+s.what)
 		_, expr := g.inBuilder(l, p, s.at, s.list)
 		g.p("\treturn %s\n}\n", expr)
 	default:

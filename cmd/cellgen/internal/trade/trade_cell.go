@@ -1904,10 +1904,7 @@ func (t *Order) putCell(b OrderBuilder) {
 		t.Totals[totalsListI].putCell(totalsList.At(totalsListI))
 	}
 	b.Bits().CopyFrom(t.Bits[:])
-	namesList := b.Names()
-	for namesListI := range t.Names {
-		namesList.Set(namesListI, t.Names[namesListI])
-	}
+	view.CopyTexts(b.Names(), t.Names[:])
 	gridList := b.MakeGrid(len(t.Grid))
 	for gridListI := range t.Grid {
 		gridList.Set(gridListI, t.Grid[gridListI])
