@@ -1,29 +1,26 @@
 package can
 
-// CRC-16/CCITT-FALSE (polynomial 0x1021, initial value 0xFFFF, not reflected,
-// no final inversion), the one of Cyphal/CAN: over the pieces of one vesicle, in
-// addition to the CRC that the controller has for every frame. That one can't
-// see a frame that is missing or one that belongs elsewhere.
+// CRC-16/X-25 (polynomial 0x1021 reflected, initial value 0xFFFF, inverted in
+// the end), the one that serial lines have for short frames: over the pieces of
+// one vesicle, in addition to the CRC that the controller has for every frame.
+// That one can't see a frame that is missing or one that belongs elsewhere.
 const crcInit = 0xFFFF
 
 var crcTable = func() (t [256]uint16) {
 	for i := range t {
-		c := uint16(i) << 8
+		c := uint16(i)
 		for range 8 {
-			if c&0x8000 != 0 {
-				c = c<<1 ^ 0x1021
-			} else {
-				c <<= 1
-			}
+			c = c>>1 ^ 0x8408&-(c&1)
 		}
 		t[i] = c
 	}
 	return t
 }()
 
+// crc16 goes on with a CRC, whose last value the caller inverts.
 func crc16(c uint16, b []byte) uint16 {
 	for _, x := range b {
-		c = c<<8 ^ crcTable[byte(c>>8)^x]
+		c = c>>8 ^ crcTable[byte(c)^x]
 	}
 	return c
 }
@@ -36,7 +33,8 @@ func crcID(id ID) uint16 {
 	return crc16(crcInit, []byte{byte(id), byte(id >> 8), byte(id >> 16), byte(id >> 24)})
 }
 
-// fold continues the running check of a direction with one data frame.
+// fold continues the running check of a direction, which is not inverted, with
+// one data frame.
 func fold(c uint16, f *Frame) uint16 {
 	c = crc16(c, []byte{byte(f.ID), byte(f.ID >> 8), byte(f.ID >> 16), byte(f.ID >> 24), f.Len})
 	return crc16(c, f.Bytes())

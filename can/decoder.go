@@ -121,7 +121,7 @@ func (d *decoder) finish(p *piece) error {
 	content := d.content
 	if d.total > d.size() {
 		content = content[:d.total-checkSize]
-		if crc16(crcID(d.id), content) != binary.LittleEndian.Uint16(d.content[len(content):]) {
+		if ^crc16(crcID(d.id), content) != binary.LittleEndian.Uint16(d.content[len(content):]) {
 			return errCheck
 		}
 	}

@@ -72,7 +72,7 @@ func (e *encoder) begin(h wire.Header, payload []byte) {
 
 	e.payload, e.busy, e.done = payload, true, 0
 	if e.total = e.front + len(payload); e.total > e.size() {
-		c := crc16(crc16(crcID(e.id), e.prefix[:e.front]), payload)
+		c := ^crc16(crc16(crcID(e.id), e.prefix[:e.front]), payload)
 		binary.LittleEndian.PutUint16(e.check[:], c)
 		e.total += checkSize
 	}
