@@ -9,7 +9,7 @@ import (
 // CRC-16/X-25, behind more a CRC-32C. Both are little endian, so that decoded
 // frames of 3 to 10 and from 13 bytes exist, and none of 11 or 12.
 //
-// The threshold lies just below the shortest vesicle (9 bytes). A CRC of
+// The threshold lies below the shortest vesicle (13 bytes). A CRC of
 // 16 bits lets one in 65,536 frames through in which a COBS code was hit, for
 // that moves several bytes at once; of ten million such frames that would be
 // 150. So it guards only the link's own short words, acknowledgements and

@@ -11,7 +11,7 @@
 // Each vesicle travels as one frame: a delimiter, the vesicle under COBS (so
 // that no byte of it is zero) with a CRC behind it, and a delimiter. Whatever
 // noise does, the next delimiter begins anew; [LineStats] says what was dropped
-// and why. The header of 20 bytes takes 9 to 17 on the line and comes out
+// and why. The header of 20 bytes takes 13 to 17 on the line and comes out
 // bit-identical. docs/SERIAL.md is the specification; testdata/serial.json has
 // vectors for it that every implementation is tested against.
 //

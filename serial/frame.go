@@ -13,7 +13,7 @@ var (
 	ErrCOBS = errors.New("serial: a COBS code points beyond the frame")
 	ErrSize = errors.New("serial: no frame has that many bytes")
 	ErrCRC  = errors.New("serial: the checksum is wrong")
-	ErrForm = errors.New("serial: not a vesicle: unknown form, or cut short")
+	ErrForm = errors.New("serial: not a vesicle: unknown form, of a window that is not open, or cut short")
 )
 
 // MaxPayload is the most payload bytes that a connection can agree on (64 KiB).
@@ -78,15 +78,16 @@ func decodeBody(line []byte) (body []byte, err error) {
 
 // DecodeFrame decodes what stood between two delimiters. It does so in place:
 // the payload is a part of line, and line's content is spent whether it
-// succeeds or not. A frame of the link's own (see docs/SERIAL.md) is ErrForm.
+// succeeds or not. A frame of the link's own (docs/SERIAL.md) is no vesicle: ErrForm
+// or wire.ErrKind.
 func DecodeFrame(line []byte) (h wire.Header, payload []byte, err error) {
 	body, err := decodeBody(line)
 	if err != nil {
 		return h, nil, err
 	}
-	if kind := body[0] & formKind; kind == 0 || kind >= formOwn {
-		return h, nil, ErrForm
+	payload, seq, err := getHeader(body, &h)
+	if err == nil && seq >= 0 {
+		err = ErrForm
 	}
-	payload, _, err = getHeader(body, &h)
 	return h, payload, err
 }
