@@ -140,10 +140,10 @@ func (st *clientStream) Receive(item Decoder) error {
 			return err
 		}
 		if grant > 0 {
-			if err := st.grant(grant); err != nil {
+			if err := st.grant(grant); err != nil && st.session.dead.Load() == nil {
 				b.free()
 				return err
-			}
+			} // a dead link ends the items with a better reason
 		}
 		if b != nil {
 			err := item.DecodeCell(b.b)
