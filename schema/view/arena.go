@@ -26,19 +26,19 @@ type Arena struct {
 // writes. The error wraps [ErrSpace].
 func (a *Arena) Begin(place []byte, n int) error {
 	*a = Arena{msg: place, next: n}
-	if len(place) < n || len(place) > MaxMessage {
-		return a.trim(n)
+	if uint(len(place)-n) > MaxMessage/2 { // too small, or unusually large
+		return a.trim()
 	}
 	return nil
 }
 
 // trim copes with places that are too small or larger than any message.
-func (a *Arena) trim(n int) error {
-	if len(a.msg) < n {
-		a.need = n
-		return NoSpace(a.msg, n)
+func (a *Arena) trim() error {
+	if len(a.msg) < a.next {
+		a.need = a.next
+		return NoSpace(a.msg, a.next)
 	}
-	a.msg = a.msg[:MaxMessage]
+	a.msg = a.msg[:min(len(a.msg), MaxMessage)]
 	return nil
 }
 
@@ -61,13 +61,21 @@ func (a *Arena) Finish() (int, error) {
 // ref, and returns the room, of which every byte must be written: it holds
 // whatever was there before. It returns nil for n = 0 and when there is no
 // room.
-func (a *Arena) Text(ref []byte, n int) []byte { return a.part(ref, n, 1, 1) }
+func (a *Arena) Text(ref []byte, n int) []byte {
+	from := a.next
+	if n <= 0 || n > len(a.msg)-from {
+		return a.part(ref, n, 1, 1) // says why not
+	}
+	a.next = from + n
+	binary.LittleEndian.PutUint64(ref, uint64(from)|uint64(n)<<32)
+	return a.msg[from : from+n : from+n]
+}
 
 // PutString writes a string and notes it in the reference ref.
-func (a *Arena) PutString(ref []byte, s string) { copy(a.part(ref, len(s), 1, 1), s) }
+func (a *Arena) PutString(ref []byte, s string) { copy(a.Text(ref, len(s)), s) }
 
 // PutBytes writes bytes and notes them in the reference ref.
-func (a *Arena) PutBytes(ref, b []byte) { copy(a.part(ref, len(b), 1, 1), b) }
+func (a *Arena) PutBytes(ref, b []byte) { copy(a.Text(ref, len(b)), b) }
 
 // Elements makes room for n elements of size bytes at the given alignment,
 // notes them in the reference ref, and returns the room, zeroed. It returns
@@ -79,8 +87,8 @@ func (a *Arena) Elements(ref []byte, n, size, align int) []byte {
 }
 
 func (a *Arena) part(ref []byte, n, size, align int) []byte {
+	binary.LittleEndian.PutUint64(ref, 0)
 	if n == 0 {
-		binary.LittleEndian.PutUint64(ref, 0)
 		return nil
 	}
 	from := roundUp(a.next, align)

@@ -59,26 +59,28 @@ func (g *generator) viewOf(l *schema.Layout, f form, name string) {
 	g.claim("View"+name, "a function that makes views")
 	g.claim("older"+name, "a function that makes views")
 	g.comment("", fmt.Sprintf("View%s returns a view of the message msg, which is not checked: what is missing or lies reads as zero or empty.", name))
+	// The fast paths of these functions are just small enough to be inlined.
 	g.p("func View%s(msg []byte) %s {", name, f.view)
-	carried, lit := "len(msg)", "p: (*[%s]byte)(msg)"
-	if !l.Fixed {
-		carried, lit = "view.Carried(msg)", "p: (*[%s]byte)(msg), msg: msg"
-	}
-	g.p("\tif n := %s; n < %s {\n\t\treturn older%s(msg, n)\n\t}", carried, f.block, name)
-	g.p("\treturn %s{"+lit+"}\n}\n", f.view, f.block)
-
 	var ends strings.Builder
 	for i, of := range l.Fields {
 		fmt.Fprintf(&ends, ", %d", l.Offsets[i]+of.Size)
 	}
-	g.comment("", fmt.Sprintf("older%s views a message whose sender knew the first n bytes of the block alone.", name))
-	g.p("func older%s(msg []byte, n int) %s {", name, f.view)
-	g.p("\tp := view.Extended(msg[:n], %s%s)", f.block, ends.String())
+	older := fmt.Sprintf("older%s views a message whose sender knew less of the block.", name)
 	if l.Fixed {
+		g.p("\tif len(msg) < %s {\n\t\treturn older%s(msg)\n\t}", f.block, name)
+		g.p("\treturn %s{p: (*[%s]byte)(msg)}\n}\n", f.view, f.block)
+		g.comment("", older)
+		g.p("func older%s(msg []byte) %s {", name, f.view)
+		g.p("\tp := view.Extended(msg, %s%s)", f.block, ends.String())
 		g.p("\treturn %s{p: (*[%s]byte)(p)}\n}\n", f.view, f.block)
-	} else {
-		g.p("\treturn %s{p: (*[%s]byte)(p), msg: msg}\n}\n", f.view, f.block)
+		return
 	}
+	g.p("\tif len(msg) < %s || binary.LittleEndian.Uint32(msg) < %s {\n\t\treturn older%s(msg)\n\t}", f.block, f.block, name)
+	g.p("\treturn %s{p: (*[%s]byte)(msg), msg: msg}\n}\n", f.view, f.block)
+	g.comment("", older)
+	g.p("func older%s(msg []byte) %s {", name, f.view)
+	g.p("\tp := view.Extended(msg[:view.Carried(msg)], %s%s)", f.block, ends.String())
+	g.p("\treturn %s{p: (*[%s]byte)(p), msg: msg}\n}\n", f.view, f.block)
 }
 
 func (g *generator) structBuilder(l *schema.Layout, f form, name string) {
@@ -112,24 +114,22 @@ func (g *generator) buildIn(l *schema.Layout, f form, name string) {
 	g.claim("Build"+name, "a function that makes builders")
 	if l.Fixed {
 		g.comment("", fmt.Sprintf("Build%s begins a message at the front of place. The error wraps view.ErrSpace.", name))
-		g.p("func Build%s(place []byte) (%s, error) {", name, f.builder)
-		if l.Size > 0 {
-			g.p("\tif len(place) < %s {\n\t\treturn %s{}, view.NoSpace(place, %s)\n\t}", f.block, f.builder, f.block)
-		}
-		g.p("\tp := (*[%s]byte)(place)", f.block)
-		g.p("\t*p = [%s]byte{}", f.block)
-		g.p("\treturn %s{p: p}, nil\n}\n", f.builder)
+		g.p("func Build%s(place []byte) (b %s, err error) {", name, f.builder)
+		g.p("\tif len(place) < %s {\n\t\treturn b, view.NoSpace(place, %s)\n\t}", f.block, f.block)
+		g.p("\tb.p = (*[%s]byte)(place)", f.block)
+		g.p("\t*b.p = [%s]byte{}", f.block)
+		g.p("\treturn\n}\n")
 		g.comment("", "Finish returns the length of the message; the error is nil.")
 		g.p("func (b %s) Finish() (int, error) { return %s, nil }\n", f.builder, f.block)
 		return
 	}
 	g.comment("", fmt.Sprintf("Build%s begins a message at the front of place; a keeps account of its parts until it is finished. The error wraps view.ErrSpace.", name))
-	g.p("func Build%s(place []byte, a *view.Arena) (%s, error) {", name, f.builder)
-	g.p("\tif err := a.Begin(place, %s); err != nil {\n\t\treturn %s{}, err\n\t}", f.block, f.builder)
-	g.p("\tp := (*[%s]byte)(place)", f.block)
-	g.p("\t*p = [%s]byte{}", f.block)
-	g.p("\tbinary.LittleEndian.PutUint32(p[0:4], %s)", f.block)
-	g.p("\treturn %s{p: p, a: a}, nil\n}\n", f.builder)
+	g.p("func Build%s(place []byte, a *view.Arena) (b %s, err error) {", name, f.builder)
+	g.p("\tif err := a.Begin(place, %s); err != nil {\n\t\treturn b, err\n\t}", f.block)
+	g.p("\tb.p, b.a = (*[%s]byte)(place), a", f.block)
+	g.p("\t*b.p = [%s]byte{}", f.block)
+	g.p("\tbinary.LittleEndian.PutUint32(b.p[0:4], %s)", f.block)
+	g.p("\treturn b, nil\n}\n")
 	g.comment("", "Finish returns the length of the message. The error wraps view.ErrSpace: a part did not fit.")
 	g.p("func (b %s) Finish() (int, error) { return b.a.Finish() }\n", f.builder)
 }

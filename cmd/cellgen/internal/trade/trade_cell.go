@@ -51,15 +51,15 @@ type TickView struct {
 // ViewTick returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewTick(msg []byte) TickView {
-	if n := len(msg); n < TickBlock {
-		return olderTick(msg, n)
+	if len(msg) < TickBlock {
+		return olderTick(msg)
 	}
 	return TickView{p: (*[TickBlock]byte)(msg)}
 }
 
-// olderTick views a message whose sender knew the first n bytes of the block alone.
-func olderTick(msg []byte, n int) TickView {
-	p := view.Extended(msg[:n], TickBlock, 8, 16, 24, 28, 32, 40, 48, 50, 51, 52, 56, 60, 61)
+// olderTick views a message whose sender knew less of the block.
+func olderTick(msg []byte) TickView {
+	p := view.Extended(msg, TickBlock, 8, 16, 24, 28, 32, 40, 48, 50, 51, 52, 56, 60, 61)
 	return TickView{p: (*[TickBlock]byte)(p)}
 }
 
@@ -166,13 +166,13 @@ type TickBuilder struct {
 }
 
 // BuildTick begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildTick(place []byte) (TickBuilder, error) {
+func BuildTick(place []byte) (b TickBuilder, err error) {
 	if len(place) < TickBlock {
-		return TickBuilder{}, view.NoSpace(place, TickBlock)
+		return b, view.NoSpace(place, TickBlock)
 	}
-	p := (*[TickBlock]byte)(place)
-	*p = [TickBlock]byte{}
-	return TickBuilder{p: p}, nil
+	b.p = (*[TickBlock]byte)(place)
+	*b.p = [TickBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
@@ -384,15 +384,15 @@ type MoneyView struct {
 // ViewMoney returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewMoney(msg []byte) MoneyView {
-	if n := len(msg); n < MoneyBlock {
-		return olderMoney(msg, n)
+	if len(msg) < MoneyBlock {
+		return olderMoney(msg)
 	}
 	return MoneyView{p: (*[MoneyBlock]byte)(msg)}
 }
 
-// olderMoney views a message whose sender knew the first n bytes of the block alone.
-func olderMoney(msg []byte, n int) MoneyView {
-	p := view.Extended(msg[:n], MoneyBlock, 8, 11)
+// olderMoney views a message whose sender knew less of the block.
+func olderMoney(msg []byte) MoneyView {
+	p := view.Extended(msg, MoneyBlock, 8, 11)
 	return MoneyView{p: (*[MoneyBlock]byte)(p)}
 }
 
@@ -443,13 +443,13 @@ type MoneyBuilder struct {
 }
 
 // BuildMoney begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildMoney(place []byte) (MoneyBuilder, error) {
+func BuildMoney(place []byte) (b MoneyBuilder, err error) {
 	if len(place) < MoneyBlock {
-		return MoneyBuilder{}, view.NoSpace(place, MoneyBlock)
+		return b, view.NoSpace(place, MoneyBlock)
 	}
-	p := (*[MoneyBlock]byte)(place)
-	*p = [MoneyBlock]byte{}
-	return MoneyBuilder{p: p}, nil
+	b.p = (*[MoneyBlock]byte)(place)
+	*b.p = [MoneyBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
@@ -759,15 +759,15 @@ type MarketView struct {
 // ViewMarket returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewMarket(msg []byte) MarketView {
-	if n := len(msg); n < MarketBlock {
-		return olderMarket(msg, n)
+	if len(msg) < MarketBlock {
+		return olderMarket(msg)
 	}
 	return MarketView{p: (*[MarketBlock]byte)(msg)}
 }
 
-// olderMarket views a message whose sender knew the first n bytes of the block alone.
-func olderMarket(msg []byte, n int) MarketView {
-	p := view.Extended(msg[:n], MarketBlock)
+// olderMarket views a message whose sender knew less of the block.
+func olderMarket(msg []byte) MarketView {
+	p := view.Extended(msg, MarketBlock)
 	return MarketView{p: (*[MarketBlock]byte)(p)}
 }
 
@@ -808,10 +808,13 @@ type MarketBuilder struct {
 }
 
 // BuildMarket begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildMarket(place []byte) (MarketBuilder, error) {
-	p := (*[MarketBlock]byte)(place)
-	*p = [MarketBlock]byte{}
-	return MarketBuilder{p: p}, nil
+func BuildMarket(place []byte) (b MarketBuilder, err error) {
+	if len(place) < MarketBlock {
+		return b, view.NoSpace(place, MarketBlock)
+	}
+	b.p = (*[MarketBlock]byte)(place)
+	*b.p = [MarketBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
@@ -1260,15 +1263,15 @@ type OrderView struct {
 // ViewOrder returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewOrder(msg []byte) OrderView {
-	if n := view.Carried(msg); n < OrderBlock {
-		return olderOrder(msg, n)
+	if len(msg) < OrderBlock || binary.LittleEndian.Uint32(msg) < OrderBlock {
+		return olderOrder(msg)
 	}
 	return OrderView{p: (*[OrderBlock]byte)(msg), msg: msg}
 }
 
-// olderOrder views a message whose sender knew the first n bytes of the block alone.
-func olderOrder(msg []byte, n int) OrderView {
-	p := view.Extended(msg[:n], OrderBlock, 16, 17, 28, 36, 64, 80, 92, 120, 168, 176, 184, 192, 200, 208, 216, 264, 266, 284, 292, 300, 308, 316, 324, 336, 348, 356)
+// olderOrder views a message whose sender knew less of the block.
+func olderOrder(msg []byte) OrderView {
+	p := view.Extended(msg[:view.Carried(msg)], OrderBlock, 16, 17, 28, 36, 64, 80, 92, 120, 168, 176, 184, 192, 200, 208, 216, 264, 266, 284, 292, 300, 308, 316, 324, 336, 348, 356)
 	return OrderView{p: (*[OrderBlock]byte)(p), msg: msg}
 }
 
@@ -1543,14 +1546,14 @@ type OrderBuilder struct {
 
 // BuildOrder begins a message at the front of place; a keeps account of its
 // parts until it is finished. The error wraps view.ErrSpace.
-func BuildOrder(place []byte, a *view.Arena) (OrderBuilder, error) {
+func BuildOrder(place []byte, a *view.Arena) (b OrderBuilder, err error) {
 	if err := a.Begin(place, OrderBlock); err != nil {
-		return OrderBuilder{}, err
+		return b, err
 	}
-	p := (*[OrderBlock]byte)(place)
-	*p = [OrderBlock]byte{}
-	binary.LittleEndian.PutUint32(p[0:4], OrderBlock)
-	return OrderBuilder{p: p, a: a}, nil
+	b.p, b.a = (*[OrderBlock]byte)(place), a
+	*b.p = [OrderBlock]byte{}
+	binary.LittleEndian.PutUint32(b.p[0:4], OrderBlock)
+	return b, nil
 }
 
 // Finish returns the length of the message. The error wraps view.ErrSpace: a
@@ -2320,15 +2323,15 @@ type FillView struct {
 // ViewFill returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewFill(msg []byte) FillView {
-	if n := len(msg); n < FillBlock {
-		return olderFill(msg, n)
+	if len(msg) < FillBlock {
+		return olderFill(msg)
 	}
 	return FillView{p: (*[FillBlock]byte)(msg)}
 }
 
-// olderFill views a message whose sender knew the first n bytes of the block alone.
-func olderFill(msg []byte, n int) FillView {
-	p := view.Extended(msg[:n], FillBlock, 8, 12, 32)
+// olderFill views a message whose sender knew less of the block.
+func olderFill(msg []byte) FillView {
+	p := view.Extended(msg, FillBlock, 8, 12, 32)
 	return FillView{p: (*[FillBlock]byte)(p)}
 }
 
@@ -2384,13 +2387,13 @@ type FillBuilder struct {
 }
 
 // BuildFill begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildFill(place []byte) (FillBuilder, error) {
+func BuildFill(place []byte) (b FillBuilder, err error) {
 	if len(place) < FillBlock {
-		return FillBuilder{}, view.NoSpace(place, FillBlock)
+		return b, view.NoSpace(place, FillBlock)
 	}
-	p := (*[FillBlock]byte)(place)
-	*p = [FillBlock]byte{}
-	return FillBuilder{p: p}, nil
+	b.p = (*[FillBlock]byte)(place)
+	*b.p = [FillBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
@@ -2488,15 +2491,15 @@ type BookView struct {
 // ViewBook returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewBook(msg []byte) BookView {
-	if n := view.Carried(msg); n < BookBlock {
-		return olderBook(msg, n)
+	if len(msg) < BookBlock || binary.LittleEndian.Uint32(msg) < BookBlock {
+		return olderBook(msg)
 	}
 	return BookView{p: (*[BookBlock]byte)(msg), msg: msg}
 }
 
-// olderBook views a message whose sender knew the first n bytes of the block alone.
-func olderBook(msg []byte, n int) BookView {
-	p := view.Extended(msg[:n], BookBlock, 12, 80, 88)
+// olderBook views a message whose sender knew less of the block.
+func olderBook(msg []byte) BookView {
+	p := view.Extended(msg[:view.Carried(msg)], BookBlock, 12, 80, 88)
 	return BookView{p: (*[BookBlock]byte)(p), msg: msg}
 }
 
@@ -2572,14 +2575,14 @@ type BookBuilder struct {
 
 // BuildBook begins a message at the front of place; a keeps account of its
 // parts until it is finished. The error wraps view.ErrSpace.
-func BuildBook(place []byte, a *view.Arena) (BookBuilder, error) {
+func BuildBook(place []byte, a *view.Arena) (b BookBuilder, err error) {
 	if err := a.Begin(place, BookBlock); err != nil {
-		return BookBuilder{}, err
+		return b, err
 	}
-	p := (*[BookBlock]byte)(place)
-	*p = [BookBlock]byte{}
-	binary.LittleEndian.PutUint32(p[0:4], BookBlock)
-	return BookBuilder{p: p, a: a}, nil
+	b.p, b.a = (*[BookBlock]byte)(place), a
+	*b.p = [BookBlock]byte{}
+	binary.LittleEndian.PutUint32(b.p[0:4], BookBlock)
+	return b, nil
 }
 
 // Finish returns the length of the message. The error wraps view.ErrSpace: a
@@ -2709,15 +2712,15 @@ type RemarkView struct {
 // ViewRemark returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewRemark(msg []byte) RemarkView {
-	if n := view.Carried(msg); n < RemarkBlock {
-		return olderRemark(msg, n)
+	if len(msg) < RemarkBlock || binary.LittleEndian.Uint32(msg) < RemarkBlock {
+		return olderRemark(msg)
 	}
 	return RemarkView{p: (*[RemarkBlock]byte)(msg), msg: msg}
 }
 
-// olderRemark views a message whose sender knew the first n bytes of the block alone.
-func olderRemark(msg []byte, n int) RemarkView {
-	p := view.Extended(msg[:n], RemarkBlock, 12, 16)
+// olderRemark views a message whose sender knew less of the block.
+func olderRemark(msg []byte) RemarkView {
+	p := view.Extended(msg[:view.Carried(msg)], RemarkBlock, 12, 16)
 	return RemarkView{p: (*[RemarkBlock]byte)(p), msg: msg}
 }
 
@@ -2783,14 +2786,14 @@ type RemarkBuilder struct {
 
 // BuildRemark begins a message at the front of place; a keeps account of its
 // parts until it is finished. The error wraps view.ErrSpace.
-func BuildRemark(place []byte, a *view.Arena) (RemarkBuilder, error) {
+func BuildRemark(place []byte, a *view.Arena) (b RemarkBuilder, err error) {
 	if err := a.Begin(place, RemarkBlock); err != nil {
-		return RemarkBuilder{}, err
+		return b, err
 	}
-	p := (*[RemarkBlock]byte)(place)
-	*p = [RemarkBlock]byte{}
-	binary.LittleEndian.PutUint32(p[0:4], RemarkBlock)
-	return RemarkBuilder{p: p, a: a}, nil
+	b.p, b.a = (*[RemarkBlock]byte)(place), a
+	*b.p = [RemarkBlock]byte{}
+	binary.LittleEndian.PutUint32(b.p[0:4], RemarkBlock)
+	return b, nil
 }
 
 // Finish returns the length of the message. The error wraps view.ErrSpace: a

@@ -37,15 +37,15 @@ type QueryView struct {
 // ViewQuery returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewQuery(msg []byte) QueryView {
-	if n := len(msg); n < QueryBlock {
-		return olderQuery(msg, n)
+	if len(msg) < QueryBlock {
+		return olderQuery(msg)
 	}
 	return QueryView{p: (*[QueryBlock]byte)(msg)}
 }
 
-// olderQuery views a message whose sender knew the first n bytes of the block alone.
-func olderQuery(msg []byte, n int) QueryView {
-	p := view.Extended(msg[:n], QueryBlock, 8, 12, 13, 14, 24)
+// olderQuery views a message whose sender knew less of the block.
+func olderQuery(msg []byte) QueryView {
+	p := view.Extended(msg, QueryBlock, 8, 12, 13, 14, 24)
 	return QueryView{p: (*[QueryBlock]byte)(p)}
 }
 
@@ -111,13 +111,13 @@ type QueryBuilder struct {
 }
 
 // BuildQuery begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildQuery(place []byte) (QueryBuilder, error) {
+func BuildQuery(place []byte) (b QueryBuilder, err error) {
 	if len(place) < QueryBlock {
-		return QueryBuilder{}, view.NoSpace(place, QueryBlock)
+		return b, view.NoSpace(place, QueryBlock)
 	}
-	p := (*[QueryBlock]byte)(place)
-	*p = [QueryBlock]byte{}
-	return QueryBuilder{p: p}, nil
+	b.p = (*[QueryBlock]byte)(place)
+	*b.p = [QueryBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
@@ -237,15 +237,15 @@ type QuoteView struct {
 // ViewQuote returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewQuote(msg []byte) QuoteView {
-	if n := view.Carried(msg); n < QuoteBlock {
-		return olderQuote(msg, n)
+	if len(msg) < QuoteBlock || binary.LittleEndian.Uint32(msg) < QuoteBlock {
+		return olderQuote(msg)
 	}
 	return QuoteView{p: (*[QuoteBlock]byte)(msg), msg: msg}
 }
 
-// olderQuote views a message whose sender knew the first n bytes of the block alone.
-func olderQuote(msg []byte, n int) QuoteView {
-	p := view.Extended(msg[:n], QuoteBlock, 16, 24, 32, 40)
+// olderQuote views a message whose sender knew less of the block.
+func olderQuote(msg []byte) QuoteView {
+	p := view.Extended(msg[:view.Carried(msg)], QuoteBlock, 16, 24, 32, 40)
 	return QuoteView{p: (*[QuoteBlock]byte)(p), msg: msg}
 }
 
@@ -328,14 +328,14 @@ type QuoteBuilder struct {
 
 // BuildQuote begins a message at the front of place; a keeps account of its
 // parts until it is finished. The error wraps view.ErrSpace.
-func BuildQuote(place []byte, a *view.Arena) (QuoteBuilder, error) {
+func BuildQuote(place []byte, a *view.Arena) (b QuoteBuilder, err error) {
 	if err := a.Begin(place, QuoteBlock); err != nil {
-		return QuoteBuilder{}, err
+		return b, err
 	}
-	p := (*[QuoteBlock]byte)(place)
-	*p = [QuoteBlock]byte{}
-	binary.LittleEndian.PutUint32(p[0:4], QuoteBlock)
-	return QuoteBuilder{p: p, a: a}, nil
+	b.p, b.a = (*[QuoteBlock]byte)(place), a
+	*b.p = [QuoteBlock]byte{}
+	binary.LittleEndian.PutUint32(b.p[0:4], QuoteBlock)
+	return b, nil
 }
 
 // Finish returns the length of the message. The error wraps view.ErrSpace: a
@@ -621,15 +621,15 @@ type PongView struct {
 // ViewPong returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewPong(msg []byte) PongView {
-	if n := len(msg); n < PongBlock {
-		return olderPong(msg, n)
+	if len(msg) < PongBlock {
+		return olderPong(msg)
 	}
 	return PongView{p: (*[PongBlock]byte)(msg)}
 }
 
-// olderPong views a message whose sender knew the first n bytes of the block alone.
-func olderPong(msg []byte, n int) PongView {
-	p := view.Extended(msg[:n], PongBlock, 4)
+// olderPong views a message whose sender knew less of the block.
+func olderPong(msg []byte) PongView {
+	p := view.Extended(msg, PongBlock, 4)
 	return PongView{p: (*[PongBlock]byte)(p)}
 }
 
@@ -675,13 +675,13 @@ type PongBuilder struct {
 }
 
 // BuildPong begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildPong(place []byte) (PongBuilder, error) {
+func BuildPong(place []byte) (b PongBuilder, err error) {
 	if len(place) < PongBlock {
-		return PongBuilder{}, view.NoSpace(place, PongBlock)
+		return b, view.NoSpace(place, PongBlock)
 	}
-	p := (*[PongBlock]byte)(place)
-	*p = [PongBlock]byte{}
-	return PongBuilder{p: p}, nil
+	b.p = (*[PongBlock]byte)(place)
+	*b.p = [PongBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
