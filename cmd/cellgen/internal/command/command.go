@@ -71,27 +71,26 @@ func Run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	return code
 }
 
-// newFlags returns a flag set that reports errors instead of printing them.
-func newFlags(env environment, name, synopsis string) *flag.FlagSet {
+// newFlags returns a flag set that neither prints nor exits.
+func newFlags(name string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.Usage = func() {
-		flags.SetOutput(env.stdout)
-		fmt.Fprint(env.stdout, "usage: ", synopsis, "\n\n")
-		flags.PrintDefaults()
-		flags.SetOutput(io.Discard)
-	}
+	flags.Usage = func() {}
 	return flags
 }
 
 // parse parses args, which may have flags behind the operands too, and returns
-// the operands.
-func parse(flags *flag.FlagSet, args []string) ([]string, error) {
+// the operands. Asked for help, it prints synopsis and the flags and returns
+// flag.ErrHelp.
+func parse(env environment, flags *flag.FlagSet, synopsis string, args []string) ([]string, error) {
 	var operands []string
 	for {
 		err := flags.Parse(args)
 		switch {
 		case errors.Is(err, flag.ErrHelp):
+			fmt.Fprintf(env.stdout, "usage: %s\n\n", synopsis)
+			flags.SetOutput(env.stdout)
+			flags.PrintDefaults()
 			return nil, err
 		case err != nil:
 			return nil, fmt.Errorf("%w: %w", err, errUsage)

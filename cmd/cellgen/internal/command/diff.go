@@ -10,8 +10,7 @@ import (
 )
 
 func runDiff(env environment, args []string) (int, error) {
-	flags := newFlags(env, "cellgen diff", "cellgen diff OLD NEW, each a .cell or a .go file; exits with 1 where a method became a new endpoint or is gone")
-	operands, err := parse(flags, args)
+	operands, err := parse(env, newFlags("cellgen diff"), "cellgen diff OLD NEW, each a .cell or a .go file; exits with 1 where a method became a new endpoint or is gone", args)
 	if err != nil {
 		return 0, err
 	}

@@ -19,18 +19,20 @@ type job struct {
 	source string // the .go or .cell file
 	check  bool   // write nothing, compare
 	pkg    string // the package, for a .cell file
-	forget bool   // take no ancestors from the description that is there
+	older  string // the description whose forms become ancestors
+	forget bool   // take none
 	quiet  bool
 }
 
 func runGenerate(env environment, args []string) (int, error) {
 	j := job{}
-	flags := newFlags(env, "cellgen", "cellgen [flags] [FILE.go | FILE.cell]")
+	flags := newFlags("cellgen")
 	flags.BoolVar(&j.check, "check", false, "write nothing; exit with 1 if a generated file is not what would be written")
 	flags.StringVar(&j.pkg, "package", "", "`name` of the Go package, for a FILE.cell in a folder without Go files")
-	flags.BoolVar(&j.forget, "forget-ancestors", false, "don't go on from the description that is there: earlier forms are accepted no more")
+	flags.StringVar(&j.older, "older", "", "`FILE`.cell whose forms the server goes on to accept where only fields were appended; default for FILE.go: the description that is there")
+	flags.BoolVar(&j.forget, "forget-ancestors", false, "don't go on from any description: earlier forms are accepted no more")
 	flags.BoolVar(&j.quiet, "q", false, "don't say what became of the methods")
-	operands, err := parse(flags, args)
+	operands, err := parse(env, flags, "cellgen [flags] [FILE.go | FILE.cell]", args)
 	if err != nil {
 		return 0, err
 	}
@@ -71,7 +73,7 @@ func (j job) run(env environment) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if source.Changes, err = j.inherit(source.Schema, description); err != nil {
+	if source.Changes, err = j.inherit(source.Schema); err != nil {
 		return 0, err
 	}
 	text, err := schema.Print(source.Schema)
@@ -116,24 +118,27 @@ func (j job) readDescription() (*gosrc.Source, error) {
 	return source, nil
 }
 
-// inherit gives the methods of s their ancestors out of the description that
-// is there.
-func (j job) inherit(s *schema.Schema, description string) ([]schema.Change, error) {
-	if j.forget || description == j.source {
+// inherit gives the methods of s their ancestors out of an older description.
+func (j job) inherit(s *schema.Schema) ([]schema.Change, error) {
+	older := j.older
+	if older == "" && filepath.Ext(j.source) == ".go" {
+		older, _ = j.outputs()
+	}
+	if j.forget || older == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(description)
-	if errors.Is(err, fs.ErrNotExist) {
+	text, err := os.ReadFile(older)
+	if errors.Is(err, fs.ErrNotExist) && j.older == "" {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	older, err := schema.Parse(string(text))
+	before, err := schema.Parse(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("%s, which holds the earlier forms: %w\nmend it, or take it from version control, or start anew with -forget-ancestors", description, err)
+		return nil, fmt.Errorf("%s, which holds the earlier forms: %w\nmend it, or take it from version control, or start anew with -forget-ancestors", older, err)
 	}
-	return schema.Inherit(older, s)
+	return schema.Inherit(before, s)
 }
 
 // output is a file to be written.

@@ -17,7 +17,6 @@ var awkward = []string{"String", "Check", "Struct", "Finish", "Tag", "type", "ra
 type maker struct {
 	*rand.Rand
 	schema *schema.Schema
-	count  int
 }
 
 // randomSchema returns a schema with structs, enums and unions that use each
