@@ -112,7 +112,7 @@ type ServerStats struct {
 	Late      uint64 `json:"late"`      // items, credits, cancels for calls that were over
 	Malformed uint64 `json:"malformed"` // that no honest peer sends
 	Panics    uint64 `json:"panics"`
-	Workers   int    `json:"workers"` // goroutines that run handlers now
+	Workers   int    `json:"workers"` // calls whose blocking handlers run now
 	Queued    int    `json:"queued"`  // calls that wait for one
 	Go        string `json:"go"`
 }

@@ -5,31 +5,34 @@ import "sync"
 // pool runs calls of blocking handlers on at most a fixed number of
 // goroutines, which come when there is work and go when there is none.
 type pool struct {
-	queue chan *Exchange
-	mu    sync.Mutex
-	alive int
-	most  int
+	queue chan *Exchange // has room for all that are held
+	mu    sync.Mutex     // guards what follows
+	alive int            // goroutines
+	held  int            // calls that run or wait
+	most  int            // goroutines
+	limit int            // calls that run or wait
 }
 
 func newPool(workers, queue int) *pool {
-	return &pool{queue: make(chan *Exchange, queue), most: workers}
+	return &pool{queue: make(chan *Exchange, workers+queue), most: workers, limit: workers + queue}
 }
 
-// submit queues a call and reports whether there was room.
+// submit takes a call, to be run now or when a goroutine is free, and reports
+// whether there was room.
 func (p *pool) submit(x *Exchange) bool {
-	select {
-	case p.queue <- x:
-	default:
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == p.limit {
 		return false
 	}
-	p.mu.Lock()
+	p.held++
+	p.queue <- x
 	if p.alive < p.most {
 		// One more than needed is harmless, one less is not: a worker that
 		// has found the queue empty is leaving, and counts no more.
 		p.alive++
 		go p.work()
 	}
-	p.mu.Unlock()
 	return true
 }
 
@@ -38,6 +41,9 @@ func (p *pool) work() {
 		select {
 		case x := <-p.queue:
 			x.run()
+			p.mu.Lock()
+			p.held--
+			p.mu.Unlock()
 			continue
 		default:
 		}
@@ -51,9 +57,10 @@ func (p *pool) work() {
 	}
 }
 
-// load returns how many goroutines there are and how many calls wait.
-func (p *pool) load() (alive, queued int) {
+// load returns how many calls run and how many wait.
+func (p *pool) load() (running, queued int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.alive, len(p.queue)
+	queued = len(p.queue)
+	return p.held - queued, queued
 }

@@ -45,10 +45,21 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// Limits of a child's server.
+const (
+	childWorkers    = 2
+	childQueue      = 3
+	childMaxRequest = 1 << 20
+)
+
 // serveChild serves Arith as "test" in dir until it is killed. kind is inline
 // or blocking; a cpu of 0 or above makes the engine spin there.
 func serveChild(dir, kind, cpu string) {
-	s := must(rpc.NewServer(nil))
+	o := &rpc.ServerOptions{Operations: func(link.Peer, rpc.Operation) error { return nil }}
+	if kind == "blocking" {
+		o.Workers, o.Queue, o.MaxRequest = childWorkers, childQueue, childMaxRequest
+	}
+	s := must(rpc.NewServer(o))
 	if kind == "inline" {
 		must(0, arith.RegisterArithViews(s, (&arith.Views{}).ArithViews()))
 	} else {

@@ -139,14 +139,14 @@ func caseReconnect(s *suite) {
 	e := s.engine()
 	up := true
 	dials := 0
-	var server link.Link
+	var current link.Link // this side's end; the engine owns the other
 	conn, err := rpc.Connect(s.soon(), func(context.Context) (link.Link, error) {
 		dials++
 		if !up {
 			return nil, errors.New("down")
 		}
 		a, b := s.h.Open(s.TB)
-		server = a
+		current = b
 		return b, srv.Serve(e, a)
 	}, &rpc.ConnOptions{BackoffMin: 5 * time.Millisecond, BackoffMax: 10 * time.Millisecond})
 	s.must(err)
@@ -155,7 +155,7 @@ func caseReconnect(s *suite) {
 	s.adds(c, 2)
 
 	// Lost while nothing is under way: the next call opens another link.
-	server.Shutdown()
+	current.Shutdown()
 	s.eventually("a new link", func() bool {
 		_, err := c.Add(s.soon(), arith.AddRequest{})
 		return err == nil
@@ -168,14 +168,14 @@ func caseReconnect(s *suite) {
 		stats, err := conn.ServerStats(s.soon())
 		return err == nil && stats.Workers == 1
 	})
-	server.Shutdown()
+	current.Shutdown()
 	if err := <-ended; !errors.Is(err, wire.StatusPeerGone) {
 		s.Errorf("a call under way, not idempotent: %v", err)
 	}
 
 	// Down: calls fail at once, and dialling is not tried at every call.
 	up = false
-	server.Shutdown()
+	current.Shutdown()
 	before := dials
 	for range 20 {
 		_, err := c.Echo(s.soon(), arith.Text{})
