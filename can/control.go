@@ -5,11 +5,11 @@ import "encoding/binary"
 // A control frame has an operation in the upper three bits of its detail and
 // an argument in the lower six, and at most 8 bytes of data, little endian.
 const (
-	opFlow   = 0 // how many data frames have been taken, how many more may come
-	opResume = 1 // the number of the data frame that comes next
+	opHello  = 0 // who this is, and what it can do
+	opRoute  = 1 // one fingerprint; its place is the argument
 	opReady  = 2 // the peer's hello and routes have arrived
-	opHello  = 3 // who this is, and what it can do
-	opRoute  = 4 // one fingerprint; its place is the argument
+	opFlow   = 3 // how many data frames have been taken, how many more may come
+	opResume = 4 // the number of the data frame that comes next
 	opBye    = 5 // the end
 
 	opShift      = 6
@@ -84,7 +84,7 @@ func (h *hello) load(b []byte) (ok bool) {
 
 // flow says what a receiver has taken and can take.
 //
-//	0 taken u16 ─ 2 limit u16 ─ 4 flags ─ 5 check ─ 6 session of whom it is for
+//	0 taken u16 ─ 2 limit u16 ─ 4 session of whom it is for u16 ─ 6 flags ─ 7 check
 type flow struct {
 	taken uint16 // number of the next data frame that is expected
 	limit uint16 // number of the first that may not be sent yet
@@ -98,12 +98,11 @@ const flowGap = 1 << 0
 func (w *flow) put(b []byte) int {
 	binary.LittleEndian.PutUint16(b[0:], w.taken)
 	binary.LittleEndian.PutUint16(b[2:], w.limit)
-	b[4] = 0
+	binary.LittleEndian.PutUint16(b[4:], w.to)
+	b[6], b[7] = 0, w.check
 	if w.gap {
-		b[4] = flowGap
+		b[6] = flowGap
 	}
-	b[5] = w.check
-	binary.LittleEndian.PutUint16(b[6:], w.to)
 	return 8
 }
 
@@ -113,9 +112,9 @@ func (w *flow) load(b []byte) (ok bool) {
 	}
 	*w = flow{
 		taken: binary.LittleEndian.Uint16(b[0:]), limit: binary.LittleEndian.Uint16(b[2:]),
-		gap: b[4]&flowGap != 0, check: b[5], to: binary.LittleEndian.Uint16(b[6:]),
+		to: binary.LittleEndian.Uint16(b[4:]), gap: b[6]&flowGap != 0, check: b[7],
 	}
-	return b[4]&^flowGap == 0
+	return b[6]&^flowGap == 0
 }
 
 // The reasons of a bye.
@@ -135,8 +134,9 @@ const (
 //	0 value u16 ─ 2 reason u16 ─ 4 session of whom it is for ─ 6 session of the sender
 //
 // value is the number of a resume, and of a bye with byeClosed the number
-// behind the last data frame. A bye with byeUnknown has the session that was
-// named where the sender's would be.
+// behind the last data frame. A bye with byeUnknown or byeRefused comes from
+// somebody who has no session; in its place it has the one that it was sent, in
+// bytes 4 and 5 of the frame that it answers.
 type pair struct{ value, reason, to, from uint16 }
 
 func (p *pair) put(b []byte) int {

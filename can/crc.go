@@ -36,7 +36,7 @@ func crcID(id ID) uint16 {
 // fold continues the running check of a direction, which is not inverted, with
 // one data frame.
 func fold(c uint16, f *Frame) uint16 {
-	c = crc16(c, []byte{byte(f.ID), byte(f.ID >> 8), byte(f.ID >> 16), byte(f.ID >> 24), f.Len})
+	c = crc16(c, []byte{byte(f.ID), byte(f.ID >> 8), byte(f.ID >> 16), byte(f.ID >> 24)})
 	return crc16(c, f.Bytes())
 }
 

@@ -119,7 +119,7 @@ func (n *Node) admit(from NodeID, session uint16) *Conn {
 	}
 	if refuse {
 		n.stats.Refused++
-		n.answer(from, pair{reason: byeRefused, to: session})
+		n.answer(from, pair{reason: byeRefused, from: session})
 		return nil
 	}
 	n.waiting++

@@ -15,7 +15,7 @@ import "github.com/cell-runtime/cell/wire"
 type memory struct {
 	channel wire.Channel
 	hops    uint8
-	entries uint32 // of each table; a power of two, at most maxEntries, or 0
+	entries uint32 // of each table; a power of two, at most maxEntries
 	calls   [maxEntries]uint32
 	echoes  [maxEntries]uint32
 	stride  [2]uint32 // of calls and of echoes
@@ -30,14 +30,10 @@ const (
 	usualHops = 16
 )
 
-// reset brings a direction to its beginning, with tables of 1<<bits entries,
-// or none if bits is 0. The tables begin so that a counter which starts below
-// the number of entries is foreseen at once.
+// reset brings a direction to its beginning, with tables of 1<<bits entries.
+// They begin so that a counter which starts at 0 is foreseen at once.
 func (m *memory) reset(bits uint8) {
 	*m = memory{hops: usualHops}
-	if bits == 0 {
-		return
-	}
 	m.entries = 1 << bits
 	for e := range m.entries {
 		m.calls[e], m.echoes[e] = e-m.entries, e-m.entries
@@ -54,9 +50,6 @@ func echoed(k wire.Kind) bool { return k != wire.KindRequest && k != wire.KindCa
 func (m *memory) foresee(k wire.Kind, correlation uint32) (token byte, ok bool) {
 	if k == wire.KindEvent {
 		return 0, correlation == m.event
-	}
-	if m.entries == 0 {
-		return 0, false
 	}
 	e := correlation & (m.entries - 1)
 	if !echoed(k) || k == wire.KindStreamItem || k == wire.KindCredit {
@@ -102,9 +95,6 @@ func (m *memory) advance(k wire.Kind, token byte) (correlation uint32, ok bool) 
 func (m *memory) learn(k wire.Kind, correlation uint32) {
 	if k == wire.KindEvent {
 		m.event = correlation
-		return
-	}
-	if m.entries == 0 {
 		return
 	}
 	place, stride := &m.calls[correlation&(m.entries-1)], &m.stride[0]

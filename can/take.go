@@ -138,7 +138,7 @@ func (n *Node) onPair(op uint16, c *Conn, from NodeID, p pair) {
 func (c *Conn) onRefusal(p pair) {
 	switch {
 	case c == nil:
-	case p.reason == byeRefused && c.stage == stageHello && p.to == c.handshake.session:
+	case p.reason == byeRefused && c.stage == stageHello && p.from == c.handshake.session:
 		c.fail(fmt.Errorf("%w: node %d", ErrRefused, c.peer))
 	case p.reason == byeUnknown && c.stage != stageHello && p.from == c.handshake.peer.session:
 		c.fail(fmt.Errorf("%w: node %d knows nothing of the link; it has restarted, or given it up", link.ErrPeerGone, c.peer))
