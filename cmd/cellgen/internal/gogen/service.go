@@ -34,6 +34,7 @@ func (g *generator) services() error {
 		g.server(service)
 		g.inline(service)
 		g.async(service)
+		g.topics(service)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/cell-runtime/cell/ring"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/schema/view"
@@ -3443,6 +3444,92 @@ func (c *ExchangeAsync) Halt(tag uint64, done func(tag uint64, err error)) error
 func exchangeHaltDone(r *rpc.Completion) {
 	done := r.Done().(func(uint64, error))
 	done(r.Tag, r.Err)
+}
+
+// ExchangeTicksPublisher publishes Ticks to those who have subscribed over links.
+//
+// Ticks is published at every trade.
+type ExchangeTicksPublisher struct{ *rpc.Publisher }
+
+// NewExchangeTicksPublisher returns a publisher on s, where the service is registered.
+func NewExchangeTicksPublisher(s *rpc.Server) (ExchangeTicksPublisher, error) {
+	p, err := s.Publisher(&ExchangeDesc.Methods[exchangeTicks])
+	return ExchangeTicksPublisher{p}, err
+}
+
+// Publish sends an event to all subscribers; see rpc.Publisher.
+func (p ExchangeTicksPublisher) Publish(ctx context.Context, e Tick) error {
+	return p.Publisher.Publish(ctx, &e)
+}
+
+// ExchangeTicksBroadcast publishes Ticks through a broadcast ring, to any
+// number of listeners of this host; see rpc.Broadcast. It belongs to one
+// goroutine at a time.
+type ExchangeTicksBroadcast struct {
+	*rpc.Broadcast
+	lease view.Lease
+}
+
+// NewExchangeTicksBroadcast returns a publisher through r.
+func NewExchangeTicksBroadcast(r *ring.Publisher) (*ExchangeTicksBroadcast, error) {
+	b, err := rpc.NewBroadcast(r, &ExchangeDesc.Methods[exchangeTicks])
+	if err != nil {
+		return nil, err
+	}
+	return &ExchangeTicksBroadcast{Broadcast: b}, nil
+}
+
+// Begin begins an event in the ring's memory: set its fields, then call Send
+// before anything else.
+func (b *ExchangeTicksBroadcast) Begin() (TickBuilder, error) {
+	place, err := b.Broadcast.Begin(TickBlock)
+	if err != nil {
+		return TickBuilder{}, err
+	}
+	e, err := BuildTick(place)
+	b.lease = view.Lend()
+	e.lease = b.lease
+	return e, err
+}
+
+// Send accepts the event begun. It reaches listeners with the next Flush, or earlier.
+func (b *ExchangeTicksBroadcast) Send(e TickBuilder) error {
+	b.lease.End()
+	n, err := e.Finish()
+	if err == nil {
+		b.Broadcast.Send(n)
+	}
+	return err
+}
+
+// Publish sends a copy of an event. It reaches listeners with the next Flush, or earlier.
+func (b *ExchangeTicksBroadcast) Publish(e Tick) error { return b.Broadcast.Publish(&e) }
+
+// ExchangeTicksListener receives Ticks from a broadcast ring; see rpc.Listener.
+// It belongs to one goroutine at a time.
+type ExchangeTicksListener struct{ *rpc.Listener }
+
+// NewExchangeTicksListener returns a listener on s.
+func NewExchangeTicksListener(s *ring.Subscriber) (ExchangeTicksListener, error) {
+	l, err := rpc.NewListener(s, &ExchangeDesc.Methods[exchangeTicks])
+	return ExchangeTicksListener{l}, err
+}
+
+// Poll hands the next events to f, each valid until f returns, and returns how
+// many there were; 0 means none now.
+func (l ExchangeTicksListener) Poll(f func(e TickView)) (int, error) {
+	return l.Listener.Poll(func(msg []byte) {
+		e := ViewTick(msg)
+		e.lease = view.Lend()
+		f(e)
+		e.lease.End()
+	})
+}
+
+// Receive waits for the next event.
+func (l ExchangeTicksListener) Receive() (e Tick, err error) {
+	err = l.Listener.Receive(&e)
+	return e, err
 }
 
 // tradeCell is the description from which this file was generated.

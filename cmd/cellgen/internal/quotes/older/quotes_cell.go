@@ -9,6 +9,7 @@ import (
 	"iter"
 	"sync"
 
+	"github.com/cell-runtime/cell/ring"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/schema/view"
@@ -765,6 +766,91 @@ func (c *QuotesAsync) Ping(tag uint64, done func(tag uint64, err error)) error {
 func quotesPingDone(r *rpc.Completion) {
 	done := r.Done().(func(uint64, error))
 	done(r.Tag, r.Err)
+}
+
+// QuotesChangesPublisher publishes Changes to those who have subscribed over links.
+type QuotesChangesPublisher struct{ *rpc.Publisher }
+
+// NewQuotesChangesPublisher returns a publisher on s, where the service is registered.
+func NewQuotesChangesPublisher(s *rpc.Server) (QuotesChangesPublisher, error) {
+	p, err := s.Publisher(&QuotesDesc.Methods[quotesChanges])
+	return QuotesChangesPublisher{p}, err
+}
+
+// Publish sends an event to all subscribers; see rpc.Publisher.
+func (p QuotesChangesPublisher) Publish(ctx context.Context, e Quote) error {
+	return p.Publisher.Publish(ctx, &e)
+}
+
+// QuotesChangesBroadcast publishes Changes through a broadcast ring, to any
+// number of listeners of this host; see rpc.Broadcast. It belongs to one
+// goroutine at a time.
+type QuotesChangesBroadcast struct {
+	*rpc.Broadcast
+	lease view.Lease
+	a     view.Arena
+}
+
+// NewQuotesChangesBroadcast returns a publisher through r.
+func NewQuotesChangesBroadcast(r *ring.Publisher) (*QuotesChangesBroadcast, error) {
+	b, err := rpc.NewBroadcast(r, &QuotesDesc.Methods[quotesChanges])
+	if err != nil {
+		return nil, err
+	}
+	return &QuotesChangesBroadcast{Broadcast: b}, nil
+}
+
+// Begin begins an event in the ring's memory: set its fields, then call Send
+// before anything else. size is the room in bytes for all of the event.
+func (b *QuotesChangesBroadcast) Begin(size int) (QuoteBuilder, error) {
+	place, err := b.Broadcast.Begin(size)
+	if err != nil {
+		return QuoteBuilder{}, err
+	}
+	e, err := BuildQuote(place, &b.a)
+	b.lease = view.Lend()
+	e.lease = b.lease
+	return e, err
+}
+
+// Send accepts the event begun. It reaches listeners with the next Flush, or earlier.
+func (b *QuotesChangesBroadcast) Send(e QuoteBuilder) error {
+	b.lease.End()
+	n, err := e.Finish()
+	if err == nil {
+		b.Broadcast.Send(n)
+	}
+	return err
+}
+
+// Publish sends a copy of an event. It reaches listeners with the next Flush, or earlier.
+func (b *QuotesChangesBroadcast) Publish(e Quote) error { return b.Broadcast.Publish(&e) }
+
+// QuotesChangesListener receives Changes from a broadcast ring; see
+// rpc.Listener. It belongs to one goroutine at a time.
+type QuotesChangesListener struct{ *rpc.Listener }
+
+// NewQuotesChangesListener returns a listener on s.
+func NewQuotesChangesListener(s *ring.Subscriber) (QuotesChangesListener, error) {
+	l, err := rpc.NewListener(s, &QuotesDesc.Methods[quotesChanges])
+	return QuotesChangesListener{l}, err
+}
+
+// Poll hands the next events to f, each valid until f returns, and returns how
+// many there were; 0 means none now.
+func (l QuotesChangesListener) Poll(f func(e QuoteView)) (int, error) {
+	return l.Listener.Poll(func(msg []byte) {
+		e := ViewQuote(msg)
+		e.lease = view.Lend()
+		f(e)
+		e.lease.End()
+	})
+}
+
+// Receive waits for the next event.
+func (l QuotesChangesListener) Receive() (e Quote, err error) {
+	err = l.Listener.Receive(&e)
+	return e, err
 }
 
 // quotesCell is the description from which this file was generated.
