@@ -554,4 +554,62 @@ CELL_API void cell_node_init(cell_node *n, uint8_t *buffer, uint32_t limit, cons
 	n->peer = 0u;
 }
 
+/* ---- streams and topics that a node sends ---- */
+
+/* A stream that a peer opened by a request, or its subscription to a topic. The
+ * peer grants credit, and each item or event takes one. */
+typedef struct {
+	cell_header header; /* of what is sent; kind 0: closed */
+	uint32_t credit;
+	uint32_t peer; /* whose it is: a peer that started anew has forgotten it */
+} cell_stream;
+
+/* cell_stream_open begins a stream for the request in c, which the handler
+ * answers by CELL_STATUS_LATER. */
+CELL_API void cell_stream_open(cell_stream *s, const cell_call *c, uint32_t credit) {
+	s->header = c->header;
+	s->header.flags &= CELL_FLAG_PRIORITY;
+	s->header.hops = CELL_HOPS;
+	s->credit = credit;
+	s->peer = c->node->peer;
+}
+
+CELL_API void cell_stream_close(cell_stream *s) { s->header.kind = 0u; }
+
+/* cell_stream_is_open reports whether somebody still listens. */
+CELL_API uint32_t cell_stream_is_open(const cell_stream *s, const cell_node *n) {
+	return ((s->header.kind != 0u) && (s->peer == n->peer)) ? 1u : 0u;
+}
+
+/* cell_stream_take acts on credit and cancellation, which a handler was given.
+ * What belongs to another call is ignored. */
+CELL_API void cell_stream_take(cell_stream *s, const cell_call *c) {
+	uint32_t more;
+
+	if ((s->header.kind != 0u) && (c->header.correlation == s->header.correlation)) {
+		if (c->header.kind == CELL_CANCEL) {
+			cell_stream_close(s);
+		} else if ((c->header.kind == CELL_CREDIT) && (c->header.length >= 4u)) {
+			more = s->credit + cell_get32(c->request);
+			s->credit = (more < s->credit) ? 0xFFFFFFFFu : more;
+		} else {
+			/* an item, which is the handler's affair */
+		}
+	}
+}
+
+/* cell_stream_send sends an item, an event, or the reply that ends a stream. Its
+ * payload of length bytes stands at &out[CELL_LINE_HEADER]; see cell_send. Items
+ * and events need credit, and take it. */
+CELL_API void cell_stream_send(cell_stream *s, const cell_node *n, uint8_t *out, uint8_t kind, uint32_t length) {
+	s->header.kind = kind;
+	s->header.length = length;
+	cell_send(n, out, &s->header);
+	if ((kind == CELL_REPLY) || (kind == CELL_ERROR)) {
+		cell_stream_close(s);
+	} else {
+		s->credit--;
+	}
+}
+
 #endif /* CELL_H */

@@ -41,6 +41,9 @@ func Connect(ctx context.Context, stream Stream, o *Options) (*Conn, error) {
 	}
 	l := &line{fd: fd, zero: true, session: newSession()}
 	l.greeting = hello{version: lineVersion, window: byte(s.Window), maxPayload: uint32(s.MaxPayload)}
+	if p, ok := stream.(*Port); ok {
+		l.let = p.let
+	}
 	c := &Conn{line: l, stream: stream}
 	if err := c.sleep.open(fd); err != nil {
 		return nil, err

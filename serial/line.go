@@ -27,6 +27,7 @@ type line struct {
 	fd    int
 	state atomic.Uint32
 	cause atomic.Pointer[ending]
+	let   func() // lets others open the device; nil where nobody was kept out
 
 	mu sync.Mutex // everything below
 
@@ -58,10 +59,13 @@ const (
 	dueBye
 )
 
-// end records why the connection ended; the first cause counts.
-func (l *line) end(err error) error {
-	l.cause.CompareAndSwap(nil, &ending{err})
-	return l.cause.Load().err
+// end records why the connection ended; the first cause counts. From then on
+// nothing is read or written, and the device is anybody's: who reconnects does
+// so before the old connection is closed.
+func (l *line) end(err error) {
+	if l.cause.CompareAndSwap(nil, &ending{err}) && l.let != nil {
+		l.let()
+	}
 }
 
 // failed returns why the connection no longer works, or nil.
@@ -144,7 +148,7 @@ const byes = 3
 // peer must notice by other signs. The caller holds mu.
 func (l *line) sayBye() {
 	l.data, l.more = nil, nil
-	if l.peer != 0 {
+	if l.peer != 0 && l.cause.Load() == nil {
 		l.zero = true // a frame cut off here is dropped: it has no right checksum
 		for range byes {
 			if l.due, l.own = l.due|dueBye, nil; l.gone == nil {

@@ -137,6 +137,19 @@ func (p *Port) set(fd int) error {
 	return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIOFLUSH)
 }
 
+// let ends what keeps others from opening the tty. An error leaves it kept, as
+// closing it will not.
+func (p *Port) let() {
+	raw, err := p.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.IoctlSetInt(int(fd), unix.TIOCNXCL, 0)
+		_ = unix.Flock(int(fd), unix.LOCK_UN)
+	})
+}
+
 // setMode sets speed and characters by termios2, which takes any speed.
 func setMode(fd int, m *Mode) error {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS2)

@@ -32,6 +32,7 @@ type Noise struct {
 	rng    *rand.Rand
 	count  atomic.Uint64
 	next   int // bytes before the next fault
+	quiet  atomic.Bool
 }
 
 // NewNoise returns a source of faults that a seed determines.
@@ -59,6 +60,9 @@ func (n *Noise) draw() {
 
 // Append appends b to out as it comes through the line.
 func (n *Noise) Append(out, b []byte) []byte {
+	if n.quiet.Load() {
+		return append(out, b...)
+	}
 	for len(b) > n.next {
 		out = append(out, b[:n.next]...)
 		out = n.fault(out, b[n.next])
@@ -156,6 +160,12 @@ func (l *Line) hangUp() {
 
 // Faults returns how many faults there have been in either direction.
 func (l *Line) Faults() uint64 { return l.noises[0].Count() + l.noises[1].Count() }
+
+// Quiet ends the faults: from now on the line carries what it is given.
+func (l *Line) Quiet() {
+	l.noises[0].quiet.Store(true)
+	l.noises[1].quiet.Store(true)
+}
 
 // Close ends the line and waits until nothing is carried any more.
 func (l *Line) Close() {

@@ -1,0 +1,779 @@
+/*
+ * cell_can.h: Cell's vesicles on a CAN bus, for a device that serves methods to
+ * one host (docs/CAN.md). It stands on cell.h and is written like it: C99, no
+ * heap, no libc, buffers that the caller provides.
+ *
+ *	static uint8_t in[CELL_CAN_BUFFER(64)], out[CELL_CAN_BUFFER(64)];
+ *	static const cell_method methods[] = { { 0x1d2c...u, read_sensor, CELL_ON_UNARY } };
+ *	static cell_can can;
+ *
+ *	cell_can_init(&can, 5u, in, out, 64u, methods, 1u, controller_send, NULL, session);
+ *	for (;;) {
+ *		while (controller_receive(&frame)) { cell_can_take(&can, &frame, millis()); }
+ *		cell_can_poll(&can, millis());
+ *	}
+ *
+ * The methods are the node's routes: their fingerprints travel as small numbers.
+ * Request and reply have a buffer each. While a reply waits for the bus, requests
+ * are not taken, and the host sends them again: that is flow control without
+ * queues.
+ *
+ * The controller must send a node's frames in the order in which it was given
+ * them, and its queue of received frames must hold CELL_CAN_WINDOW.
+ */
+#ifndef CELL_CAN_H
+#define CELL_CAN_H
+
+#include "cell.h"
+
+/* Data bytes of a frame: 8, or 64 for a controller that does CAN FD. */
+#ifndef CELL_CAN_DATA
+#define CELL_CAN_DATA 8u
+#endif
+
+/* How many frames the host may send ahead, at least 4. */
+#ifndef CELL_CAN_WINDOW
+#define CELL_CAN_WINDOW 8u
+#endif
+
+/* Tables of 1 << CELL_CAN_BITS correlations that need not be sent, 0 to 5: as many
+ * calls may be under way in turn with one frame each way. Each place more takes
+ * 24 bytes of RAM. */
+#ifndef CELL_CAN_BITS
+#define CELL_CAN_BITS 0u
+#endif
+
+/* Milliseconds: between two signs of life, and until a host counts as gone. */
+#ifndef CELL_CAN_BEAT
+#define CELL_CAN_BEAT 250u
+#endif
+#ifndef CELL_CAN_DEAD
+#define CELL_CAN_DEAD 1000u
+#endif
+
+#define CELL_CAN_PREFIX 17u /* the longest header on the bus */
+#define CELL_CAN_CHECK 2u
+/* How many bytes a buffer for payloads of up to n bytes needs. */
+#define CELL_CAN_BUFFER(n) (CELL_CAN_PREFIX + (n) + CELL_CAN_CHECK)
+
+#define CELL_CAN_CONTROL 0u
+#define CELL_CAN_START 6u
+#define CELL_CAN_NEXT 7u
+#define CELL_CAN_NO_ROUTE 63u
+
+/* The operations of control frames, in the order in which they are sent. Bit n of
+ * what is due says that operation n is to be sent. */
+#define CELL_CAN_HELLO 0u
+#define CELL_CAN_ROUTE 1u
+#define CELL_CAN_READY 2u
+#define CELL_CAN_FLOW 3u
+#define CELL_CAN_RESUME 4u
+#define CELL_CAN_BYE 5u
+#define CELL_CAN_DUE(op) (1u << (op))
+#define CELL_CAN_GREETING (CELL_CAN_DUE(CELL_CAN_HELLO) | CELL_CAN_DUE(CELL_CAN_ROUTE) | CELL_CAN_DUE(CELL_CAN_READY))
+
+#define CELL_CAN_BYE_CLOSED 0u
+#define CELL_CAN_BYE_TAKEN 1u
+#define CELL_CAN_BYE_UNKNOWN 3u
+#define CELL_CAN_BYE_REFUSED 4u
+
+#define CELL_CAN_HELLO_FD 1u
+#define CELL_CAN_HELLO_ASKS 4u
+
+typedef struct {
+	uint32_t id;     /* 29 bits */
+	uint8_t fd;      /* FD format, with bit rate switch */
+	uint8_t length;  /* data bytes: up to 8, or 12, 16, 20, 24, 32, 48, 64 */
+	uint8_t data[CELL_CAN_DATA];
+} cell_can_frame;
+
+/* cell_can_write puts a frame into the controller's queue; 0 if there is no
+ * room now. */
+typedef uint8_t (*cell_can_write)(void *port, const cell_can_frame *f);
+
+#define CELL_CAN_PLACES (1u << CELL_CAN_BITS)
+
+/* What both ends of one direction know of the vesicles before. The tables of
+ * correlations are for those of callers, for echoed ones, and for events, which
+ * have one place. */
+typedef struct {
+	uint32_t place[3][CELL_CAN_PLACES];
+	uint32_t stride[3];
+	uint8_t channel;
+	uint8_t hops;
+} cell_can_memory;
+
+/* A link. Small members come first: the code that reaches them is smaller. */
+typedef struct {
+	uint8_t open;      /* the host has our hello */
+	uint8_t due;       /* what is to be sent; see CELL_CAN_DUE */
+	uint8_t route;     /* the next to be told */
+	uint8_t size;      /* data bytes of a frame */
+	uint8_t base;      /* route of methods[0] */
+	uint8_t gap;       /* why no data is taken until the host resumes, or 0 */
+	uint8_t mask;      /* places in use, less one */
+	uint8_t method;    /* index of the one that the last vesicle is of; count if none */
+	uint16_t peer_session;
+
+	/* incoming */
+	uint16_t expected; /* number of the frame that is wanted */
+	uint16_t position; /* number of the frame that comes next */
+	uint16_t told;     /* the limit that the host knows */
+	uint16_t total;    /* content of the vesicle under way; 0 if none is */
+	uint16_t done;
+
+	/* outgoing: the vesicle in out, which is kept until the next one */
+	uint16_t sent;  /* number of the frame that is sent next */
+	uint16_t first; /* number of the vesicle's first frame */
+	uint16_t limit; /* number of the first that may not be sent */
+	uint16_t out_total;
+	uint16_t out_done;
+
+	uint32_t id;     /* of the first frame under way */
+	uint32_t check;  /* running, of all frames that were taken */
+	uint32_t out_id;
+	const uint8_t *content; /* of the vesicle in out */
+	cell_can_memory from;
+	cell_can_memory to;
+} cell_can_link;
+
+/* What is a constant where there is no choice. */
+#define CELL_CAN_SIZE(l) ((CELL_CAN_DATA > 8u) ? (l)->size : 8u)
+#define CELL_CAN_MASK(l) ((CELL_CAN_BITS == 0u) ? 0u : (l)->mask)
+
+typedef struct {
+	cell_can_link link;
+	const cell_method *methods;
+	uint32_t count; /* of methods */
+	cell_can_write write;
+	void *port;
+	uint8_t *in;
+	uint8_t *out;
+	uint32_t heard; /* milliseconds */
+	uint32_t beat;
+	uint16_t limit;   /* payload bytes that either buffer takes */
+	uint16_t session; /* of this side; grows with each link */
+	uint8_t node;
+	uint8_t peer; /* CELL_CAN_NOBODY without a link */
+} cell_can;
+
+#define CELL_CAN_NOBODY 127u
+
+/* ---- correlations ---- */
+
+/* Which tables a kind may use, from the first to the last, two bits for each
+ * kind: a stream runs in both directions. */
+#define CELL_CAN_FIRST ((1u << 4) | (1u << 6) | (2u << 8) | (1u << 16))
+#define CELL_CAN_LAST ((1u << 4) | (1u << 6) | (2u << 8) | (1u << 10) | (1u << 12) | (1u << 16))
+
+#define CELL_CAN_UNFORESEEN 0x80u
+
+/* cell_can_foresee returns the token from which the peer works out a
+ * correlation, or CELL_CAN_UNFORESEEN. */
+CELL_API uint32_t cell_can_foresee(const cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t correlation) {
+	const uint32_t last = (CELL_CAN_LAST >> (2u * kind)) & 3u;
+	const uint32_t e = (last > 1u) ? 0u : (correlation & mask);
+	uint32_t token = CELL_CAN_UNFORESEEN;
+	uint32_t table = (CELL_CAN_FIRST >> (2u * kind)) & 3u;
+	uint32_t step;
+
+	for (; (table <= last) && (token == CELL_CAN_UNFORESEEN); table++) {
+		step = correlation - m->place[table][e];
+		if ((step == 0u) || (step == m->stride[table])) {
+			token = e | ((table & 1u) << 5) | ((step == 0u) ? 0u : 0x40u);
+		}
+	}
+	return token;
+}
+
+/* cell_can_advance works out a correlation from a token;
+ * CELL_BAD_FORM: no sender makes that one. */
+CELL_API cell_result cell_can_advance(cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t token, uint32_t *correlation) {
+	const uint32_t e = token & 31u;
+	const uint32_t table = (kind == CELL_EVENT) ? 2u : ((token >> 5) & 1u);
+	cell_result result = CELL_BAD_FORM;
+
+	if ((kind == CELL_EVENT) ? (token == 0u) : ((e <= mask) && (token < 0x80u))) {
+		if ((token & 0x40u) != 0u) {
+			m->place[table][e] += m->stride[table];
+		}
+		*correlation = m->place[table][e];
+		result = CELL_OK;
+	}
+	return result;
+}
+
+/* cell_can_learn notes a correlation that was sent in full. */
+CELL_API void cell_can_learn(cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t correlation) {
+	const uint32_t table = (kind == CELL_EVENT) ? 2u : (((kind == CELL_REQUEST) || (kind == CELL_CANCEL)) ? 0u : 1u);
+	uint32_t *const place = &m->place[table][(table > 1u) ? 0u : (correlation & mask)];
+
+	if (table < 2u) {
+		m->stride[table] = correlation - *place;
+	}
+	*place = correlation;
+}
+
+/* ---- frames ---- */
+
+/* cell_can_length returns the length of a frame for n bytes. */
+CELL_API uint32_t cell_can_length(uint32_t n) {
+	uint32_t length = n;
+
+	if ((CELL_CAN_DATA > 8u) && (n > 8u)) {
+		length = (n + 3u) & ~3u;
+		if (n > 24u) {
+			length = (n > 48u) ? 64u : ((n > 32u) ? 48u : 32u);
+		}
+	}
+	return length;
+}
+
+/* cell_can_check goes on with a check by an identifier and n bytes. */
+CELL_API uint32_t cell_can_check(uint32_t crc, uint32_t id, const uint8_t *b, uint32_t n) {
+	uint8_t head[4];
+
+	cell_put32(head, id);
+	return cell_crc(cell_crc(crc, head, 4u, CELL_CRC16), b, n, CELL_CRC16);
+}
+
+/* cell_can_begin prepares the vesicle of h, whose payload is at
+ * &out[CELL_CAN_PREFIX], to be sent. Its fingerprint is that of the method with
+ * this index, or of none. */
+CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method) {
+	cell_can_link *const l = &c->link;
+	uint8_t *const payload = &c->out[CELL_CAN_PREFIX];
+	uint8_t *b = payload;
+	const uint32_t token = cell_can_foresee(&l->to, CELL_CAN_MASK(l), h->kind, h->correlation);
+	uint32_t route = l->base + method;
+	uint32_t class_ = CELL_CAN_START;
+	uint32_t rare = h->flags & (uint32_t)~(CELL_FLAG_END | CELL_FLAG_PRIORITY);
+	uint32_t ignored;
+
+	/* The header is written from its end, right before the payload. */
+	if ((method >= c->count) || (route >= CELL_CAN_NO_ROUTE)) {
+		route = CELL_CAN_NO_ROUTE;
+		b -= 8;
+		cell_put64(b, h->fingerprint);
+		rare = 1u;
+	}
+	if ((h->channel != l->to.channel) || (h->hops != l->to.hops)) {
+		b -= 2;
+		b[0] = h->channel;
+		b[1] = h->hops;
+		l->to.channel = h->channel;
+		l->to.hops = h->hops;
+		rare = 0x4001u;
+	}
+	if (token == CELL_CAN_UNFORESEEN) {
+		b -= 4;
+		cell_put32(b, h->correlation);
+		cell_can_learn(&l->to, CELL_CAN_MASK(l), h->kind, h->correlation);
+		rare |= 0x80u;
+	} else {
+		b -= 1;
+		b[0] = (uint8_t)token;
+		(void)cell_can_advance(&l->to, CELL_CAN_MASK(l), h->kind, token, &ignored);
+	}
+	/* Requests, replies, events, items and credit have a class of their own. */
+	if ((rare == 0u) && (((0x76u >> h->kind) & 1u) != 0u) && (h->length < 8u)) {
+		class_ = h->kind - ((h->kind > CELL_ERROR) ? 1u : 0u);
+		b[0] |= (uint8_t)((h->flags & CELL_FLAG_END) << 6);
+	} else {
+		b -= 3;
+		b[0] = (uint8_t)((h->kind - 1u) | ((h->flags & 7u) << 3) | ((h->flags & CELL_FLAG_FRAGMENT) << 1) | (rare & 0x80u));
+		cell_put(&b[1], (uint32_t)(&payload[h->length] - b) | (rare & 0x4000u), 2u);
+	}
+	l->out_id = ((7u - ((h->flags & CELL_FLAG_PRIORITY) >> 2)) << 26) | (class_ << 23) | ((uint32_t)c->peer << 16) |
+	            ((uint32_t)c->node << 9) | (route << 3);
+	l->content = b;
+	l->out_total = (uint16_t)(&payload[h->length] - b);
+	l->out_done = 0u;
+	l->first = l->sent;
+	if (l->out_total > CELL_CAN_SIZE(l)) {
+		cell_put(&payload[h->length], ~cell_can_check(0xFFFFu, l->out_id, b, l->out_total), 2u);
+		l->out_total += CELL_CAN_CHECK;
+	}
+}
+
+/* cell_can_cut writes the next frame of the vesicle under way. */
+CELL_API void cell_can_cut(cell_can *c, cell_can_frame *f) {
+	cell_can_link *const l = &c->link;
+	uint32_t i;
+
+	f->id = l->out_id | (l->sent & 7u);
+	if (l->out_done != 0u) {
+		f->id = (l->out_id & ~0x1FFu) | (CELL_CAN_NEXT << 23) | (l->sent & 0x1FFu);
+	}
+	i = (uint32_t)l->out_total - l->out_done;
+	f->length = (uint8_t)cell_can_length((i < CELL_CAN_SIZE(l)) ? i : CELL_CAN_SIZE(l));
+	f->fd = (l->size > 8u) ? 1u : 0u;
+	for (i = 0u; i < f->length; i++) {
+		f->data[i] = 0u;
+		if (l->out_done != l->out_total) {
+			f->data[i] = l->content[l->out_done];
+			l->out_done++;
+		}
+	}
+	l->sent++;
+}
+
+/* cell_can_busy says whether out holds a vesicle that has not been sent. */
+CELL_API uint32_t cell_can_busy(const cell_can *c) { return (c->link.out_done != c->link.out_total) ? 1u : 0u; }
+
+/* cell_can_finish reads the header of the vesicle in in, which is whole. */
+CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
+	cell_can_link *const l = &c->link;
+	cell_header *const h = &call->header;
+	const uint8_t *b = c->in;
+	const uint8_t *end = &b[l->total];
+	const uint32_t class_ = (l->id >> 23) & 7u;
+	uint32_t route = (l->id >> 3) & 63u;
+	uint32_t form = 0u; /* the first byte of a start, and the bits of its length */
+	uint32_t token;
+	cell_result result = CELL_OK;
+
+	h->kind = (uint8_t)(class_ + ((class_ > 2u) ? 1u : 0u));
+	h->flags = (uint8_t)((b[0] >> 6) & CELL_FLAG_END);
+	token = b[0] & 0x7Fu;
+	if (class_ == CELL_CAN_START) {
+		if (l->total > CELL_CAN_SIZE(l)) {
+			end -= CELL_CAN_CHECK;
+			if (((cell_can_check(0xFFFFu, l->id & ~7u, b, l->total - CELL_CAN_CHECK) ^ cell_get(end, 2u)) & 0xFFFFu) != 0xFFFFu) {
+				result = CELL_BAD_CRC;
+			}
+		}
+		form = cell_get(b, 3u);
+		h->kind = (uint8_t)((form & 7u) + 1u);
+		h->flags = (uint8_t)(((form >> 3) & 7u) | ((form >> 1) & CELL_FLAG_FRAGMENT));
+		b = &b[3];
+		token = b[0];
+	}
+	if ((form & 0x80u) == 0u) {
+		if (cell_can_advance(&l->from, CELL_CAN_MASK(l), h->kind, token, &h->correlation) != CELL_OK) {
+			result = CELL_BAD_FORM;
+		}
+		b = &b[1];
+	} else {
+		h->correlation = cell_get32(b);
+		cell_can_learn(&l->from, CELL_CAN_MASK(l), h->kind, h->correlation);
+		b = &b[4];
+	}
+	if ((form & 0x400000u) != 0u) {
+		l->from.channel = b[0];
+		l->from.hops = b[1];
+		b = &b[2];
+	}
+	if ((route == CELL_CAN_NO_ROUTE) && (class_ == CELL_CAN_START)) {
+		h->fingerprint = cell_get64(b);
+		b = &b[8];
+		for (route = 0u; route < c->count; route++) {
+			if (c->methods[route].fingerprint == h->fingerprint) {
+				break;
+			}
+		}
+	} else {
+		route -= l->base;
+		if (route < c->count) {
+			h->fingerprint = c->methods[route].fingerprint;
+		} else {
+			result = CELL_BAD_FORM;
+		}
+	}
+	l->method = (uint8_t)route;
+	h->flags |= (uint8_t)((7u - (l->id >> 26)) << 2);
+	h->channel = l->from.channel;
+	h->hops = l->from.hops;
+	h->length = (uint32_t)(end - b);
+	call->request = b;
+	if ((b > end) || (h->length > c->limit)) {
+		result = CELL_BAD_LENGTH;
+	}
+	return (result == CELL_OK) ? cell_header_check(h) : result;
+}
+
+/* Why nothing is taken. */
+#define CELL_CAN_LOST 1u /* frames are missing; the host has been told, or will be */
+#define CELL_CAN_HELD 2u /* out is in use; the host will be told when it is not */
+
+/* cell_can_join takes the data frame that is next in its direction. CELL_OK:
+ * with it a vesicle is whole, call->header its header, and call->request its
+ * payload. CELL_MORE: go on; or, if gap is set now, the frame was not taken.
+ * Anything else: no host sends that. */
+CELL_API cell_result cell_can_join(cell_can *c, const cell_can_frame *f, cell_call *call) {
+	cell_can_link *const l = &c->link;
+	const uint32_t class_ = (f->id >> 23) & 7u;
+	cell_result result = CELL_MORE;
+	uint32_t n = l->total;
+	uint32_t i;
+
+	if (n != 0u) {
+		if ((class_ != CELL_CAN_NEXT) || (((f->id ^ l->id) >> 26) != 0u)) {
+			result = CELL_BAD_FORM;
+		}
+	} else {
+		l->id = f->id;
+		l->done = 0u;
+		n = f->length;
+		if (class_ == CELL_CAN_START) {
+			n = cell_get(&f->data[1], 2u) & 0xBFFFu; /* too long if the reserved bit is set */
+			if (n < 4u) {
+				n = 0u;
+			}
+		} else if (n > 8u) {
+			n = 0u;
+		} else {
+			/* the short header */
+		}
+		if ((class_ == CELL_CAN_NEXT) || (((f->id >> 26) & 1u) == 0u) || ((n - 1u) >= (CELL_CAN_PREFIX + c->limit))) {
+			result = CELL_BAD_FORM;
+		}
+		if (n > CELL_CAN_SIZE(l)) {
+			n += CELL_CAN_CHECK;
+		}
+		l->total = (uint16_t)n;
+	}
+	n -= l->done; /* what is missing */
+	i = (n < CELL_CAN_SIZE(l)) ? n : CELL_CAN_SIZE(l);
+	if ((result != CELL_MORE) || (f->length != cell_can_length(i))) {
+		result = CELL_BAD_FORM;
+	} else if ((i == n) && (cell_can_busy(c) != 0u)) {
+		l->gap = CELL_CAN_HELD;
+		if (l->done == 0u) {
+			l->total = 0u;
+		}
+	} else {
+		n -= i;
+		while (i > 0u) {
+			i--;
+			c->in[l->done + i] = f->data[i];
+		}
+		l->done = (uint16_t)(l->total - n);
+		if (n == 0u) {
+			result = cell_can_finish(c, call);
+			l->total = 0u;
+		}
+	}
+	return result;
+}
+
+/* ---- the link ---- */
+
+/* cell_can_drop ends the link; the next one has another session. */
+CELL_API void cell_can_drop(cell_can *c) {
+	c->link = (cell_can_link){0};
+	c->peer = CELL_CAN_NOBODY;
+	c->session++;
+	if (c->session == 0u) {
+		c->session = 1u;
+	}
+}
+
+/* cell_can_tell writes one control frame of two words; 0 if the controller has
+ * no room. */
+CELL_API uint8_t cell_can_tell(const cell_can *c, uint32_t to, uint32_t detail, uint32_t a, uint32_t b) {
+	cell_can_frame f;
+
+	f.id = (6u << 26) | (to << 16) | ((uint32_t)c->node << 9) | detail;
+	f.fd = ((c->link.open != 0u) && (CELL_CAN_SIZE(&c->link) > 8u)) ? 1u : 0u;
+	f.length = 8u;
+	cell_put32(f.data, a);
+	cell_put32(&f.data[4], b);
+	return c->write(c->port, &f);
+}
+
+/* cell_can_answer answers a frame with a bye, which names the sessions of that
+ * the other way around. If there is no room, the host asks again. */
+CELL_API void cell_can_answer(const cell_can *c, const cell_can_frame *f, uint32_t reason) {
+	const uint32_t sessions = cell_get32(&f->data[4]);
+
+	(void)cell_can_tell(c, (f->id >> 9) & 127u, CELL_CAN_BYE << 6, reason << 16, (sessions >> 16) | (sessions << 16));
+}
+
+/* cell_can_tell_due sends the first control frame that is due; 0 if none is, or
+ * there is no room. */
+CELL_API uint8_t cell_can_tell_due(cell_can *c) {
+	cell_can_link *const l = &c->link;
+	uint32_t op = CELL_CAN_HELLO;
+	uint32_t a = 0u;
+	uint32_t b = l->peer_session | ((uint32_t)c->session << 16);
+	uint8_t told = 0u;
+
+	while ((op < CELL_CAN_BYE) && (((l->due >> op) & 1u) == 0u)) {
+		op++;
+	}
+	if (op < CELL_CAN_BYE) {
+		if (op == CELL_CAN_HELLO) {
+			a = 0x10u | ((CELL_CAN_DATA > 8u) ? CELL_CAN_HELLO_FD : 0u) | ((l->open == 0u) ? CELL_CAN_HELLO_ASKS : 0u) |
+			    (CELL_CAN_WINDOW << 8) | ((uint32_t)c->limit << 16);
+			b = c->session | (c->count << 16) | (CELL_CAN_BITS << 24);
+		} else if (op == CELL_CAN_ROUTE) {
+			a = (uint32_t)c->methods[l->route].fingerprint;
+			b = (uint32_t)(c->methods[l->route].fingerprint >> 32);
+		} else if (op == CELL_CAN_FLOW) {
+			a = l->expected | ((uint32_t)(l->expected + CELL_CAN_WINDOW) << 16);
+			b = l->peer_session | ((l->gap != 0u) ? (1u << 16) : 0u) | ((l->check ^ (l->check >> 8)) << 24);
+		} else if (op == CELL_CAN_RESUME) {
+			a = l->sent;
+		} else {
+			/* ready */
+		}
+		told = cell_can_tell(c, c->peer, (op << 6) | ((op == CELL_CAN_ROUTE) ? l->route : 0u), a, b);
+	}
+	if (told != 0u) {
+		if (op == CELL_CAN_FLOW) {
+			l->told = (uint16_t)(l->expected + CELL_CAN_WINDOW);
+		}
+		if ((op == CELL_CAN_ROUTE) && ((l->route + 1u) < c->count)) {
+			l->route++; /* and the next */
+		} else {
+			l->due &= (uint8_t)~CELL_CAN_DUE(op);
+		}
+	}
+	return told;
+}
+
+/* cell_can_pump sends what is due, as far as the controller and the host have
+ * room. */
+CELL_API void cell_can_pump(cell_can *c) {
+	cell_can_link *const l = &c->link;
+	cell_can_frame f;
+	uint32_t more = 1u;
+
+	while (more != 0u) {
+		if (l->due != 0u) {
+			more = cell_can_tell_due(c);
+		} else if ((cell_can_busy(c) != 0u) && (l->sent != l->limit)) {
+			const uint16_t done = l->out_done;
+
+			cell_can_cut(c, &f);
+			more = c->write(c->port, &f);
+			if (more == 0u) {
+				l->out_done = done;
+				l->sent--;
+			}
+		} else if ((l->gap == CELL_CAN_HELD) && (cell_can_busy(c) == 0u)) {
+			l->gap = CELL_CAN_LOST;
+			l->due = CELL_CAN_DUE(CELL_CAN_FLOW);
+		} else {
+			more = 0u;
+		}
+	}
+}
+
+/* cell_can_hello takes a hello. */
+CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from) {
+	cell_can_link *const l = &c->link;
+	const uint32_t session = cell_get(&f->data[4], 2u);
+
+	if ((f->data[0] >> 4) != 1u) {
+		/* another version */
+	} else if ((c->peer != CELL_CAN_NOBODY) && (from != c->peer)) {
+		cell_can_answer(c, f, CELL_CAN_BYE_REFUSED);
+	} else if ((c->peer == CELL_CAN_NOBODY) || (session != l->peer_session)) {
+		cell_can_drop(c);
+		c->peer = (uint8_t)from;
+		l->peer_session = (uint16_t)session;
+		l->base = (from < c->node) ? f->data[6] : 0u;
+		l->size = ((f->data[0] & CELL_CAN_HELLO_FD) != 0u) ? (uint8_t)CELL_CAN_DATA : 8u;
+		l->mask = (uint8_t)(CELL_CAN_PLACES - 1u) & (uint8_t)((1u << f->data[7]) - 1u);
+		l->check = 0xFFFFu;
+		l->told = CELL_CAN_WINDOW;
+		l->limit = f->data[1];
+		l->due = CELL_CAN_GREETING;
+	} else if ((f->data[0] & CELL_CAN_HELLO_ASKS) != 0u) {
+		l->route = 0u;
+		l->due |= CELL_CAN_GREETING;
+	} else {
+		/* known */
+	}
+}
+
+/* cell_can_flowed takes the host's word about what it has and can take. */
+CELL_API void cell_can_flowed(cell_can *c, const cell_can_frame *f) {
+	cell_can_link *const l = &c->link;
+	const uint16_t taken = (uint16_t)cell_get(f->data, 2u);
+	const uint16_t behind = (uint16_t)(taken - l->first);
+
+	l->limit = (uint16_t)cell_get(&f->data[2], 2u);
+	if (((f->data[6] & 1u) != 0u) && (taken != l->sent)) {
+		if (behind < (uint16_t)(l->sent - l->first)) {
+			/* Within the vesicle that is still here: again from there. */
+			l->out_done = (uint16_t)(behind * CELL_CAN_SIZE(l));
+			l->sent = taken;
+			l->due |= CELL_CAN_DUE(CELL_CAN_RESUME);
+		} else {
+			cell_can_drop(c); /* the host learns of it when it speaks next */
+		}
+	}
+}
+
+CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f) {
+	cell_can_link *const l = &c->link;
+	const uint32_t op = (f->id >> 6) & 7u;
+	const uint32_t from = (f->id >> 9) & 127u;
+	const uint32_t mine = ((from == c->peer) && (cell_get(&f->data[4], 2u) == c->session)) ? 1u : 0u;
+
+	if (op == CELL_CAN_HELLO) {
+		cell_can_hello(c, f, from);
+	} else if (op == CELL_CAN_BYE) {
+		if (f->data[2] == CELL_CAN_BYE_CLOSED) {
+			cell_can_answer(c, f, CELL_CAN_BYE_TAKEN);
+		}
+		if ((from == c->peer) && (cell_get(&f->data[6], 2u) == l->peer_session)) {
+			cell_can_drop(c);
+		}
+	} else if (op == CELL_CAN_ROUTE) {
+		/* The host's routes are not kept. */
+	} else if (mine == 0u) {
+		if (op == CELL_CAN_FLOW) {
+			cell_can_answer(c, f, CELL_CAN_BYE_UNKNOWN);
+		}
+	} else if (op == CELL_CAN_READY) {
+		l->open = 1u;
+	} else if (op == CELL_CAN_FLOW) {
+		cell_can_flowed(c, f);
+	} else if (op == CELL_CAN_RESUME) {
+		l->position = (uint16_t)cell_get(f->data, 2u);
+		l->gap = 0u;
+	} else {
+		/* unknown */
+	}
+}
+
+/* cell_can_serve hands a vesicle to its handler and prepares what that answers. */
+CELL_API void cell_can_serve(cell_can *c, cell_call *call) {
+	cell_header *const h = &call->header;
+	const uint32_t method = c->link.method;
+	uint8_t status = CELL_STATUS_UNIMPLEMENTED;
+
+	call->node = NULL;
+	call->reply = &c->out[CELL_CAN_PREFIX];
+	call->replied = 0u;
+	if ((h->flags & CELL_FLAG_DEADLINE) != 0u) {
+		call->request += CELL_DEADLINE_SIZE;
+		h->length -= CELL_DEADLINE_SIZE;
+	}
+	if ((h->flags & CELL_FLAG_FRAGMENT) != 0u) {
+		status = CELL_STATUS_TOO_LARGE; /* nothing here puts pieces together */
+	} else if ((method < c->count) && (((c->methods[method].kinds >> h->kind) & 1u) != 0u)) {
+		status = c->methods[method].handler(call);
+	} else {
+		/* not here */
+	}
+	if ((h->kind == CELL_REQUEST) && (status != CELL_STATUS_LATER)) {
+		h->kind = CELL_REPLY;
+		if (status != CELL_STATUS_OK) {
+			h->kind = CELL_ERROR;
+			call->replied = 8u;
+			cell_put(call->reply, status, 8u);
+		}
+		h->flags &= CELL_FLAG_PRIORITY;
+		h->hops = CELL_HOPS;
+		h->length = call->replied;
+		cell_can_begin(c, h, method);
+	}
+}
+
+/* cell_can_data takes a data frame of the host. */
+CELL_API void cell_can_data(cell_can *c, const cell_can_frame *f) {
+	cell_can_link *const l = &c->link;
+	const uint32_t mask = (((f->id >> 23) & 7u) == CELL_CAN_NEXT) ? 0x1FFu : 7u;
+	cell_call call;
+	cell_result result;
+
+	if (((f->id ^ l->position) & mask) != 0u) {
+		l->gap = CELL_CAN_LOST;
+		l->due |= CELL_CAN_DUE(CELL_CAN_FLOW);
+	} else if (l->position != l->expected) {
+		l->position++; /* a repetition */
+	} else {
+		result = cell_can_join(c, f, &call);
+		if (result > CELL_MORE) {
+			cell_can_drop(c); /* the host learns of it when it speaks next */
+		} else if (l->gap == 0u) {
+			l->check = cell_can_check(l->check, f->id, f->data, f->length);
+			l->expected++;
+			l->position++;
+			if ((uint16_t)(l->expected + CELL_CAN_WINDOW - l->told) >= (CELL_CAN_WINDOW / 2u)) {
+				l->due |= CELL_CAN_DUE(CELL_CAN_FLOW);
+			}
+			if (result == CELL_OK) {
+				cell_can_serve(c, &call);
+			}
+		} else {
+			/* later */
+		}
+	}
+}
+
+/* cell_can_take takes a frame from the bus and does what follows from it. now is
+ * a clock in milliseconds, which may wrap around. */
+CELL_API void cell_can_take(cell_can *c, const cell_can_frame *f, uint32_t now) {
+	const uint32_t class_ = (f->id >> 23) & 7u;
+
+	if ((((f->id >> 16) & 127u) == c->node) && (f->length <= CELL_CAN_DATA)) {
+		if (class_ == CELL_CAN_CONTROL) {
+			if (f->length == 8u) {
+				cell_can_control(c, f);
+			}
+		} else if ((c->link.open != 0u) && (((f->id >> 9) & 127u) == c->peer) && (c->link.gap == 0u)) {
+			cell_can_data(c, f);
+		} else {
+			/* of a link that isn't there, or not now */
+		}
+		if (((f->id >> 9) & 127u) == c->peer) {
+			c->heard = now;
+		}
+		cell_can_pump(c);
+	}
+}
+
+/* cell_can_poll does what is due by time; call it often. */
+CELL_API void cell_can_poll(cell_can *c, uint32_t now) {
+	if ((now - c->beat) > CELL_CAN_BEAT) {
+		c->beat = now;
+		if ((now - c->heard) > CELL_CAN_DEAD) {
+			cell_can_drop(c);
+		}
+		if (c->peer != CELL_CAN_NOBODY) {
+			c->link.due |= (c->link.open != 0u) ? CELL_CAN_DUE(CELL_CAN_FLOW) : CELL_CAN_DUE(CELL_CAN_HELLO);
+		}
+	}
+	cell_can_pump(c);
+}
+
+/* cell_can_payload is where the payload of the next cell_can_send goes, which
+ * takes up to the limit; NULL if nothing can be sent now. */
+CELL_API uint8_t *cell_can_payload(cell_can *c) {
+	return ((c->link.open != 0u) && (cell_can_busy(c) == 0u)) ? &c->out[CELL_CAN_PREFIX] : NULL;
+}
+
+/* cell_can_send sends a vesicle of the method with this index, such as an event or
+ * an item of a stream, whose payload of h->length bytes stands at
+ * cell_can_payload. Call it only if that was not NULL. */
+CELL_API void cell_can_send(cell_can *c, const cell_header *h, uint32_t method) {
+	cell_can_begin(c, h, method);
+	cell_can_pump(c);
+}
+
+/* cell_can_init prepares a node. Both buffers have CELL_CAN_BUFFER(limit) bytes,
+ * limit at least 20 and at most 16,383. There are 1 to 62 methods. session is
+ * another number after each start. */
+CELL_API void cell_can_init(cell_can *c, uint8_t node, uint8_t *in, uint8_t *out, uint16_t limit, const cell_method *methods,
+                            uint8_t count, cell_can_write write, void *port, uint16_t session) {
+	c->node = node;
+	c->in = in;
+	c->out = out;
+	c->limit = limit;
+	c->methods = methods;
+	c->count = count;
+	c->write = write;
+	c->port = port;
+	c->session = session;
+	c->heard = 0u;
+	c->beat = 0u;
+	cell_can_drop(c);
+}
+
+#endif /* CELL_CAN_H */
