@@ -23,6 +23,10 @@ const usage = `cellgen makes typed clients and servers of a service.
                             Without FILE, the one that go generate is at.
   cellgen diff OLD NEW      say what became of each method between two
                             descriptions
+  cellgen remote NAME       ask the running cell NAME for its description, write
+                            a client for it, and pin both in cell.lock
+  cellgen check [NAME…]     compare the clients that cell.lock pins with the
+                            running cells: which of their calls would be refused
 
 cellgen COMMAND --help has the flags. Exit codes: 0 all is well, 1 something is
 wrong with what was read or differs, 2 the command line is wrong.
@@ -39,7 +43,9 @@ type environment struct {
 
 // commands are the words that may come first; without one it is generate.
 var commands = map[string]func(environment, []string) (int, error){
-	"diff": runDiff,
+	"check":  runCheck,
+	"diff":   runDiff,
+	"remote": runRemote,
 }
 
 // Run runs cellgen with the given arguments and returns its exit code.

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"go/token"
 	"io"
 	"io/fs"
 	"os"
@@ -109,13 +111,32 @@ func (j job) readDescription() (*gosrc.Source, error) {
 		return nil, err
 	}
 	source.Schema = s
-	if j.pkg != "" {
-		source.Package = j.pkg
-	}
-	if source.Package == "" {
+	if source.Package == "" && j.pkg == "" {
 		return nil, fmt.Errorf("%s lies in a folder without Go files: name the package with -package: %w", j.source, errUsage)
 	}
+	if source.Package != "" && j.pkg != "" && source.Package != j.pkg {
+		return nil, fmt.Errorf("%s lies in a folder with package %s: -package %s does not fit: %w", j.source, source.Package, j.pkg, errUsage)
+	}
+	source.Package = cmp.Or(j.pkg, source.Package)
 	return source, nil
+}
+
+// packageOf returns the package to generate code for beside a description: that
+// of the Go files there, or else one called like the folder.
+func packageOf(description string) (string, error) {
+	source, err := gosrc.Around(description)
+	if err != nil || source.Package != "" {
+		return source.Package, err
+	}
+	folder, err := filepath.Abs(filepath.Dir(description))
+	if err != nil {
+		return "", err
+	}
+	name := strings.ToLower(filepath.Base(folder))
+	if !token.IsIdentifier(name) {
+		return "", fmt.Errorf("the folder's name %s is none for a package: name one with -package: %w", name, errUsage)
+	}
+	return name, nil
 }
 
 // inherit gives the methods of s their ancestors out of an older description.

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,16 +38,20 @@ type Source struct {
 // package: its name, "" where there are none, and what it declares. Tests and
 // generated files don't count.
 func Around(path string) (*Source, error) {
-	names, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*.go"))
+	around := &Source{Declared: map[string]bool{}}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return around, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	around := &Source{Declared: map[string]bool{}}
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
+	for _, entry := range entries {
+		name := entry.Name()
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		file, _ := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		file, _ := parser.ParseFile(token.NewFileSet(), filepath.Join(filepath.Dir(path), name), nil, parser.SkipObjectResolution)
 		if file == nil {
 			continue
 		}
