@@ -18,21 +18,16 @@ type Consumer struct {
 	released uint64  // position up to which memory was given back
 	bound    uint64  // released + size - line: an honest producer stops here
 
-	ends    [maxPolled]uint64 // end positions of polled records, a FIFO
-	endHead uint32            // records released
-	endTail uint32            // records polled
-	state   stopState
-	cursor  *uint64 // ours, shared
-	wake    waker   // for a producer that waits for room
-	data    sleeper
-	stats   Stats
-	guard   viewGuard
-	max     int
-	_       [line]byte
+	polled polled
+	state  stopState
+	cursor *uint64 // ours, shared
+	wake   waker   // for a producer that waits for room
+	data   sleeper
+	stats  Stats
+	guard  viewGuard
+	max    int
+	_      [line]byte
 }
-
-// maxPolled bounds how many records may be polled and not yet released.
-const maxPolled = 1024
 
 // NewConsumer takes the reading side of m. own is the doorbell that the peer
 // rings when something was published, peer the one that wakes a producer which
@@ -73,14 +68,78 @@ func (c *Consumer) Poll(in []wire.Vesicle) (n int, err error) {
 }
 
 func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
+	if c.pollLine(in) {
+		return 1, nil
+	}
 	if atomic.LoadUint32(&c.state.reason) != 0 {
 		if err := c.why(); err != nil {
 			return 0, err
 		}
 	}
+	in = in[:min(len(in), c.polled.room())]
+	if !mirrored && c.guess == lineReady {
+		more := true
+		for more && n < len(in) {
+			var got int
+			got, more = c.pollLines(in[n:])
+			n += got
+		}
+		if n == len(in) || n > 0 && atomic.LoadUint32(c.word) == stateEmpty {
+			return n, nil
+		}
+	}
+	got, err := c.pollAny(in[n:])
+	if n += got; n > 0 {
+		err = nil // the next Poll says it again
+	}
+	return n, err
+}
+
+// pollLine polls what most calls for one record find: a record of one line,
+// and nothing else outstanding. Anything else it leaves alone.
+func (c *Consumer) pollLine(in []wire.Vesicle) bool {
+	if mirrored || len(in) != 1 || c.polled.open != 0 || c.next >= c.bound || atomic.LoadUint32(&c.state.reason) != 0 {
+		return false
+	}
+	off := c.next & c.mask
+	if atomic.LoadUint32(c.mem.word(off)) != lineReady {
+		return false
+	}
+	n, bytes := c.mem.readLines(off, in)
+	if n == 0 {
+		return false
+	}
+	c.polled.pushOnly(c.next, line)
+	c.next += line
+	c.word = c.mem.word(c.next & c.mask)
+	c.guess = lineReady
+	c.stats.Records++
+	c.stats.Bytes += bytes
+	return true
+}
+
+// pollLines polls records of one line each, until something else comes. more
+// is true if it stopped because the memory ends in between.
+func (c *Consumer) pollLines(in []wire.Vesicle) (n int, more bool) {
+	off := c.next & c.mask
+	most := int(min(uint64(len(in)), min(c.bound-c.next, c.size-off)/line))
+	ready := c.mem.readyLines(off, most)
+	n, bytes := c.mem.readLines(off, in[:ready])
+	if n == 0 {
+		return 0, false
+	}
+	c.polled.push(c.next, line, uint32(n))
+	c.next += uint64(n) * line
+	c.word = c.mem.word(c.next & c.mask)
+	c.stats.Records += uint64(n)
+	c.stats.Bytes += bytes
+	return n, n == most
+}
+
+// pollAny polls records of any span.
+func (c *Consumer) pollAny(in []wire.Vesicle) (n int, err error) {
 	pos, bytes := c.next, uint64(0)
-	in = in[:min(len(in), int(maxPolled-(c.endTail-c.endHead)))]
-	mem, mask, bound, end := c.mem, c.mask, c.bound, c.endTail // kept in registers
+	mem, mask, bound := c.mem, c.mask, c.bound // kept in registers
 	// The next record's place depends on this one's span, a load that misses
 	// the cache. Guessing that it is the last one's turns that dependence into
 	// a predicted branch, so that the misses of several records overlap.
@@ -112,27 +171,24 @@ func (c *Consumer) poll(in []wire.Vesicle) (n int, err error) {
 			continue
 		}
 		v := &in[n]
-		tail := v.Header.Unpack(mem.header(off))
-		size := v.Header.Length
+		size, tail := v.Header.Unpack(mem.header(off))
 		if !tail.Valid(size, uint32(span)-prefixSize) {
 			c.state.stop(stopCorrupt)
 			break
 		}
 		v.Payload = c.guard.view(mem, off, int(size))
+		c.polled.push(pos, uint32(span), 1)
 		pos += span
-		c.ends[end%maxPolled] = pos
-		end++
 		bytes += uint64(size)
 		n++
 	}
 	c.guess = guess
 	c.next = pos
 	c.word = c.mem.word(pos & c.mask)
-	c.endTail = end
 	c.stats.Records += uint64(n)
 	c.stats.Bytes += bytes
 	if n == 0 {
-		if pos != c.released && c.endHead == c.endTail {
+		if pos != c.released && c.polled.open == 0 {
 			c.give(pos) // padding alone
 		}
 		return 0, c.state.err()
@@ -151,19 +207,17 @@ func (c *Consumer) why() error {
 // Release gives the oldest n polled records back to the producer and wakes it
 // if it waits for room. Error: ErrOrder, after which nothing was released.
 func (c *Consumer) Release(n int) error {
-	if uint(n) > uint(c.endTail-c.endHead) {
+	if uint(n) > uint(c.polled.open) {
 		return ErrOrder
 	}
 	if n == 0 {
 		return nil
 	}
-	c.endHead += uint32(n)
-	to := c.ends[(c.endHead-1)%maxPolled]
-	if c.endHead == c.endTail {
-		to = c.next // and padding behind the last
-		// The FIFO begins anew, so that it takes as little of the cache as
-		// there are records outstanding at a time.
-		c.endHead, c.endTail = 0, 0
+	to := c.next // all of them, and padding behind the last
+	if n == c.polled.open {
+		c.polled.clear()
+	} else {
+		to = c.polled.pop(n)
 	}
 	c.guard.release(n)
 	c.give(to)

@@ -5,6 +5,9 @@ package ring
 // Without the invariants tag all of this compiles to nothing; what it does
 // with the tag stands in invariants_on.go.
 
+// mirrored: payloads are handed out as private copies.
+const mirrored = false
+
 type (
 	memoryGuards struct{}
 	claimGuard   struct{}

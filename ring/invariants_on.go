@@ -18,6 +18,9 @@ import "sync"
 // hostile peer does to payloads that were polled. debug.SetPanicOnFault turns
 // the faults into panics.
 
+// mirrored: payloads are handed out as private copies.
+const mirrored = true
+
 const (
 	// quarantined bounds how many given-back payloads of one side stay
 	// untouchable; older ones may be used again, for new payloads.

@@ -79,6 +79,7 @@ func locked(code []instruction) bool {
 func TestMachineCodeOfAMD64(t *testing.T) {
 	functions, remarks := listing(t, "amd64")
 	for _, name := range []string{"(*Producer).Claim", "(*Producer).claimRun", "(*Producer).Commit", "(*Producer).Flush",
+		"(*Producer).Write", "arena.writeLines", "arena.sealLines", "arena.readyLines", "arena.readLines", "(*Consumer).pollLine",
 		"(*Consumer).poll", "(*Consumer).Release", "(*Consumer).give"} {
 		if len(functions[name]) == 0 {
 			t.Errorf("%s is not in the listing", name)
@@ -97,6 +98,20 @@ func TestMachineCodeOfAMD64(t *testing.T) {
 	ordered(t, "Flush", flush, publish[0], func(in instruction) bool {
 		return in.op == "MOVL" && strings.HasPrefix(in.args, "$0, (")
 	}, func(in instruction) bool { return in.file == "sleep.go" && in.op == "MOVL" })
+
+	// Write publishes a single record by its own commit word: behind all else of
+	// the record, and before it looks whether anybody sleeps.
+	write := functions["(*Producer).Write"]
+	publish = find(write, "MOVL", "order_amd64.go")
+	if len(publish) != 1 || !strings.HasSuffix(write[publish[0]].args, ")") {
+		t.Fatalf("Write does not publish by one MOVL to memory: %v", publish)
+	}
+	for i, in := range write {
+		filling := in.file == "lines_unsafe.go" && strings.HasPrefix(in.op, "MOV") && strings.HasSuffix(in.args, ")")
+		if filling && i > publish[0] || in.file == "sleep.go" && i < publish[0] {
+			t.Errorf("Write publishes at %d, and %v stands at %d", publish[0], in, i)
+		}
+	}
 
 	give := functions["(*Consumer).give"]
 	if stores := find(give, "MOVQ", "order_amd64.go"); len(stores) != 1 || !strings.HasSuffix(give[stores[0]].args, ")") {

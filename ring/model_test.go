@@ -35,7 +35,7 @@ func (m *model) run(code []byte) {
 		return int(b)
 	}
 	for len(code) > 0 {
-		switch op, arg := next(), next(); op % 10 {
+		switch op, arg := next(), next(); op % 12 {
 		case 0:
 			m.claimSome(1+arg%8, next())
 		case 1:
@@ -61,6 +61,14 @@ func (m *model) run(code []byte) {
 			m.flushAll()
 			m.pollSome(16)
 			m.releaseSome(255)
+		case 10:
+			m.writeSome(1+arg%40, next())
+		case 11: // a stream of single records, most of them a line long
+			for range 1 + arg%32 {
+				m.writeSome(1, 4*(arg%5))
+				m.pollSome(1)
+			}
+			m.releaseSome(arg)
 		}
 		m.unread()
 	}
@@ -106,6 +114,42 @@ func (m *model) commitSome(arg, cut int) {
 	}
 	m.commit(vs)
 	m.claims = m.claims[n:]
+}
+
+// writeSome writes n records, of which code says how long they are: all of a
+// line, or some of them others.
+func (m *model) writeSome(n, code int) {
+	vs := make([]wire.Vesicle, n)
+	for i := range vs {
+		size := onePayload
+		if code%4 != 0 && (i+code)%(1+code%4) == 0 {
+			size = m.size((code + 37*i) % 256)
+		}
+		vs[i] = wire.Vesicle{Header: header(m.sent + uint32(i)), Payload: make([]byte, size)}
+		vs[i].Header.Length = 12345 // Write must not believe it
+		content(vs[i].Payload, m.sent+uint32(i))
+	}
+	got, err := m.p.Write(vs)
+	if len(m.claims) > 0 {
+		wants(m.t, "Write with places claimed", err, ErrOrder)
+		return
+	}
+	idle := len(m.committed)+len(m.published)+len(m.polled) == 0
+	switch {
+	case got == 0:
+		wants(m.t, "Write that wrote nothing", err, ErrFull)
+		if idle {
+			m.t.Fatalf("Write of %d bytes into an empty ring: %v", len(vs[0].Payload), err)
+		}
+	case err != nil:
+		m.t.Fatalf("Write = %d of %d, %v", got, n, err)
+	}
+	m.published = append(m.published, m.committed...)
+	m.committed = m.committed[:0]
+	for _, v := range vs[:got] {
+		m.published = append(m.published, len(v.Payload))
+	}
+	m.sent += uint32(got)
 }
 
 func (m *model) flushAll() {

@@ -40,6 +40,7 @@ type Producer struct {
 	commit  uint64
 	claim   uint64
 	marked  uint64
+	owned   uint64 // lines up to here have been asked for, to be written
 	limit   uint64 // head + size - line: claims end here at the latest
 
 	first uint32 // commit word held back until Flush
@@ -53,6 +54,7 @@ type Producer struct {
 	space  sleeper
 	max    int
 	stats  Stats
+	lines  uint64 // records that writeLine wrote, on top of stats
 	mem    *Memory
 	guard  claimGuard
 	_      [line]byte // whoever is allocated behind must not share our last line
@@ -107,6 +109,7 @@ func (p *Producer) Claim(out []wire.Vesicle, size int) (n int, err error) {
 	if uint(size) > uint(p.max) {
 		return 0, ErrTooLarge
 	}
+	p.settle()
 	if err := p.state.err(); err != nil {
 		return 0, err
 	}
@@ -133,6 +136,13 @@ func (p *Producer) Claim(out []wire.Vesicle, size int) (n int, err error) {
 		return 0, ErrFull
 	}
 	return n, nil
+}
+
+// settle catches up with writeLine, which moves flushed alone.
+func (p *Producer) settle() {
+	if p.claim < p.flushed {
+		p.claim, p.commit = p.flushed, p.flushed
+	}
 }
 
 // claimRun claims as many records as lie in one piece.
@@ -200,6 +210,12 @@ func (p *Producer) Commit(vs []wire.Vesicle) error {
 			p.runs.pop(r, 1)
 			continue
 		}
+		if !mirrored && span == line && p.commit != p.flushed {
+			if n := p.commitLines(r, vs); n > 0 {
+				vs = vs[n:]
+				continue
+			}
+		}
 		pos, bytes, most := p.commit, uint64(0), min(len(vs), int(r.count))
 		for n < most {
 			v := &vs[n]
@@ -232,6 +248,21 @@ func (p *Producer) Commit(vs []wire.Vesicle) error {
 	return nil
 }
 
+// commitLines commits claims of one line each, the fronts of r and vs, as long
+// as nothing is wrong with them. The first word since the last flush, which
+// invariant P holds back, is not its affair.
+func (p *Producer) commitLines(r *run, vs []wire.Vesicle) (n int) {
+	off := p.commit & p.mask // claims of several runs may be one in r, but don't wrap here
+	most := min(uint64(len(vs)), uint64(r.count), (p.size-off)/line)
+	n, bytes := p.data.sealLines(off, vs[:most])
+	p.commit += uint64(n) * line
+	p.stats.Records += uint64(n)
+	p.stats.Bytes += bytes
+	p.runs.pop(r, uint32(n))
+	p.open -= n
+	return n
+}
+
 // seal stores a commit word or, by invariant P, holds it back.
 func (p *Producer) seal(off uint64, word uint32) {
 	if off == p.flushed&p.mask {
@@ -252,6 +283,7 @@ func (p *Producer) giveBack(span uint32, size int) uint64 {
 
 // Abort gives up all outstanding claims. What was committed stays committed.
 func (p *Producer) Abort() {
+	p.settle()
 	p.runs.clear()
 	p.open = 0
 	p.claim = p.commit
@@ -262,42 +294,71 @@ func (p *Producer) Abort() {
 // Flush makes everything committed visible to the reader, in one ordered
 // store, and wakes it if it sleeps. It makes no system call otherwise.
 func (p *Producer) Flush() error {
-	if p.commit == p.flushed {
-		return p.state.err()
+	if p.commit > p.flushed {
+		if p.marked <= p.commit || p.claim != p.commit {
+			// Invariant E. Also when claims are outstanding: the next record's
+			// first word is ours, not the user's.
+			*p.data.word(p.commit & p.mask) = 0
+			p.marked = max(p.marked, p.commit+line)
+		}
+		storeRelease32(p.data.word(p.flushed&p.mask), p.first)
+		batch := p.commit - p.flushed
+		p.flushed = p.commit
+		p.stats.Flushes++
+		p.wake.afterPublish()
+		*p.tail = p.commit // for tools; nobody orders anything by it
+		p.markAhead(max(p.marked, p.claim), p.claim)
+		p.own(p.claim, batch)
 	}
-	if p.marked <= p.commit || p.claim != p.commit {
-		// Invariant E. Also when claims are outstanding: the next record's
-		// first word is ours, not the user's.
-		*p.data.word(p.commit & p.mask) = 0
-		p.marked = max(p.marked, p.commit+line)
-	}
-	storeRelease32(p.data.word(p.flushed&p.mask), p.first)
-	batch := p.commit - p.flushed
-	p.flushed = p.commit
-	p.stats.Flushes++
-	p.wake.afterPublish()
-	*p.tail = p.commit // for tools; nobody orders anything by it
-	p.markAhead(batch)
 	return p.state.err()
 }
 
-// How far end marks are written ahead, in bytes. Two lines are enough to keep
-// them off the critical path of a round trip, and more of them disturb it (the
-// reader's prefetcher fetches them away again); a stream of batches gains from
-// owning the lines of the next batch early. Measured; see docs/RING.md.
+// What is done for the next publication, after one, when nobody waits for it.
+//
+// End marks are written two lines ahead. That keeps them off the critical path
+// of a round trip, and more of them disturb it (the reader's prefetcher fetches
+// them away again).
+//
+// The lines that the next batch will fill are asked for, because the reader's
+// core has them. A store that has to wait for its line holds up every store
+// behind it, on x86 for good reason: they become visible in order; so a writer
+// that asks by storing has few lines under way at a time. A stream of single
+// records asks for several lines at once, and early: asked for one by one they
+// would come too late. Measured; see docs/RING.md.
 const (
-	markLeast = 2 * line
-	markMost  = 64 * line
+	markLines = 2 * line
+	ownLeast  = 8 * line
+	ownMost   = 64 * line
 )
 
-// markAhead prepares end marks behind the claims, as far as memory is free.
-func (p *Producer) markAhead(batch uint64) {
-	m := max(p.marked, p.claim)
-	to := min(p.claim+min(max(batch, markLeast), markMost), p.limit)
-	for ; m < to; m += line {
-		*p.data.word(m & p.mask) = 0
+// markAhead writes end marks from position from on, behind the claims, as far
+// as memory is free.
+func (p *Producer) markAhead(from, claim uint64) {
+	to := min(claim+markLines, p.limit)
+	for ; from < to; from += line {
+		*p.data.word(from & p.mask) = 0
 	}
-	p.marked = m
+	p.marked = from
+}
+
+// own asks for the lines of the next batch, which is expected to be as long as
+// the last one.
+func (p *Producer) own(claim, batch uint64) {
+	if p.owned >= claim+ownLeast && batch <= ownLeast {
+		return // enough in reserve
+	}
+	from := max(p.owned, claim)
+	to := min(claim+max(batch+line, 2*ownLeast), claim+ownMost, p.limit)
+	if from >= to {
+		return
+	}
+	p.owned = to
+	if off := from & p.mask; off+to-from > p.size {
+		p.data.prefetch(off, p.size-off)
+		p.data.prefetch(0, off+to-from-p.size)
+	} else {
+		p.data.prefetch(off, to-from)
+	}
 }
 
 // ArmSpace announces that the producer wants to sleep until a record of size
@@ -315,6 +376,7 @@ func (p *Producer) ArmSpace(size int) bool {
 
 // hasSpace is also true if the ring has failed: then Claim tells.
 func (p *Producer) hasSpace(size int) bool {
+	p.settle()
 	span := spanOf(min(max(size, 0), p.max))
 	off, pad := p.claim&p.mask, uint64(0)
 	if off+span > p.size {
@@ -329,6 +391,9 @@ func (p *Producer) DisarmSpace() { p.space.disarm() }
 // Stats returns the producer's counters.
 func (p *Producer) Stats() Stats {
 	s := p.stats
+	s.Records += p.lines
+	s.Bytes += p.lines * onePayload
+	s.Flushes += p.lines
 	s.Wakes = p.wake.wakes
 	return s
 }

@@ -113,8 +113,7 @@ func (c *SharedConsumer) poll(in []wire.Vesicle) (n int, err error) {
 			continue
 		}
 		v := &in[n]
-		tail := v.Header.Unpack(mem.header(off))
-		size := v.Header.Length
+		size, tail := v.Header.Unpack(mem.header(off))
 		if !tail.Valid(size, uint32(span)-prefixSize) {
 			c.state.stop(stopCorrupt)
 			break

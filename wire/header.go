@@ -162,20 +162,24 @@ const (
 // kind, flags, channel and hops.
 type Tail uint32
 
-// Unpack decodes b into h without checking it, and returns the tail, on which
-// Valid must be called before h may be believed. Each byte of b is read exactly
-// once, so b may be memory to which a hostile peer is writing. Unpack and Valid
-// are [Header.Load] in two parts that can be inlined.
-func (h *Header) Unpack(b *[HeaderSize]byte) Tail {
+// Unpack decodes b into h without checking it, and returns the length and the
+// tail, on which Valid must be called before h may be believed. Each byte of b
+// is read exactly once, so b may be memory to which a hostile peer is writing.
+// Unpack and Valid are [Header.Load] in two parts that can be inlined.
+func (h *Header) Unpack(b *[HeaderSize]byte) (length uint32, t Tail) {
 	tail := binary.LittleEndian.Uint32(b[offVersionKind:])
-	h.Length = binary.LittleEndian.Uint32(b[offLength:])
+	length = binary.LittleEndian.Uint32(b[offLength:])
+	h.Length = length
 	h.Fingerprint = binary.LittleEndian.Uint64(b[offFingerprint:])
 	h.Correlation = binary.LittleEndian.Uint32(b[offCorrelation:])
-	h.Kind = Kind(tail & tailKind)
-	h.Flags = Flags(tail >> 8)
-	h.Channel = Channel(tail >> 16)
-	h.Hops = uint8(tail >> 24)
-	return Tail(tail)
+	// The version goes by subtraction, which leaves the compiler one word to
+	// store; if it is another one, these are arbitrary, and the tail not valid.
+	fields := tail - Version<<4
+	h.Kind = Kind(fields)
+	h.Flags = Flags(fields >> 8)
+	h.Channel = Channel(fields >> 16)
+	h.Hops = uint8(fields >> 24)
+	return length, Tail(tail)
 }
 
 // Valid reports whether a header with tail t and the given length is valid,
@@ -196,7 +200,8 @@ func (t Tail) rare(length uint32) bool {
 // is arbitrary and [Decode] names the reason. Like Unpack it reads each byte of
 // b once.
 func (h *Header) Load(b *[HeaderSize]byte, limit uint32) bool {
-	return h.Unpack(b).Valid(h.Length, limit)
+	length, t := h.Unpack(b)
+	return t.Valid(length, limit)
 }
 
 // Validate reports the first reason why h may not be acted upon, or nil.

@@ -96,17 +96,17 @@ static inline _Atomic uint32_t *commit_word(const struct ring *r, uint64_t pos)
 	return (_Atomic uint32_t *)(r->data + (pos & (r->size - 1)));
 }
 
-/* How far end marks are written ahead, in bytes. Two lines keep them off the
- * critical path of a round trip, and more of them disturb it: the reader's
- * prefetcher fetches them away again. A stream of batches gains from owning the
- * lines of the next batch early. */
-enum { MARK_LEAST = 2 * LINE, MARK_MOST = 64 * LINE };
+/* End marks are written two lines ahead, and the lines of the next batch are
+ * asked for: a store that waits for its line holds up every store behind it.
+ * Single records keep some lines in reserve. */
+enum { MARK_LINES = 2 * LINE, OWN_LEAST = 8 * LINE, OWN_MOST = 64 * LINE };
 
 /* Positions count bytes and never wrap; a position's low bits are its offset. */
 struct producer {
 	struct ring r;
 	uint64_t first;  /* where the batch in the making begins */
 	uint64_t pos;    /* where its next record goes */
+	uint64_t owned;  /* lines up to here have been asked for */
 	uint64_t marked; /* from pos to here, each line begins with an end mark */
 	uint64_t limit;  /* records may go up to here; one free line follows */
 	uint32_t first_word;
@@ -158,15 +158,43 @@ static inline __attribute__((always_inline)) void put(struct producer *p, uint64
 }
 
 /* mark_ahead writes end marks for the next publications, as far as memory is
- * known to be free; batch is the bytes of the last one. */
-static inline void mark_ahead(struct producer *p, uint64_t batch)
+ * known to be free. */
+static inline void mark_ahead(struct producer *p)
 {
-	uint64_t ahead = batch < MARK_LEAST ? MARK_LEAST : batch > MARK_MOST ? MARK_MOST : batch;
-	uint64_t to = p->pos + ahead < p->limit ? p->pos + ahead : p->limit;
+	uint64_t to = p->pos + MARK_LINES < p->limit ? p->pos + MARK_LINES : p->limit;
 	uint64_t at = p->marked > p->pos ? p->marked : p->pos;
 	for (; at < to; at += LINE)
 		set_word(p, at, 0);
 	p->marked = at;
+}
+
+/* prefetch_write is spelled out on x86-64, where gcc emits a prefetch for
+ * reading unless it is told of a CPU that has PREFETCHW, as all of them have. */
+static inline void prefetch_write(const volatile void *p)
+{
+#ifdef __x86_64__
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+	__builtin_prefetch((const void *)p, 1);
+#endif
+}
+
+/* own asks for the lines of the next batch, which is as long as the last. */
+static inline void own(struct producer *p, uint64_t batch)
+{
+	if (p->owned >= p->pos + OWN_LEAST && batch <= OWN_LEAST)
+		return;
+	uint64_t at = p->owned > p->pos ? p->owned : p->pos;
+	uint64_t to = p->pos + (batch + LINE > 2 * OWN_LEAST ? batch + LINE : 2 * OWN_LEAST);
+	if (to > p->pos + OWN_MOST)
+		to = p->pos + OWN_MOST;
+	if (to > p->limit)
+		to = p->limit;
+	if (at >= to)
+		return;
+	p->owned = to;
+	for (; at < to; at += LINE)
+		prefetch_write(commit_word(&p->r, at));
 }
 
 /* publish makes the batch visible, which must not be empty. */
@@ -179,7 +207,8 @@ static inline void publish(struct producer *p)
 	atomic_store_explicit(commit_word(&p->r, p->first), p->first_word, memory_order_release);
 	uint64_t batch = p->pos - p->first;
 	p->first = p->pos;
-	mark_ahead(p, batch);
+	mark_ahead(p);
+	own(p, batch);
 }
 
 struct consumer {

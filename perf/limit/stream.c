@@ -53,13 +53,22 @@ static void writer(void *arg)
 		write_all(r, span_of(size), (uint32_t)(size - PAYLOAD_AT));
 }
 
+/* wait_a_little is what a reader does that has come to the end of what is
+ * published. Looking again at once it would take the line away that the writer
+ * is filling; later, it finds more at a time, and gets more in all. */
+static inline void wait_a_little(void)
+{
+	for (int i = 0; i < 32; i++)
+		relax();
+}
+
 static inline __attribute__((always_inline)) void read_all(const struct run *r, uint32_t length)
 {
 	struct consumer c = {.r = r->ring};
 	struct meter m = {.every = check_every(r->o->size)};
 	/* A reader that keeps pace never meets the end of what is published, so
 	 * its walk is bounded: room is given back at least this often. */
-	const uint64_t most = r->o->batch < 32 ? 32 : r->o->batch;
+	const uint64_t most = r->o->batch < 64 ? 64 : r->o->batch;
 	uint64_t seen = 0, sum = 0;
 	uint32_t correlation = 0;
 
@@ -78,11 +87,13 @@ static inline __attribute__((always_inline)) void read_all(const struct run *r, 
 			}
 		}
 		if (!n) {
-			relax();
+			wait_a_little();
 			continue;
 		}
 		release(&c);
 		seen += n;
+		if (n < most)
+			wait_a_little();
 		if (seen >= m.due)
 			meter_look(&m, r->flow, seen);
 	}

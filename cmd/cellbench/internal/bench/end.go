@@ -27,10 +27,12 @@ type end struct {
 	// less often leaves the line alone that its writer is filling, finds more
 	// at a time, and gets more in all.
 	patience int
+	out      []wire.Vesicle // see places
+	short    bool
 }
 
 // streamPatience is about half a microsecond of pauses.
-const streamPatience = 16
+const streamPatience = 32
 
 func newEnd(c *uds.Conn, wait string) (*end, error) {
 	m, err := waitMode(wait)
@@ -53,15 +55,19 @@ func (e *end) poll(in []wire.Vesicle) (int, error) {
 	if e.rx == nil {
 		return e.conn.PollWait(e.ctx, in, e.mode)
 	}
-	pauses := 1
-	for i := 1; ; i++ {
-		if n, err := e.rx.Poll(in); n != 0 || err != nil {
-			return n, err
-		}
-		for range pauses {
+	if e.short {
+		for range e.patience {
 			sched.Pause()
 		}
-		pauses = min(2*pauses, e.patience)
+	}
+	for i := 1; ; i++ {
+		if n, err := e.rx.Poll(in); n != 0 || err != nil {
+			e.short = n < len(in) && e.patience > 1
+			return n, err
+		}
+		for range e.patience {
+			sched.Pause()
+		}
 		if i%spinsPerLook == 0 {
 			if err := e.conn.CheckPeer(); err != nil && !errors.Is(err, link.ErrPeerGone) {
 				return 0, err
@@ -86,6 +92,53 @@ func (e *end) claim(out []wire.Vesicle, size int) (int, error) {
 			}
 		}
 	}
+}
+
+// retry writes the rest of a batch, after Write said that the ring is full.
+func (e *end) retry(vs []wire.Vesicle, err error) error {
+	for i := 1; ; i++ {
+		if err != nil && !errors.Is(err, ring.ErrFull) {
+			return err
+		}
+		sched.Pause()
+		if i%spinsPerLook == 0 {
+			if err := e.conn.CheckPeer(); err != nil {
+				return err
+			}
+		}
+		var n int
+		n, err = e.tx.Write(vs)
+		if vs = vs[n:]; len(vs) == 0 {
+			return nil
+		}
+	}
+}
+
+// write sends copies of vesicles whose payloads are up to size bytes long.
+func (e *end) write(vs []wire.Vesicle, size int) error {
+	for len(vs) > 0 {
+		n, err := e.claim(e.places(len(vs)), size)
+		if err != nil {
+			return err
+		}
+		for k := range n {
+			ring.Copy(e.out[k].Payload, vs[k].Payload)
+			e.out[k].Header = vs[k].Header
+		}
+		if err := e.publish(e.out[:n]); err != nil {
+			return err
+		}
+		vs = vs[n:]
+	}
+	return nil
+}
+
+// places returns n vesicles to claim into.
+func (e *end) places(n int) []wire.Vesicle {
+	if n > len(e.out) {
+		e.out = make([]wire.Vesicle, n)
+	}
+	return e.out[:n]
 }
 
 // publish commits and flushes. A stream socket may take a part now and the
@@ -153,6 +206,16 @@ func place(dst, src []byte) {
 // touch reads one word of every cache line, which is the least that a reader
 // must do to have received it.
 func touch(b []byte) (sum uint64) {
+	if len(b) >= 8 { // apart from the loop, so that it inlines
+		sum = binary.LittleEndian.Uint64(b)
+	}
+	if len(b) > 64 {
+		sum += touchRest(b[64:])
+	}
+	return sum
+}
+
+func touchRest(b []byte) (sum uint64) {
 	for len(b) >= 8 {
 		sum += binary.LittleEndian.Uint64(b)
 		b = b[min(64, len(b)):]

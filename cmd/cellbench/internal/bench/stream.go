@@ -26,22 +26,23 @@ const looksPerTime = 64
 // pump sends vesicles as fast as they are taken.
 func (e *end) pump(s *Spec, length time.Duration) error {
 	out := make([]wire.Vesicle, s.Batch)
-	for i := range out {
-		out[i].Header = wire.Header{Fingerprint: fingerprint, Kind: wire.KindEvent, Hops: 1}
-	}
 	payload := make([]byte, s.Payload())
+	for i := range out {
+		out[i] = wire.Vesicle{Header: wire.Header{Fingerprint: fingerprint, Kind: wire.KindEvent, Hops: 1}, Payload: payload}
+	}
 	until, id := after(length), uint32(0)
 	for i := 0; ; i++ {
-		n, err := e.claim(out, len(payload))
-		if err != nil {
-			return err
-		}
-		for k := range out[:n] {
+		for k := range out {
 			out[k].Header.Correlation = id
 			id++
-			place(out[k].Payload, payload)
 		}
-		if err := e.publish(out[:n]); err != nil {
+		if e.tx != nil {
+			if n, err := e.tx.Write(out); n < len(out) {
+				if err = e.retry(out[n:], err); err != nil {
+					return err
+				}
+			}
+		} else if err := e.write(out, len(payload)); err != nil {
 			return err
 		}
 		if (i%looksPerTime == 0 || len(payload) > 4096) && past(sched.TicksRelaxed(), until) {
