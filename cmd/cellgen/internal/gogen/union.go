@@ -9,11 +9,6 @@ import (
 // union writes the tag, the view and the builder of a union.
 func (g *generator) union(l *schema.Layout) {
 	name, f := GoName(l.Type.Name), rootForm(l.Type)
-	for _, field := range l.Type.Fields {
-		if field.Type.Kind == schema.Optional && g.err == nil {
-			g.err = fmt.Errorf("%w: %s.%s: an alternative is there or not, so an optional one says it twice: leave the ? out", schema.ErrInvalid, l.Type.Name, field.Name)
-		}
-	}
 	g.claim(f.block, "the length of a union")
 	g.p("// %s is the length in bytes of %s in place.", f.block, article(name))
 	g.p("const %s = %d\n", f.block, l.Size)

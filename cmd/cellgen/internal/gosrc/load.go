@@ -132,6 +132,9 @@ func parse(path string) (*source, error) {
 	}
 	mode := parser.ParseComments | parser.SkipObjectResolution
 	if s.main, err = parser.ParseFile(s.set, path, nil, mode); err != nil {
+		if _, unread := errors.AsType[*fs.PathError](err); unread {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	for _, entry := range entries {

@@ -3,12 +3,15 @@
 package echo
 
 import (
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"sync"
 
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/schema/view"
+	"github.com/cell-runtime/cell/wire"
 )
 
 // WordsBlock is the length in bytes of the block of Words.
@@ -23,15 +26,15 @@ type WordsView struct {
 // ViewWords returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewWords(msg []byte) WordsView {
-	if n := len(msg); n < WordsBlock {
-		return olderWords(msg, n)
+	if len(msg) < WordsBlock {
+		return olderWords(msg)
 	}
 	return WordsView{p: (*[WordsBlock]byte)(msg)}
 }
 
-// olderWords views a message whose sender knew the first n bytes of the block alone.
-func olderWords(msg []byte, n int) WordsView {
-	p := view.Extended(msg[:n], WordsBlock, 8, 16, 24, 32, 40, 48, 56, 64)
+// olderWords views a message whose sender knew less of the block.
+func olderWords(msg []byte) WordsView {
+	p := view.Extended(msg, WordsBlock, 8, 16, 24, 32, 40, 48, 56, 64)
 	return WordsView{p: (*[WordsBlock]byte)(p)}
 }
 
@@ -112,13 +115,13 @@ type WordsBuilder struct {
 }
 
 // BuildWords begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildWords(place []byte) (WordsBuilder, error) {
+func BuildWords(place []byte) (b WordsBuilder, err error) {
 	if len(place) < WordsBlock {
-		return WordsBuilder{}, view.NoSpace(place, WordsBlock)
+		return b, view.NoSpace(place, WordsBlock)
 	}
-	p := (*[WordsBlock]byte)(place)
-	*p = [WordsBlock]byte{}
-	return WordsBuilder{p: p}, nil
+	b.p = (*[WordsBlock]byte)(place)
+	*b.p = [WordsBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
@@ -251,15 +254,15 @@ type BlobView struct {
 // ViewBlob returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewBlob(msg []byte) BlobView {
-	if n := view.Carried(msg); n < BlobBlock {
-		return olderBlob(msg, n)
+	if len(msg) < BlobBlock || binary.LittleEndian.Uint32(msg) < BlobBlock {
+		return olderBlob(msg)
 	}
 	return BlobView{p: (*[BlobBlock]byte)(msg), msg: msg}
 }
 
-// olderBlob views a message whose sender knew the first n bytes of the block alone.
-func olderBlob(msg []byte, n int) BlobView {
-	p := view.Extended(msg[:n], BlobBlock, 12)
+// olderBlob views a message whose sender knew less of the block.
+func olderBlob(msg []byte) BlobView {
+	p := view.Extended(msg[:view.Carried(msg)], BlobBlock, 12)
 	return BlobView{p: (*[BlobBlock]byte)(p), msg: msg}
 }
 
@@ -320,14 +323,14 @@ type BlobBuilder struct {
 
 // BuildBlob begins a message at the front of place; a keeps account of its
 // parts until it is finished. The error wraps view.ErrSpace.
-func BuildBlob(place []byte, a *view.Arena) (BlobBuilder, error) {
+func BuildBlob(place []byte, a *view.Arena) (b BlobBuilder, err error) {
 	if err := a.Begin(place, BlobBlock); err != nil {
-		return BlobBuilder{}, err
+		return b, err
 	}
-	p := (*[BlobBlock]byte)(place)
-	*p = [BlobBlock]byte{}
-	binary.LittleEndian.PutUint32(p[0:4], BlobBlock)
-	return BlobBuilder{p: p, a: a}, nil
+	b.p, b.a = (*[BlobBlock]byte)(place), a
+	*b.p = [BlobBlock]byte{}
+	binary.LittleEndian.PutUint32(b.p[0:4], BlobBlock)
+	return b, nil
 }
 
 // Finish returns the length of the message. The error wraps view.ErrSpace: a
@@ -428,15 +431,15 @@ type TallyView struct {
 // ViewTally returns a view of the message msg, which is not checked: what is
 // missing or lies reads as zero or empty.
 func ViewTally(msg []byte) TallyView {
-	if n := len(msg); n < TallyBlock {
-		return olderTally(msg, n)
+	if len(msg) < TallyBlock {
+		return olderTally(msg)
 	}
 	return TallyView{p: (*[TallyBlock]byte)(msg)}
 }
 
-// olderTally views a message whose sender knew the first n bytes of the block alone.
-func olderTally(msg []byte, n int) TallyView {
-	p := view.Extended(msg[:n], TallyBlock, 8, 16)
+// olderTally views a message whose sender knew less of the block.
+func olderTally(msg []byte) TallyView {
+	p := view.Extended(msg, TallyBlock, 8, 16)
 	return TallyView{p: (*[TallyBlock]byte)(p)}
 }
 
@@ -487,13 +490,13 @@ type TallyBuilder struct {
 }
 
 // BuildTally begins a message at the front of place. The error wraps view.ErrSpace.
-func BuildTally(place []byte) (TallyBuilder, error) {
+func BuildTally(place []byte) (b TallyBuilder, err error) {
 	if len(place) < TallyBlock {
-		return TallyBuilder{}, view.NoSpace(place, TallyBlock)
+		return b, view.NoSpace(place, TallyBlock)
 	}
-	p := (*[TallyBlock]byte)(place)
-	*p = [TallyBlock]byte{}
-	return TallyBuilder{p: p}, nil
+	b.p = (*[TallyBlock]byte)(place)
+	*b.p = [TallyBlock]byte{}
+	return
 }
 
 // Finish returns the length of the message; the error is nil.
@@ -569,6 +572,410 @@ func (t *Tally) putCell(b TallyBuilder) {
 func (t *Tally) getCell(v TallyView) {
 	t.Count = v.Count()
 	t.Sum = v.Sum()
+}
+
+// Fingerprints of the methods of Echo.
+const (
+	EchoLineFingerprint      uint64 = 0x0e8c355c920fbc64
+	EchoBytesFingerprint     uint64 = 0x26e2ba44f7745db2
+	EchoTakeFingerprint      uint64 = 0x6e8e260f6ae6e791
+	EchoTakeBytesFingerprint uint64 = 0x021deea4beea8612
+	EchoAccountFingerprint   uint64 = 0xe440c9ed9e9e91ad
+)
+
+// Indexes into EchoDesc.Methods.
+const (
+	echoLine      = 0
+	echoBytes     = 1
+	echoTake      = 2
+	echoTakeBytes = 3
+	echoAccount   = 4
+)
+
+// EchoDesc describes Echo.
+var EchoDesc = rpc.Describe(rpc.ServiceDesc{
+	Name: "Echo",
+	Digest: [32]byte{
+		0x8f, 0xff, 0x36, 0xe9, 0xdf, 0xd1, 0x76, 0x34,
+		0xc2, 0x9b, 0x51, 0x34, 0x59, 0xf8, 0x78, 0x4b,
+		0x7d, 0x8b, 0x1d, 0xa2, 0xd6, 0x6f, 0x48, 0x98,
+		0x7c, 0x9a, 0xc4, 0x92, 0x4a, 0xe7, 0x44, 0x6b,
+	},
+	Text: echoCell,
+	Methods: []rpc.Method{
+		{
+			Name: "Line", Fingerprint: EchoLineFingerprint, Mode: schema.Unary,
+			Request: rpc.Shape{Block: WordsBlock},
+			Reply:   rpc.Shape{Block: WordsBlock},
+		},
+		{
+			Name: "Bytes", Fingerprint: EchoBytesFingerprint, Mode: schema.Unary,
+			Request: rpc.Shape{Block: BlobBlock, Variable: true},
+			Reply:   rpc.Shape{Block: BlobBlock, Variable: true},
+		},
+		{
+			Name: "Take", Fingerprint: EchoTakeFingerprint, Mode: schema.OneWay,
+			Request: rpc.Shape{Block: WordsBlock},
+		},
+		{
+			Name: "TakeBytes", Fingerprint: EchoTakeBytesFingerprint, Mode: schema.OneWay,
+			Request: rpc.Shape{Block: BlobBlock, Variable: true},
+		},
+		{
+			Name: "Account", Fingerprint: EchoAccountFingerprint, Mode: schema.Unary,
+			Reply: rpc.Shape{Block: TallyBlock},
+		},
+	},
+})
+
+var (
+	echoLineCalls    rpc.Calls[Words, Words]
+	echoBytesCalls   rpc.Calls[Blob, Blob]
+	echoAccountCalls rpc.Calls[rpc.Empty, Tally]
+)
+
+// EchoClient calls Echo through an rpc.Caller. Its methods may be called from
+// any number of goroutines.
+type EchoClient struct{ caller rpc.Caller }
+
+// NewEchoClient returns a client that calls through c.
+func NewEchoClient(c rpc.Caller) *EchoClient { return &EchoClient{c} }
+
+// Line answers with a message of fixed size.
+func (c *EchoClient) Line(ctx context.Context, req Words) (Words, error) {
+	return echoLineCalls.Call(ctx, c.caller, &EchoDesc.Methods[echoLine], req)
+}
+
+// Bytes answers with a message of any size.
+func (c *EchoClient) Bytes(ctx context.Context, req Blob) (Blob, error) {
+	return echoBytesCalls.Call(ctx, c.caller, &EchoDesc.Methods[echoBytes], req)
+}
+
+// Take counts a message of fixed size.
+//
+// nil means that it is on its way, not that it arrived.
+func (c *EchoClient) Take(ctx context.Context, req Words) error {
+	return c.caller.Send(ctx, &EchoDesc.Methods[echoTake], &req)
+}
+
+// TakeBytes counts a message of any size.
+//
+// nil means that it is on its way, not that it arrived.
+func (c *EchoClient) TakeBytes(ctx context.Context, req Blob) error {
+	return c.caller.Send(ctx, &EchoDesc.Methods[echoTakeBytes], &req)
+}
+
+// Account tells what was counted.
+func (c *EchoClient) Account(ctx context.Context) (Tally, error) {
+	return echoAccountCalls.Call(ctx, c.caller, &EchoDesc.Methods[echoAccount], rpc.Empty{})
+}
+
+var _ Echo = (*EchoClient)(nil)
+
+// RegisterEcho serves Echo by impl, on goroutines of the server's pool.
+func RegisterEcho(s *rpc.Server, impl Echo) error {
+	g := echoServer{impl}
+	return s.Register(EchoDesc,
+		rpc.Blocking(g.serveLine),
+		rpc.Blocking(g.serveBytes),
+		rpc.Blocking(g.serveTake),
+		rpc.Blocking(g.serveTakeBytes),
+		rpc.Blocking(g.serveAccount),
+	)
+}
+
+type echoServer struct{ impl Echo }
+
+func (g echoServer) serveLine(ctx context.Context, x *rpc.Exchange) error {
+	var req Words
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	reply, err := g.impl.Line(ctx, req)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g echoServer) serveBytes(ctx context.Context, x *rpc.Exchange) error {
+	var req Blob
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	reply, err := g.impl.Bytes(ctx, req)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+func (g echoServer) serveTake(ctx context.Context, x *rpc.Exchange) error {
+	var req Words
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	return g.impl.Take(ctx, req)
+}
+
+func (g echoServer) serveTakeBytes(ctx context.Context, x *rpc.Exchange) error {
+	var req Blob
+	if err := req.DecodeCell(x.Request()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	return g.impl.TakeBytes(ctx, req)
+}
+
+func (g echoServer) serveAccount(ctx context.Context, x *rpc.Exchange) error {
+	reply, err := g.impl.Account(ctx)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
+// EchoViews serves Echo on the engine's thread: unary and one-way methods over
+// views of the request and builders of the reply, both in the link's memory and
+// valid until the method returns. They must not block.
+type EchoViews interface {
+	// Line answers with a message of fixed size.
+	Line(c *rpc.Call, req WordsView, reply WordsBuilder) error
+	// Bytes answers with a message of any size.
+	Bytes(c *rpc.Call, req BlobView, reply BlobBuilder) error
+	// Take counts a message of fixed size.
+	Take(c *rpc.Call, req WordsView) error
+	// TakeBytes counts a message of any size.
+	TakeBytes(c *rpc.Call, req BlobView) error
+	// Account tells what was counted.
+	Account(c *rpc.Call, reply TallyBuilder) error
+}
+
+// RegisterEchoViews serves Echo by impl, its unary and one-way methods on the
+// engine's thread.
+func RegisterEchoViews(s *rpc.Server, impl EchoViews) error {
+	g := echoInline{impl}
+	return s.Register(EchoDesc,
+		rpc.Inline(g.serveLine),
+		rpc.Inline(g.serveBytes),
+		rpc.Inline(g.serveTake),
+		rpc.Inline(g.serveTakeBytes),
+		rpc.Inline(g.serveAccount),
+	)
+}
+
+type echoInline struct{ impl EchoViews }
+
+func (g echoInline) serveLine(c *rpc.Call, msg, place []byte) (int, error) {
+	req := ViewWords(msg)
+	reply, err := BuildWords(place)
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	req.lease = lease
+	reply.lease = lease
+	err = g.impl.Line(c, req, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
+func (g echoInline) serveBytes(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckBlob(msg, 0); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	req := ViewBlob(msg)
+	reply, err := BuildBlob(place, c.Arena())
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	req.lease = lease
+	reply.lease = lease
+	err = g.impl.Bytes(c, req, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
+func (g echoInline) serveTake(c *rpc.Call, msg, _ []byte) (int, error) {
+	req := ViewWords(msg)
+	lease := view.Lend()
+	req.lease = lease
+	err := g.impl.Take(c, req)
+	lease.End()
+	return 0, err
+}
+
+func (g echoInline) serveTakeBytes(c *rpc.Call, msg, _ []byte) (int, error) {
+	if err := CheckBlob(msg, 0); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	req := ViewBlob(msg)
+	lease := view.Lend()
+	req.lease = lease
+	err := g.impl.TakeBytes(c, req)
+	lease.End()
+	return 0, err
+}
+
+func (g echoInline) serveAccount(c *rpc.Call, _, place []byte) (int, error) {
+	reply, err := BuildTally(place)
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	reply.lease = lease
+	err = g.impl.Account(c, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
+// EchoAsync makes the unary calls of Echo on the thread of an engine: requests
+// are built and replies read in the link's memory, and nothing is allocated.
+type EchoAsync struct {
+	conn         *rpc.AsyncConn
+	a            view.Arena
+	lease        view.Lease
+	boundLine    *rpc.Bound
+	boundBytes   *rpc.Bound
+	boundAccount *rpc.Bound
+}
+
+// NewEchoAsync returns a client that calls through c.
+func NewEchoAsync(c *rpc.AsyncConn) *EchoAsync {
+	return &EchoAsync{
+		conn:         c,
+		boundLine:    c.Bind(&EchoDesc.Methods[echoLine]),
+		boundBytes:   c.Bind(&EchoDesc.Methods[echoBytes]),
+		boundAccount: c.Bind(&EchoDesc.Methods[echoAccount]),
+	}
+}
+
+// BeginLine begins a call of Line: set the fields of the request in place, then
+// call SendLine, before anything else is begun on this connection.
+//
+// Line answers with a message of fixed size.
+func (c *EchoAsync) BeginLine() (WordsBuilder, error) {
+	place, err := c.conn.Begin(c.boundLine, WordsBlock)
+	if err != nil {
+		return WordsBuilder{}, err
+	}
+	req, err := BuildWords(place)
+	if err != nil {
+		c.conn.Abort()
+		return req, err
+	}
+	c.lease = view.Lend()
+	req.lease = c.lease
+	return req, nil
+}
+
+// SendLine sends the request that BeginLine began. done runs on the engine's
+// thread when the call ends, with the tag that was given; the reply may be read
+// until it returns. A done that is made once, and not for each call, costs no
+// allocation.
+func (c *EchoAsync) SendLine(req WordsBuilder, tag uint64, done func(tag uint64, reply WordsView, err error)) error {
+	c.lease.End()
+	n, err := req.Finish()
+	if err != nil {
+		c.conn.Abort()
+		return err
+	}
+	return c.conn.Send(n, echoLineDone, done, tag)
+}
+
+func echoLineDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, WordsView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewWords(nil), r.Err)
+		return
+	}
+	reply := ViewWords(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
+}
+
+// BeginBytes begins a call of Bytes: set the fields of the request in place,
+// then call SendBytes, before anything else is begun on this connection. size
+// is the room in bytes for all of the request.
+//
+// Bytes answers with a message of any size.
+func (c *EchoAsync) BeginBytes(size int) (BlobBuilder, error) {
+	place, err := c.conn.Begin(c.boundBytes, size)
+	if err != nil {
+		return BlobBuilder{}, err
+	}
+	req, err := BuildBlob(place, &c.a)
+	if err != nil {
+		c.conn.Abort()
+		return req, err
+	}
+	c.lease = view.Lend()
+	req.lease = c.lease
+	return req, nil
+}
+
+// SendBytes sends the request that BeginBytes began. done runs on the engine's
+// thread when the call ends, with the tag that was given; the reply may be read
+// until it returns. A done that is made once, and not for each call, costs no
+// allocation.
+func (c *EchoAsync) SendBytes(req BlobBuilder, tag uint64, done func(tag uint64, reply BlobView, err error)) error {
+	c.lease.End()
+	n, err := req.Finish()
+	if err != nil {
+		c.conn.Abort()
+		return err
+	}
+	return c.conn.Send(n, echoBytesDone, done, tag)
+}
+
+func echoBytesDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, BlobView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewBlob(nil), r.Err)
+		return
+	}
+	if err := CheckBlob(r.Reply, 0); err != nil {
+		done(r.Tag, ViewBlob(nil), rpc.Errorf(wire.StatusInternal, "malformed reply: %w", err))
+		return
+	}
+	reply := ViewBlob(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
+}
+
+// Account tells what was counted.
+//
+// done runs on the engine's thread when the call ends, with the tag that was
+// given; the reply may be read until it returns. A done that is made once, and
+// not for each call, costs no allocation.
+func (c *EchoAsync) Account(tag uint64, done func(tag uint64, reply TallyView, err error)) error {
+	if _, err := c.conn.Begin(c.boundAccount, 0); err != nil {
+		return err
+	}
+	return c.conn.Send(0, echoAccountDone, done, tag)
+}
+
+func echoAccountDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, TallyView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewTally(nil), r.Err)
+		return
+	}
+	reply := ViewTally(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
 }
 
 // echoCell is the description from which this file was generated.
