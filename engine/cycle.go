@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/sched"
 )
 
 // The cold set. A link that is silent for long is no longer polled in each
@@ -75,7 +76,35 @@ func (e *Engine) emptyCycle() {
 	e.idleOnce()
 }
 
+// lonePolls is how often a ring that is the engine's only link is polled in a
+// cycle: all else that a cycle looks at can wait for as long as a call takes.
+const lonePolls = 8
+
+// pollLone polls the only link there is, over a ring, as a loop of nothing else
+// would: then a vesicle is noticed some nanoseconds sooner.
+func (e *Engine) pollLone(p *Port) int {
+	for range lonePolls - 1 {
+		if n, err := p.rx.Poll(e.in); n != 0 || err != nil {
+			if n == 0 {
+				break // turn finds out why
+			}
+			return e.turnWith(p, n, nil)
+		}
+		sched.Pause()
+	}
+	return e.turn(p)
+}
+
 func (e *Engine) pollHot() (work int) {
+	if len(e.hot) == 1 {
+		p := e.hot[0]
+		if p.rx != nil && !p.gone && !p.blocked && e.idle.spins(e.clock.now) {
+			if work = e.pollLone(p); work == 0 && !p.dead && !p.blocked {
+				p.empty++
+			}
+			return work
+		}
+	}
 	for i := 0; i < len(e.hot); i++ {
 		p := e.hot[i]
 		n := e.turn(p)
@@ -158,7 +187,7 @@ func (e *Engine) takeOut(set *[]*Port, p *Port) {
 func (e *Engine) flush() {
 	kept := e.dirty[:0]
 	for _, p := range e.dirty {
-		if p.claimed != 0 {
+		if p.claimed != 0 && !p.keeps {
 			e.stats.Aborted += uint64(p.claimed)
 			p.Abort()
 		}

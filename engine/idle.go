@@ -42,6 +42,11 @@ func (i *idler) slept(ns int64) {
 	}
 }
 
+// spins reports whether an empty cycle does nothing but spin.
+func (i *idler) spins(now int64) bool {
+	return i.mode == IdleSpin || i.mode == IdleAdaptive && now-i.lastWork < i.spin
+}
+
 // idleOnce idles for one empty cycle.
 func (e *Engine) idleOnce() {
 	switch e.idle.mode {

@@ -40,6 +40,7 @@ type Port struct {
 	owes    bool           // owed is to be sent before the next vesicle
 	starved bool           // in Engine.starved
 	dead    bool           // failed is set
+	keeps   bool           // claims may stay open; see KeepClaims
 
 	place [1]wire.Vesicle // what Claim handed out
 	held  []wire.Vesicle  // polled, not handled, not released
@@ -148,6 +149,10 @@ func (p *Port) CommitBatch(vs []wire.Vesicle) error {
 	p.claimed -= len(vs)
 	return nil
 }
+
+// Claimed returns how many places are claimed and neither committed nor
+// aborted.
+func (p *Port) Claimed() int { return p.claimed }
 
 // Abort gives up everything claimed and not committed.
 func (p *Port) Abort() {

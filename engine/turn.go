@@ -25,6 +25,11 @@ func (e *Engine) turn(p *Port) int {
 	} else {
 		n, err = p.link.Poll(e.in)
 	}
+	return e.turnWith(p, n, err)
+}
+
+// turnWith is the rest of a turn that has polled n vesicles.
+func (e *Engine) turnWith(p *Port, n int, err error) int {
 	if n > 0 {
 		p.polled = n
 		e.handle(p, e.in[:n])
@@ -230,6 +235,9 @@ func (e *Engine) pay(p *Port) bool {
 	if p.gone {
 		p.owes = false
 		return true
+	}
+	if p.keeps {
+		p.Abort()
 	}
 	err := p.answerError(&p.owed.header, p.owed.status, debtMessages[p.owed.status])
 	if errors.Is(err, link.ErrFull) && !p.dead {

@@ -118,7 +118,7 @@ func Attach(e *engine.Engine, l link.Link, o *ConnOptions, gone func(error)) (*A
 	c.outbox.max, c.outbox.places = c.max, &c.out
 	c.timer.Func = func(*engine.Timer) { c.expire() }
 	enter := func(p *engine.Port) { c.port, c.out.port, c.outbox.port = p, p, p }
-	if _, err := e.Add(l, asyncHandler{c}, engine.OnGone(c.gone), engine.CloseLink(), enter); err != nil {
+	if _, err := e.Add(l, asyncHandler{c}, engine.OnGone(c.gone), engine.CloseLink(), engine.KeepClaims(), enter); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -152,6 +152,9 @@ func (c *AsyncConn) Late() uint64 { return c.late }
 // where the link takes no such payload at once (see [AsyncConn.SendLarge]),
 // StatusUnavailable when the link is gone.
 func (c *AsyncConn) Begin(b *Bound, size int) ([]byte, error) {
+	if !c.inBatch {
+		c.out.begin()
+	}
 	if b.budget != 0 {
 		place, err := c.out.take(size+wire.DeadlineSize, c.wanted())
 		if err != nil {
@@ -211,11 +214,7 @@ func (c *AsyncConn) Send(n int, complete func(*Completion), done any, tag uint64
 		}
 	}
 	place.Payload = place.Payload[:n]
-	if flags == wire.FlagDeadline {
-		setHeader(&place.Header, wire.KindRequest, wire.FlagDeadline, b.fingerprint, s.id)
-	} else {
-		setHeader(&place.Header, wire.KindRequest, flags, b.fingerprint, s.id)
-	}
+	setHeader(&place.Header, wire.KindRequest, flags, b.fingerprint, s.id)
 	c.out.put()
 	c.flying++
 	if !c.inBatch {
@@ -234,10 +233,7 @@ func (c *AsyncConn) sent() error {
 
 // Abort gives up the request begun.
 func (c *AsyncConn) Abort() {
-	c.begun = nil
-	if !c.inBatch {
-		_ = c.out.settle()
-	}
+	c.begun = nil // take returns the place again
 }
 
 // Flush publishes what was begun in this turn now, instead of at its end.

@@ -27,7 +27,7 @@ func serveBench(b *testing.B, kind string) *uds.Conn {
 	dir := privateDir(b)
 	k := spawn(b, "serve", dir, kind, runtime.NumCPU()-1)
 	k.said(b)
-	c, err := uds.Dial(soon(b), "test", &uds.Options{Dir: dir, RingSize: 1 << 20})
+	c, err := uds.Dial(soon(b), "test", &uds.Options{Dir: dir, RingSize: 64 << 10})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -59,12 +59,11 @@ func (s *Server) Close() error {
 
 // endSubscriptions tells subscribers that nothing more comes from here.
 func (s *serverLink) endSubscriptions() {
+	s.out.begin()
 	for correlation, sub := range s.subs {
 		delete(s.subs, correlation)
 		sub.topic.remove(sub)
 		s.fail(&sub.header, Errorf(wire.StatusDraining, "the server is stopping"))
 	}
-	if s.out.settle() == nil {
-		_ = s.port.Flush()
-	}
+	s.out.end()
 }

@@ -119,10 +119,9 @@ func (o *outbox) push(v outgoing, done <-chan struct{}) bool {
 
 // onThread sends what it can and flushes.
 func (o *outbox) onThread() {
+	o.places.begin()
 	o.drain()
-	if o.places.settle() == nil {
-		_ = o.port.Flush()
-	}
+	o.places.end()
 }
 
 // drain sends what is queued, in order, and reports whether all of it is sent.
@@ -187,6 +186,7 @@ func (o *outbox) sendPieces(h wire.Header, payload []byte) error {
 	if err := o.places.settle(); err != nil {
 		return err
 	}
+	o.places.drop() // no claim of anybody else may be open
 	return o.pieces.Send(h, payload)
 }
 

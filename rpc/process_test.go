@@ -71,7 +71,7 @@ func serveChild(dir, kind, cpu string) {
 	}
 	e := must(engine.New(cfg))
 	must(0, e.Start(context.Background()))
-	l := must(uds.Listen("test", &uds.Options{Dir: dir, RingSize: 1 << 20}))
+	l := must(uds.Listen("test", &uds.Options{Dir: dir, RingSize: 64 << 10}))
 	fmt.Println("listening")
 	must(0, s.Accept(context.Background(), e, func(ctx context.Context) (link.Link, error) {
 		c, err := l.Accept(ctx)

@@ -80,15 +80,11 @@ func (s *serverLink) HandleBatch(p *engine.Port, vs []wire.Vesicle) (done int) {
 		s.table = emptyTable
 	}
 	s.batch, s.at = vs, 0
+	s.out.begin()
 	for !s.run() { // again behind a request whose handler panicked
 	}
 	s.batch = nil
-	used := s.out.used
-	if s.out.settle() == nil && used > 0 {
-		// Now, and not at the end of the cycle: what the engine has to do
-		// until then is done while the answer is on its way.
-		_ = p.Flush()
-	}
+	s.out.end()
 	s.counted()
 	return s.at
 }
@@ -141,11 +137,7 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 	n, err := m.inline(c, req, place.Payload)
 	if err == nil && uint(n) <= uint(len(place.Payload)) {
 		place.Payload = place.Payload[:n]
-		if flags := h.Flags & priorityFlags; flags == 0 {
-			setHeader(&place.Header, wire.KindReply, 0, h.Fingerprint, h.Correlation)
-		} else {
-			setHeader(&place.Header, wire.KindReply, flags, h.Fingerprint, h.Correlation)
-		}
+		setHeader(&place.Header, wire.KindReply, h.Flags&priorityFlags, h.Fingerprint, h.Correlation)
 		s.out.put()
 		return true
 	}

@@ -237,6 +237,7 @@ func (s *serverLink) schedule(due int64) {
 
 // expire ends the calls whose time is up, and finds out when to look again.
 func (s *serverLink) expire() {
+	s.out.begin()
 	now, next := s.port.Now(), noDeadline
 	for correlation, x := range s.active {
 		if x.due > now {
@@ -251,9 +252,7 @@ func (s *serverLink) expire() {
 	}
 	s.due = noDeadline
 	s.schedule(next)
-	if s.out.settle() == nil {
-		_ = s.port.Flush()
-	}
+	s.out.end()
 }
 
 // item is an item of a client's stream, or its end.
