@@ -200,7 +200,7 @@ func TestWhatIsWrongIsTold(t *testing.T) {
 	}{
 		"no file":               {nil, 2, "no FILE"},
 		"two files":             {[]string{"a.go", "b.go"}, 2, "one file at a time"},
-		"another kind of file":  {[]string{"a.txt"}, 2, "neither a .go nor a .cell"},
+		"another kind of file":  {[]string{"a.txt"}, 2, "neither a command nor a .go or .cell"},
 		"an unknown flag":       {[]string{"-x", "a.go"}, 2, "-x"},
 		"a flag behind":         {[]string{"a.go", "-x"}, 2, "-x"},
 		"a missing file":        {[]string{filepath.Join(dir, "none.go")}, 1, "no such file"},

@@ -70,7 +70,7 @@ func (j job) run(env environment) (int, error) {
 	case ".cell":
 		source, err = j.readDescription()
 	default:
-		return 0, fmt.Errorf("%s is neither a .go nor a .cell file: %w", j.source, errUsage)
+		return 0, fmt.Errorf("%s is neither a command nor a .go or .cell file: %w", j.source, errUsage)
 	}
 	if err != nil {
 		return 0, err

@@ -81,6 +81,10 @@ func Load(path string) (*Source, error) {
 		s.refuse(s.main.Package, "no service: write //cell:service in the doc comment of an interface")
 		return nil, s.err()
 	}
+	s.refuseShared()
+	if err := s.err(); err != nil {
+		return nil, err
+	}
 	s.orderTypes()
 	if err := s.schema.Validate(); err != nil {
 		s.place(err)
@@ -220,6 +224,29 @@ func (s *source) services() []*declaration {
 	}
 	slices.SortFunc(found, func(a, b *declaration) int { return int(a.spec.Pos() - b.spec.Pos()) })
 	return found
+}
+
+// refuseShared refuses types that services in other files of the package use
+// too: for each file with services code is generated, and both would declare
+// the same.
+func (s *source) refuseShared() {
+	for _, file := range s.files {
+		if file == s.main {
+			continue
+		}
+		other := *s
+		other.main, other.schema, other.problems = file, schema.Schema{}, nil
+		other.done, other.places = map[string]*schema.Type{}, map[string]token.Pos{}
+		for _, spec := range other.services() {
+			other.service(spec)
+		}
+		for _, t := range other.schema.Types {
+			if s.done[t.Name] != nil {
+				s.refuse(s.specs[t.Name].spec.Pos(), "%s is used by services in %s and in %s, each of which would generate its code: put these services into one file",
+					t.Name, filepath.Base(s.set.Position(s.main.Pos()).Filename), filepath.Base(s.set.Position(file.Pos()).Filename))
+			}
+		}
+	}
 }
 
 // orderTypes puts the types into the order of their declarations, those of the

@@ -1,6 +1,7 @@
 package gosrc
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -231,5 +232,27 @@ func TestAFileThatDoesNotParseIsRefusedWithItsLine(t *testing.T) {
 	}
 	if _, err := Load(filepath.Join(t.TempDir(), "missing", "p.go")); !os.IsNotExist(err) {
 		t.Errorf("Load of a missing file returned %v", err)
+	}
+}
+
+func TestServicesInTwoFilesShareNoTypes(t *testing.T) {
+	dir := t.TempDir()
+	const one = "package p\n\nimport \"context\"\n\n//cell:service\ntype %s interface{ M(context.Context, %s) error }\n"
+	for name, text := range map[string]string{
+		"a.go":     fmt.Sprintf(one, "A", "Shared"),
+		"b.go":     fmt.Sprintf(one, "B", "Shared"),
+		"c.go":     fmt.Sprintf(one, "C", "Own") + "\ntype Own struct{ X int64 }\n",
+		"types.go": "package p\n\ntype Shared struct{ X int64 }\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := Load(filepath.Join(dir, "a.go"))
+	if err == nil || !strings.Contains(err.Error(), "types.go:3: Shared is used by services in a.go and in b.go") {
+		t.Errorf("Load returned %v", err)
+	}
+	if _, err := Load(filepath.Join(dir, "c.go")); err != nil {
+		t.Errorf("a file with types of its own: %v", err)
 	}
 }
