@@ -15,7 +15,7 @@ var (
 	errOrder    = errors.New("a further part without a start, or a start within a vesicle")
 	errPriority = errors.New("a data frame with the priority of a control frame")
 	errLength   = errors.New("a start that announces more than agreed, or has not the length that it announces")
-	errPadding  = errors.New("a last part of the wrong length, or padding other than zero")
+	errPart     = errors.New("a further part of the wrong length")
 	errCheck    = errors.New("the CRC does not fit: parts are missing or belong elsewhere")
 	errHeader   = errors.New("a header that is not valid")
 )
@@ -46,11 +46,11 @@ func (d *decoder) need(f *Frame) (int, error) {
 	case ClassNext:
 		return 0, errOrder
 	case ClassStart:
-		prefix, payload, ok := startSizes(f.Bytes(), f.ID.Detail()>>sequenceBits != noRoute)
-		if !ok || payload > d.maxPayload {
+		prefix, content, ok := startSizes(f.Bytes(), f.ID.Detail()>>sequenceBits != noRoute)
+		if !ok || content-prefix > d.maxPayload {
 			return 0, errLength
 		}
-		return d.whole(prefix + payload), nil
+		return d.whole(content), nil
 	}
 	if f.Len == 0 || f.Len > ClassicData {
 		return 0, errEmpty
@@ -79,10 +79,10 @@ func (d *decoder) begin(f *Frame, p *piece) (complete bool, err error) {
 	if f.ID.Class() != ClassStart {
 		return true, d.short(f, p)
 	}
-	var payload int
-	d.prefix, payload, _ = startSizes(f.Bytes(), f.ID.Detail()>>sequenceBits != noRoute)
+	var content int
+	d.prefix, content, _ = startSizes(f.Bytes(), f.ID.Detail()>>sequenceBits != noRoute)
 	d.id, d.content, d.done = f.ID, p.payload, 0
-	d.total = d.whole(d.prefix + payload)
+	d.total = d.whole(content)
 	d.busy = true
 	return d.add(f, p)
 }
@@ -101,12 +101,7 @@ func (d *decoder) add(f *Frame, p *piece) (bool, error) {
 		if d.done == 0 {
 			return false, errLength
 		}
-		return false, errPadding
-	}
-	for _, b := range f.Bytes()[want:] {
-		if b != 0 {
-			return false, errPadding
-		}
+		return false, errPart
 	}
 	d.done += copy(d.content[d.done:], f.Bytes()[:want])
 	if d.done < d.total {

@@ -67,8 +67,10 @@ const (
 	checkSize  = 2 // CRC-16 behind what takes more than one frame
 	maxPrefix  = startFixed + 4 + 2 + 8
 
-	// MaxPayload is the most that the 14 bits of length can say.
-	MaxPayload = 1<<14 - 1
+	// maxContent is the most that the 14 bits of a start's length can say.
+	maxContent = 1<<14 - 1
+	// MaxPayload is the most payload bytes of one vesicle on any link.
+	MaxPayload = maxContent - maxPrefix
 
 	// noRoute is the route number of a fingerprint that is in no table.
 	noRoute = 63
@@ -90,9 +92,7 @@ const (
 // The byte of a short header, and the token within it.
 const (
 	shortEnd  = 1 << 7
-	tokenStep = 1 << 6
-	tokenEcho = 1 << 5
-	tokenMask = 1<<5 - 1
+	tokenStep = 1 << 6 // the rest is the place in the table
 )
 
 // The detail of data frames: route and the low bits of the frame's number, or
@@ -138,7 +138,7 @@ func putPrefix(b *[maxPrefix]byte, h *wire.Header, f Form, token byte) int {
 			first |= v.bit
 		}
 	}
-	length, n := uint16(h.Length), startFixed
+	n := startFixed
 	if f.Foreseen {
 		b[n] = token
 		n++
@@ -148,7 +148,6 @@ func putPrefix(b *[maxPrefix]byte, h *wire.Header, f Form, token byte) int {
 		n += 4
 	}
 	if !f.Usual {
-		length |= startExplicit
 		b[n], b[n+1] = byte(h.Channel), h.Hops
 		n += 2
 	}
@@ -156,20 +155,25 @@ func putPrefix(b *[maxPrefix]byte, h *wire.Header, f Form, token byte) int {
 		binary.LittleEndian.PutUint64(b[n:], h.Fingerprint)
 		n += 8
 	}
+	length := uint16(n) + uint16(h.Length)
+	if !f.Usual {
+		length |= startExplicit
+	}
 	b[0] = first
 	binary.LittleEndian.PutUint16(b[1:], length)
 	return n
 }
 
-// startSizes reads the first bytes of a start: how long prefix and payload are.
-// ok is false if they can't be the beginning of one.
-func startSizes(b []byte, routed bool) (prefix, payload int, ok bool) {
+// startSizes reads the first bytes of a start: how long the prefix is, and the
+// content with it. ok is false if they can't be the beginning of one.
+func startSizes(b []byte, routed bool) (prefix, content int, ok bool) {
 	if len(b) < startFixed {
 		return 0, 0, false
 	}
 	length := binary.LittleEndian.Uint16(b[1:])
 	f := Form{Routed: routed, Foreseen: b[0]&startWide == 0, Usual: length&startExplicit == 0}
-	return f.Prefix(), int(length & MaxPayload), length>>15 == 0
+	prefix, content = f.Prefix(), int(length&maxContent)
+	return prefix, content, length>>15 == 0 && content >= prefix
 }
 
 // startFlags returns kind and flags of a start's first byte, but for the

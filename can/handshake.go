@@ -99,7 +99,7 @@ func (n *Node) onHello(from NodeID, w hello) {
 		return
 	}
 	h.met, h.peer = true, w
-	h.routes.peer = table{count: int(w.routes)}
+	h.routes.peer = part{count: int(w.routes)}
 	h.routes.keeps = w.keeps
 	h.fd = w.fd && n.fd()
 	if !h.dialled {

@@ -38,7 +38,7 @@ func TestFramesAreAsManyAsTheFormulaSays(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
 			var last wire.Header
 			for i := range 3000 {
-				h := wire.Header{Kind: wire.Kind(1 + rng.IntN(8)), Correlation: uint32(i), Hops: usualHops, Fingerprint: known}
+				h := wire.Header{Kind: wire.Kind(1 + rng.IntN(8)), Correlation: uint32(i), Hops: 16, Fingerprint: known}
 				n := rng.IntN(12)
 				switch rng.IntN(8) {
 				case 0:
@@ -87,8 +87,8 @@ func TestSmallCallTakesOneFrameEachWay(t *testing.T) {
 		correlation func(i int) uint32
 		settled     int // calls after which it holds
 	}{
-		{"correlations from a counter", func(i int) uint32 { return uint32(i) }, 0},
-		{"from a counter that begins anywhere", func(i int) uint32 { return 0xFFFFFFF0 + uint32(i) }, 64},
+		{"correlations from a counter", func(i int) uint32 { return uint32(i) }, 64},
+		{"from a counter that begins anywhere", func(i int) uint32 { return 0xFFFFFFF0 + uint32(i) }, 66},
 		{"slot and generation, one call at a time", func(i int) uint32 { return uint32(i) << 12 }, 2},
 		{"slot and generation, eight calls in turn", func(i int) uint32 { return uint32(i/8)<<12 | uint32(i%8) }, 16},
 	} {
@@ -96,7 +96,7 @@ func TestSmallCallTakesOneFrameEachWay(t *testing.T) {
 			s := newSim(t, ModelConfig{}, routed(1), Config{Node: 2})
 			x, y := s.connect(0, 1)
 			for i := range 500 {
-				h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: usualHops, Correlation: v.correlation(i)}
+				h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: 16, Correlation: v.correlation(i)}
 				there, request := counted(s, x, y, h, numbered(i, i%8))
 				h.Kind = wire.KindReply
 				back, reply := counted(s, y, x, h, request.Payload)
@@ -114,7 +114,7 @@ func TestSmallCallTakesOneFrameEachWay(t *testing.T) {
 func TestFourKiBOverFDWithinTenPercentOfItsWireTime(t *testing.T) {
 	s := newSim(t, ModelConfig{FD: true}, routed(1), Config{Node: 2})
 	x, y := s.connect(0, 1)
-	h := wire.Header{Fingerprint: known, Kind: wire.KindReply, Hops: usualHops, Correlation: 1}
+	h := wire.Header{Fingerprint: known, Kind: wire.KindReply, Hops: 16, Correlation: 1}
 	s.idle(time.Millisecond)
 	full := Frame{ID: MakeID(7, ClassNext, 2, 1, 0), Flags: FlagFD | FlagBRS, Len: FDData}
 	form, _, _ := x.out.encoder.form(&h)
@@ -165,7 +165,7 @@ func TestUrgentRequestWaitsForOneFrameAtMost(t *testing.T) {
 			fill()
 			// The request is made at the worst moment: a flood frame has just won
 			// arbitration. In the model that is before the step.
-			h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: usualHops}
+			h := wire.Header{Fingerprint: known, Kind: wire.KindRequest}
 			h.Flags = h.Flags.WithPriority(3)
 			if _, ok := s.model.Step(); !ok {
 				t.Fatal("no flood")
@@ -200,12 +200,12 @@ func TestUrgentVesiclePassesLongOneOfTheSameNode(t *testing.T) {
 	s := newSim(t, ModelConfig{Mailbox: 1}, routed(1), Config{Node: 2}, Config{Node: 3})
 	x, _ := s.connect(0, 1)
 	u, v := s.connect(0, 2)
-	s.send(x, wire.Header{Fingerprint: known, Kind: wire.KindReply, Hops: usualHops}, numbered(1, 2000))
+	s.send(x, wire.Header{Fingerprint: known, Kind: wire.KindReply, Hops: 16}, numbered(1, 2000))
 	s.step()
 	s.step()
 	frames := 0
 	s.seen = func(f *Frame) { frames++ }
-	h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: usualHops}
+	h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: 16}
 	h.Flags = h.Flags.WithPriority(2)
 	s.send(u, h, nil)
 	s.receive(v)
@@ -226,7 +226,7 @@ func TestLossesAreMadeGood(t *testing.T) {
 				x, y := s.connect(0, 1)
 				lossy = true
 				for i := range 300 {
-					h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Correlation: uint32(i), Hops: usualHops}
+					h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Correlation: uint32(i), Hops: 16}
 					payload := numbered(i, rng.IntN(30))
 					s.send(x, h, payload)
 					if i%7 != 6 {
@@ -258,7 +258,7 @@ func TestLossOfEightFramesEndsTheLink(t *testing.T) {
 		return false
 	}}, routed(1), Config{Node: 2})
 	x, y := s.connect(0, 1)
-	h := wire.Header{Fingerprint: known, Kind: wire.KindEvent, Hops: usualHops}
+	h := wire.Header{Fingerprint: known, Kind: wire.KindEvent, Hops: 16}
 	drop = 1 << sequenceBits
 	for i := range 40 {
 		s.send(x, h, numbered(i, 7))
@@ -336,7 +336,7 @@ func TestBusOffAndRecovery(t *testing.T) {
 	var told []BusError
 	s.nodes[0].config.BusError = func(e BusError) { told = append(told, e) }
 	x, y := s.connect(0, 1)
-	h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: usualHops}
+	h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: 16}
 	noise = true
 	for i := range 5 {
 		h.Correlation = uint32(i)

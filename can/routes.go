@@ -11,14 +11,14 @@ import (
 // both hellos, so a node that knows nothing but its own part, as a
 // microcontroller does, can use that.
 type routes struct {
-	own, peer table
+	own, peer part
 	lower     bool // this node has the lower number
 	keeps     bool // the peer knows this node's part too
 	byPrint   map[uint64]uint8
 }
 
-// table is one node's part.
-type table struct {
+// part is one node's share of the table.
+type part struct {
 	prints [MaxRoutes]uint64
 	count  int
 	have   uint64 // bit i: prints[i] has arrived
@@ -36,12 +36,12 @@ func checkRoutes(prints []uint64) error {
 	return nil
 }
 
-func (t *table) set(prints []uint64) {
+func (t *part) set(prints []uint64) {
 	t.count = copy(t.prints[:], prints)
 	t.have = 1<<t.count - 1
 }
 
-func (t *table) complete() bool { return bits.OnesCount64(t.have) >= t.count }
+func (t *part) complete() bool { return bits.OnesCount64(t.have) >= t.count }
 
 // settle numbers the routes that a sender may use. Those of the peer come
 // last, so that they win: the peer surely knows its own.

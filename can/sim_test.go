@@ -13,6 +13,8 @@ type sim struct {
 	t     testing.TB
 	model *Model
 	nodes []*Node
+	// others, if set, lets whoever else is on the bus act.
+	others func()
 	// seen, if set, is told of every frame on the bus.
 	seen func(f *Frame)
 }
@@ -35,6 +37,9 @@ func newSim(t testing.TB, m ModelConfig, configs ...Config) *sim {
 func (s *sim) step() {
 	for _, n := range s.nodes {
 		n.step()
+	}
+	if s.others != nil {
+		s.others()
 	}
 	if f, ok := s.model.Step(); ok {
 		if s.seen != nil {

@@ -140,7 +140,7 @@ func TestKernelBurst(t *testing.T) {
 // transferRequests sends n numbered requests of 7 bytes and checks each.
 func transferRequests(t *testing.T, x, y *Conn, n int) {
 	t.Helper()
-	h := wire.Header{Fingerprint: 42, Kind: wire.KindRequest, Hops: usualHops}
+	h := wire.Header{Fingerprint: 42, Kind: wire.KindRequest, Hops: 16}
 	done := make(chan error, 1)
 	go func() { done <- sendNumbered(x, h, n, 7) }()
 	if err := expectNumbered(y, h, n, 7); err != nil {
@@ -196,7 +196,7 @@ func TestKernelBusOff(t *testing.T) {
 		t.Errorf("RestartError: %v", err)
 	}
 	done := make(chan error, 1)
-	h := wire.Header{Fingerprint: 42, Kind: wire.KindRequest, Hops: usualHops}
+	h := wire.Header{Fingerprint: 42, Kind: wire.KindRequest, Hops: 16}
 	go func() { done <- sendNumbered(x, h, 100, 7) }()
 	time.Sleep(20 * time.Millisecond)
 	if n, err := y.Poll(make([]wire.Vesicle, 1)); n != 0 || err != nil {

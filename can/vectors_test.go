@@ -114,14 +114,14 @@ func makeVectors() string {
 		}
 		for kind := wire.KindRequest; kind <= wire.KindControl; kind++ {
 			for i, n := range []int{0, 7, 8, 20} {
-				emit(wire.Header{Kind: kind, Fingerprint: p, Correlation: uint32(i), Hops: usualHops}, n)
+				emit(wire.Header{Kind: kind, Fingerprint: p, Correlation: uint32(i), Hops: 16}, n)
 			}
 		}
 		for i := range 12 { // slots and generations
-			emit(wire.Header{Kind: wire.KindRequest, Fingerprint: q, Correlation: uint32(i/3)<<8 | uint32(i%3), Hops: usualHops}, i%8)
+			emit(wire.Header{Kind: wire.KindRequest, Fingerprint: q, Correlation: uint32(i/3)<<8 | uint32(i%3), Hops: 16}, i%8)
 		}
 		for i := range 4 { // a stream and its end
-			h := wire.Header{Kind: wire.KindStreamItem, Fingerprint: p, Correlation: 0x301, Hops: usualHops}
+			h := wire.Header{Kind: wire.KindStreamItem, Fingerprint: p, Correlation: 0x301, Hops: 16}
 			if i == 3 {
 				h.Flags = wire.FlagEnd
 			}
@@ -158,7 +158,7 @@ func makeBad(b *strings.Builder, d *direction) {
 	short := Frame{ID: MakeID(7, ClassEvent, d.to, d.from, uint16(d.base)<<sequenceBits), Len: 1, Flags: fd}
 	e := d.encoder()
 	var whole []Frame
-	e.begin(wire.Header{Kind: wire.KindReply, Fingerprint: d.prints[0], Hops: usualHops, Correlation: 77}, numbered(1, 2*d.size))
+	e.begin(wire.Header{Kind: wire.KindReply, Fingerprint: d.prints[0], Hops: 16, Correlation: 77}, numbered(1, 2*d.size))
 	for e.busy {
 		var f Frame
 		e.next(&f, uint16(len(whole)))
@@ -177,15 +177,17 @@ func makeBad(b *strings.Builder, d *direction) {
 		{errOrder, []Frame{with(short, func(f *Frame) { f.ID |= 7 << classShift })}},
 		{errLength, []Frame{start(0, 0)}},
 		{errLength, []Frame{start(0, 0, 0x80, 0)}},
-		{errLength, []Frame{start(3, 1, 2, 0)}},
-		{errLength, []Frame{start(3, 1, 0, 0)}},
-		{errToken, []Frame{start(1, 0, 0, 0x80)}},
-		{errHeader, []Frame{start(0x80|0x08|3, 0, 0, 0, 0, 0, 0)}},
-		{errHeader, []Frame{start(0x80|0x20|3, 0, 0, 0, 0, 0, 0)}},
+		{errLength, []Frame{start(3, 1, 5, 0, 0, 0, 0, 0)}},
+		{errLength, []Frame{start(3, 3, 0, 0)}},
+		{errLength, []Frame{start(3, 6, 0, 0)}},
+		{errLength, []Frame{start(0x80|3, 6, 0, 0, 0, 0)}},
+		{errToken, []Frame{start(1, 4, 0, 0x80)}},
+		{errHeader, []Frame{start(0x80|0x08|3, 7, 0, 0, 0, 0, 0)}},
+		{errHeader, []Frame{start(0x80|0x20|3, 7, 0, 0, 0, 0, 0)}},
 		{errOrder, []Frame{whole[0], short}},
 		{errOrder, []Frame{whole[0], whole[0]}},
 		{errOrder, []Frame{whole[0], with(whole[1], func(f *Frame) { f.ID ^= 2 << priorityShift })}},
-		{errPadding, []Frame{whole[0], with(whole[1], func(f *Frame) { f.Len-- })}},
+		{errPart, []Frame{whole[0], with(whole[1], func(f *Frame) { f.Len-- })}},
 		{errCheck, append(append([]Frame{}, whole[:last]...), with(whole[last], func(f *Frame) { f.Data[0] ^= 1 }))},
 		{errCheck, append([]Frame{with(whole[0], func(f *Frame) { f.Data[d.size-1] ^= 0x40 })}, whole[1:]...)},
 		{errCheck, append([]Frame{with(whole[0], func(f *Frame) { f.ID ^= 1 << fromShift })}, whole[1:]...)},

@@ -31,7 +31,7 @@
 #define CELL_CAN_DATA 8u
 #endif
 
-/* How many frames the host may send ahead, at least 4. */
+/* How many frames the host may send ahead: a power of two, 4 to 128. */
 #ifndef CELL_CAN_WINDOW
 #define CELL_CAN_WINDOW 8u
 #endif
@@ -72,10 +72,7 @@
 #define CELL_CAN_DUE(op) (1u << (op))
 #define CELL_CAN_GREETING (CELL_CAN_DUE(CELL_CAN_HELLO) | CELL_CAN_DUE(CELL_CAN_ROUTE) | CELL_CAN_DUE(CELL_CAN_READY))
 
-#define CELL_CAN_BYE_CLOSED 0u
-#define CELL_CAN_BYE_TAKEN 1u
 #define CELL_CAN_BYE_UNKNOWN 3u
-#define CELL_CAN_BYE_REFUSED 4u
 
 #define CELL_CAN_HELLO_FD 1u
 #define CELL_CAN_HELLO_ASKS 4u
@@ -118,7 +115,6 @@ typedef struct {
 	/* incoming */
 	uint16_t expected; /* number of the frame that is wanted */
 	uint16_t position; /* number of the frame that comes next */
-	uint16_t told;     /* the limit that the host knows */
 	uint16_t total;    /* content of the vesicle under way; 0 if none is */
 	uint16_t done;
 
@@ -161,57 +157,49 @@ typedef struct {
 
 /* ---- correlations ---- */
 
-/* Which tables a kind may use, from the first to the last, two bits for each
- * kind: a stream runs in both directions. */
-#define CELL_CAN_FIRST ((1u << 4) | (1u << 6) | (2u << 8) | (1u << 16))
-#define CELL_CAN_LAST ((1u << 4) | (1u << 6) | (2u << 8) | (1u << 10) | (1u << 12) | (1u << 16))
+/* cell_can_table says which table the correlations of a kind are in. */
+CELL_API uint32_t cell_can_table(uint32_t kind) {
+	return (kind == CELL_EVENT) ? 2u : (((kind == CELL_REQUEST) || (kind == CELL_CANCEL)) ? 0u : 1u);
+}
 
 #define CELL_CAN_UNFORESEEN 0x80u
 
-/* cell_can_foresee returns the token from which the peer works out a
- * correlation, or CELL_CAN_UNFORESEEN. */
-CELL_API uint32_t cell_can_foresee(const cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t correlation) {
-	const uint32_t last = (CELL_CAN_LAST >> (2u * kind)) & 3u;
-	const uint32_t e = (last > 1u) ? 0u : (correlation & mask);
-	uint32_t token = CELL_CAN_UNFORESEEN;
-	uint32_t table = (CELL_CAN_FIRST >> (2u * kind)) & 3u;
-	uint32_t step;
+/* cell_can_foresee notes a correlation and returns the token from which the peer
+ * works it out, or CELL_CAN_UNFORESEEN. */
+CELL_API uint32_t cell_can_foresee(cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t correlation) {
+	const uint32_t table = cell_can_table(kind);
+	const uint32_t e = (table > 1u) ? 0u : (correlation & mask);
+	const uint32_t step = correlation - m->place[table][e];
+	uint32_t token = e;
 
-	for (; (table <= last) && (token == CELL_CAN_UNFORESEEN); table++) {
-		step = correlation - m->place[table][e];
-		if ((step == 0u) || (step == m->stride[table])) {
-			token = e | ((table & 1u) << 5) | ((step == 0u) ? 0u : 0x40u);
-		}
+	m->place[table][e] = correlation;
+	if (step == 0u) {
+		/* as before */
+	} else if (table > 1u) {
+		token = CELL_CAN_UNFORESEEN;
+	} else if (step == m->stride[table]) {
+		token |= 0x40u;
+	} else {
+		m->stride[table] = step;
+		token = CELL_CAN_UNFORESEEN;
 	}
 	return token;
 }
 
-/* cell_can_advance works out a correlation from a token;
- * CELL_BAD_FORM: no sender makes that one. */
-CELL_API cell_result cell_can_advance(cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t token, uint32_t *correlation) {
-	const uint32_t e = token & 31u;
-	const uint32_t table = (kind == CELL_EVENT) ? 2u : ((token >> 5) & 1u);
-	cell_result result = CELL_BAD_FORM;
+/* cell_can_advance works out a correlation from a token. It returns 0 for one
+ * that no sender makes. */
+CELL_API uint32_t cell_can_advance(cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t token, uint32_t *correlation) {
+	const uint32_t table = cell_can_table(kind);
+	const uint32_t e = token & 0xBFu;
+	const uint32_t ok = (e <= ((table > 1u) ? 0u : mask)) ? 1u : 0u;
 
-	if ((kind == CELL_EVENT) ? (token == 0u) : ((e <= mask) && (token < 0x80u))) {
-		if ((token & 0x40u) != 0u) {
-			m->place[table][e] += m->stride[table];
+	if (ok != 0u) {
+		if (e != token) {
+			m->place[table][e] += m->stride[table]; /* that of events is 0 */
 		}
 		*correlation = m->place[table][e];
-		result = CELL_OK;
 	}
-	return result;
-}
-
-/* cell_can_learn notes a correlation that was sent in full. */
-CELL_API void cell_can_learn(cell_can_memory *m, uint32_t mask, uint32_t kind, uint32_t correlation) {
-	const uint32_t table = (kind == CELL_EVENT) ? 2u : (((kind == CELL_REQUEST) || (kind == CELL_CANCEL)) ? 0u : 1u);
-	uint32_t *const place = &m->place[table][(table > 1u) ? 0u : (correlation & mask)];
-
-	if (table < 2u) {
-		m->stride[table] = correlation - *place;
-	}
-	*place = correlation;
+	return ok;
 }
 
 /* ---- frames ---- */
@@ -248,7 +236,6 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 	uint32_t route = l->base + method;
 	uint32_t class_ = CELL_CAN_START;
 	uint32_t rare = h->flags & (uint32_t)~(CELL_FLAG_END | CELL_FLAG_PRIORITY);
-	uint32_t ignored;
 
 	/* The header is written from its end, right before the payload. */
 	if ((method >= c->count) || (route >= CELL_CAN_NO_ROUTE)) {
@@ -268,12 +255,10 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 	if (token == CELL_CAN_UNFORESEEN) {
 		b -= 4;
 		cell_put32(b, h->correlation);
-		cell_can_learn(&l->to, CELL_CAN_MASK(l), h->kind, h->correlation);
 		rare |= 0x80u;
 	} else {
 		b -= 1;
 		b[0] = (uint8_t)token;
-		(void)cell_can_advance(&l->to, CELL_CAN_MASK(l), h->kind, token, &ignored);
 	}
 	/* Requests, replies, events, items and credit have a class of their own. */
 	if ((rare == 0u) && (((0x76u >> h->kind) & 1u) != 0u) && (h->length < 8u)) {
@@ -350,13 +335,13 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 		token = b[0];
 	}
 	if ((form & 0x80u) == 0u) {
-		if (cell_can_advance(&l->from, CELL_CAN_MASK(l), h->kind, token, &h->correlation) != CELL_OK) {
+		if (cell_can_advance(&l->from, CELL_CAN_MASK(l), h->kind, token, &h->correlation) == 0u) {
 			result = CELL_BAD_FORM;
 		}
 		b = &b[1];
 	} else {
 		h->correlation = cell_get32(b);
-		cell_can_learn(&l->from, CELL_CAN_MASK(l), h->kind, h->correlation);
+		(void)cell_can_foresee(&l->from, CELL_CAN_MASK(l), h->kind, h->correlation);
 		b = &b[4];
 	}
 	if ((form & 0x400000u) != 0u) {
@@ -364,7 +349,14 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 		l->from.hops = b[1];
 		b = &b[2];
 	}
-	if ((route == CELL_CAN_NO_ROUTE) && (class_ == CELL_CAN_START)) {
+	if (route != CELL_CAN_NO_ROUTE) {
+		route -= l->base;
+		if (route < c->count) {
+			h->fingerprint = c->methods[route].fingerprint;
+		} else {
+			result = CELL_BAD_FORM;
+		}
+	} else if (class_ == CELL_CAN_START) {
 		h->fingerprint = cell_get64(b);
 		b = &b[8];
 		for (route = 0u; route < c->count; route++) {
@@ -373,12 +365,7 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 			}
 		}
 	} else {
-		route -= l->base;
-		if (route < c->count) {
-			h->fingerprint = c->methods[route].fingerprint;
-		} else {
-			result = CELL_BAD_FORM;
-		}
+		result = CELL_BAD_FORM;
 	}
 	l->method = (uint8_t)route;
 	h->flags |= (uint8_t)((7u - (l->id >> 26)) << 2);
@@ -482,14 +469,6 @@ CELL_API uint8_t cell_can_tell(const cell_can *c, uint32_t to, uint32_t detail, 
 	return c->write(c->port, &f);
 }
 
-/* cell_can_answer answers a frame with a bye, which names the sessions of that
- * the other way around. If there is no room, the host asks again. */
-CELL_API void cell_can_answer(const cell_can *c, const cell_can_frame *f, uint32_t reason) {
-	const uint32_t sessions = cell_get32(&f->data[4]);
-
-	(void)cell_can_tell(c, (f->id >> 9) & 127u, CELL_CAN_BYE << 6, reason << 16, (sessions >> 16) | (sessions << 16));
-}
-
 /* cell_can_tell_due sends the first control frame that is due; 0 if none is, or
  * there is no room. */
 CELL_API uint8_t cell_can_tell_due(cell_can *c) {
@@ -521,9 +500,6 @@ CELL_API uint8_t cell_can_tell_due(cell_can *c) {
 		told = cell_can_tell(c, c->peer, (op << 6) | ((op == CELL_CAN_ROUTE) ? l->route : 0u), a, b);
 	}
 	if (told != 0u) {
-		if (op == CELL_CAN_FLOW) {
-			l->told = (uint16_t)(l->expected + CELL_CAN_WINDOW);
-		}
 		if ((op == CELL_CAN_ROUTE) && ((l->route + 1u) < c->count)) {
 			l->route++; /* and the next */
 		} else {
@@ -569,7 +545,7 @@ CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from
 	if ((f->data[0] >> 4) != 1u) {
 		/* another version */
 	} else if ((c->peer != CELL_CAN_NOBODY) && (from != c->peer)) {
-		cell_can_answer(c, f, CELL_CAN_BYE_REFUSED);
+		/* One host at a time; the other asks again. */
 	} else if ((c->peer == CELL_CAN_NOBODY) || (session != l->peer_session)) {
 		cell_can_drop(c);
 		c->peer = (uint8_t)from;
@@ -578,7 +554,6 @@ CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from
 		l->size = ((f->data[0] & CELL_CAN_HELLO_FD) != 0u) ? (uint8_t)CELL_CAN_DATA : 8u;
 		l->mask = (uint8_t)(CELL_CAN_PLACES - 1u) & (uint8_t)((1u << f->data[7]) - 1u);
 		l->check = 0xFFFFu;
-		l->told = CELL_CAN_WINDOW;
 		l->limit = f->data[1];
 		l->due = CELL_CAN_GREETING;
 	} else if ((f->data[0] & CELL_CAN_HELLO_ASKS) != 0u) {
@@ -617,17 +592,15 @@ CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f) {
 	if (op == CELL_CAN_HELLO) {
 		cell_can_hello(c, f, from);
 	} else if (op == CELL_CAN_BYE) {
-		if (f->data[2] == CELL_CAN_BYE_CLOSED) {
-			cell_can_answer(c, f, CELL_CAN_BYE_TAKEN);
-		}
 		if ((from == c->peer) && (cell_get(&f->data[6], 2u) == l->peer_session)) {
 			cell_can_drop(c);
 		}
 	} else if (op == CELL_CAN_ROUTE) {
 		/* The host's routes are not kept. */
 	} else if (mine == 0u) {
+		/* Of a link that isn't there: say so. */
 		if (op == CELL_CAN_FLOW) {
-			cell_can_answer(c, f, CELL_CAN_BYE_UNKNOWN);
+			(void)cell_can_tell(c, from, CELL_CAN_BYE << 6, CELL_CAN_BYE_UNKNOWN << 16, cell_get32(&f->data[4]) << 16);
 		}
 	} else if (op == CELL_CAN_READY) {
 		l->open = 1u;
@@ -695,7 +668,7 @@ CELL_API void cell_can_data(cell_can *c, const cell_can_frame *f) {
 			l->check = cell_can_check(l->check, f->id, f->data, f->length);
 			l->expected++;
 			l->position++;
-			if ((uint16_t)(l->expected + CELL_CAN_WINDOW - l->told) >= (CELL_CAN_WINDOW / 2u)) {
+			if ((l->expected & ((CELL_CAN_WINDOW / 2u) - 1u)) == 0u) {
 				l->due |= CELL_CAN_DUE(CELL_CAN_FLOW);
 			}
 			if (result == CELL_OK) {

@@ -1,0 +1,257 @@
+package can
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/wire"
+)
+
+const firmware = "../firmware/can/"
+
+// compileC builds a program of firmware/can with the sanitizers.
+func compileC(t *testing.T, source string, defines ...string) string {
+	t.Helper()
+	cc, err := exec.LookPath("gcc")
+	if err != nil {
+		t.Skip("gcc is not installed: apt-get install gcc libc6-dev")
+	}
+	binary := filepath.Join(t.TempDir(), "program")
+	args := append([]string{"-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1",
+		"-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", binary, firmware + source}, defines...)
+	if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return binary
+}
+
+func TestCReadsGoldenVectors(t *testing.T) {
+	program := compileC(t, "vectors.c", "-DCELL_CAN_DATA=64u", "-DCELL_CAN_BITS=5u")
+	out, err := exec.Command(program, vectorsPath).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// device is a program of cell_can.h with a port of a model.
+type device struct {
+	t    *testing.T
+	in   io.Writer
+	out  *bufio.Scanner
+	port *Port
+}
+
+func startDevice(t *testing.T, s *sim, defines ...string) *device {
+	c := exec.Command(compileC(t, "device.c", defines...))
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaints bytes.Buffer
+	c.Stderr = &complaints
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := c.Wait(); err != nil {
+			t.Errorf("the device: %v\n%s", err, complaints.Bytes())
+		}
+	})
+	return &device{t: t, in: in, out: bufio.NewScanner(out), port: s.model.Open(5)}
+}
+
+// say sends a line and puts what the device answers on the bus.
+func (d *device) say(format string, args ...any) {
+	fmt.Fprintf(d.in, format+"\n", args...)
+	for d.out.Scan() {
+		if d.out.Text() == "." {
+			return
+		}
+		f := parseFrame(d.t, strings.TrimPrefix(d.out.Text(), "frame "))
+		if err := d.port.Send(&f); err != nil {
+			d.t.Fatalf("%v: %v", &f, err)
+		}
+	}
+	d.t.Fatal("the device has ended")
+}
+
+// act lets the device do what is due.
+func (d *device) act(s *sim) {
+	var fs [8]Frame
+	n, _ := d.port.Receive(fs[:])
+	room := func() int { return s.model.config.Mailbox - d.port.Queued() }
+	d.say("now %d %d", room(), s.model.Now().Milliseconds())
+	for i := range fs[:n] {
+		if fs[i].Flags&FlagError == 0 {
+			d.say("%s", frameLine(&fs[i]))
+		}
+	}
+}
+
+// withDevice makes a sim with one node and the device, and links them.
+func withDevice(t *testing.T, m ModelConfig, defines ...string) (s *sim, d *device, c *Conn) {
+	s = newSim(t, m, Config{Node: 1, Heartbeat: 100 * time.Millisecond})
+	d = startDevice(t, s, defines...)
+	s.others = func() { d.act(s) }
+	return s, d, s.dial(5)
+}
+
+// dial links the first node with a peer that is none of the sim's.
+func (s *sim) dial(peer NodeID) *Conn {
+	c, _, err := s.nodes[0].begin(peer)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.until("linked with the device", func() bool { return c.stage == stageOpen })
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestCallsToFirmware(t *testing.T) {
+	for _, v := range []struct {
+		name    string
+		fd      bool
+		defines []string
+	}{
+		{"classic", false, nil},
+		{"classic, tables", false, []string{"-DCELL_CAN_BITS=3u"}},
+		{"a device that can do FD", true, []string{"-DCELL_CAN_DATA=64u", "-DCELL_CAN_WINDOW=16u"}},
+		{"a classic device on an FD bus", true, nil},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			s, d, c := withDevice(t, ModelConfig{FD: v.fd}, v.defines...)
+			if want := v.fd && len(v.defines) > 0; c.FD() != want {
+				t.Errorf("FD frames: %t, want %t", c.FD(), want)
+			}
+			for i := range 300 {
+				n := i % 8
+				if i%5 == 4 {
+					n = i
+				}
+				h := wire.Header{Fingerprint: 0x0123456789abcdef, Kind: wire.KindRequest, Correlation: uint32(i), Hops: 16}
+				data := 0
+				s.seen = func(f *Frame) {
+					if f.ID.Class() != ClassControl {
+						data++
+					}
+				}
+				s.send(c, h, numbered(i, n))
+				r := s.receive(c)
+				h.Kind, h.Length = wire.KindReply, uint32(n)
+				if r.Header != h || !bytes.Equal(r.Payload, numbered(i, n)) {
+					t.Fatalf("call %d of %d bytes: %+v % x", i, n, r.Header, r.Payload)
+				}
+				if i > 20 && n <= ShortPayload && data != 2 {
+					t.Fatalf("call %d of %d bytes took %d frames", i, n, data)
+				}
+			}
+			for _, x := range []struct {
+				print  uint64
+				status wire.Status
+			}{{0xfedcba9876543210, wire.StatusOutOfRange}, {0x5555555555555555, wire.StatusUnimplemented}, {99, wire.StatusUnimplemented}} {
+				s.send(c, wire.Header{Fingerprint: x.print, Kind: wire.KindRequest, Correlation: 7}, []byte("x"))
+				r := s.receive(c)
+				if r.Header.Kind != wire.KindError || r.Header.Fingerprint != x.print || r.Header.Correlation != 7 || r.Payload[0] != byte(x.status) {
+					t.Errorf("%x: %+v % x, want status %d", x.print, r.Header, r.Payload, x.status)
+				}
+			}
+			for n := range 300 {
+				d.act(s)
+				d.say("event %d", n)
+				if e := s.receive(c); e.Header.Kind != wire.KindEvent || !bytes.Equal(e.Payload, bytes.Repeat([]byte{byte(n)}, n)) {
+					t.Fatalf("event of %d bytes: %+v % x", n, e.Header, e.Payload)
+				}
+			}
+		})
+	}
+}
+
+// Many calls at once: the device has one buffer a direction and no queue, so it
+// makes the host repeat what comes too early. Nothing is lost or answered twice.
+func TestFirmwareUnderLoad(t *testing.T) {
+	s, _, c := withDevice(t, ModelConfig{})
+	const calls = 400
+	seen := map[uint32]int{}
+	var in [8]wire.Vesicle
+	take := func() {
+		n, err := c.Poll(in[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range in[:n] {
+			if !bytes.Equal(v.Payload, numbered(int(v.Header.Correlation), len(v.Payload))) {
+				t.Errorf("reply %d: % x", v.Header.Correlation, v.Payload)
+			}
+			seen[v.Header.Correlation]++
+		}
+		c.Release(n)
+	}
+	for i := range calls {
+		h := wire.Header{Fingerprint: 0x0123456789abcdef, Kind: wire.KindRequest, Correlation: uint32(i), Hops: 16}
+		s.send(c, h, numbered(i, i%40))
+		take()
+	}
+	s.until("all replies", func() bool { take(); return len(seen) == calls })
+	for i, n := range seen {
+		if n != 1 {
+			t.Errorf("call %d was answered %d times", i, n)
+		}
+	}
+}
+
+// With losses, a reply is right or does not come, and a link can always be had
+// again.
+func TestFirmwareOnLossyBus(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	lossy := false
+	s, _, c := withDevice(t, ModelConfig{Drop: func(*Port, *Frame) bool { return lossy && rng.IntN(50) == 0 }})
+	answered, links := 0, 1
+	lossy = true
+	for i := range 400 {
+		n := i % 30
+		h := wire.Header{Fingerprint: 0x0123456789abcdef, Kind: wire.KindRequest, Correlation: uint32(i), Hops: 16}
+		if c.CheckPeer() != nil {
+			c.Close()
+			c = s.dial(5)
+			links++
+		}
+		var v [1]wire.Vesicle
+		if k, _ := c.Claim(v[:], n); k == 0 {
+			continue
+		}
+		copy(v[0].Payload, numbered(i, n))
+		v[0].Header = h
+		if c.Commit(v[:]) != nil || c.Flush() != nil {
+			continue
+		}
+		s.until("an answer, or the end", func() bool {
+			k, err := c.Poll(v[:])
+			if k == 1 {
+				if v[0].Header.Correlation != uint32(i) || !bytes.Equal(v[0].Payload, numbered(i, n)) {
+					t.Fatalf("call %d: %+v % x", i, v[0].Header, v[0].Payload)
+				}
+				answered++
+				c.Release(1)
+			}
+			return k == 1 || err != nil
+		})
+	}
+	if answered < 300 {
+		t.Errorf("%d of 400 calls were answered", answered)
+	}
+	t.Logf("%d of 400 calls were answered, over %d links", answered, links)
+}
