@@ -37,6 +37,10 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/cell-test-XXXXXX")
 huge=/proc/sys/vm/nr_hugepages
 huge_before=
 clean_up() {
+	local running
+	mapfile -t running < <(jobs -p)
+	((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
+	wait
 	# Go makes its module cache read-only, and it may lie in here.
 	chmod -R u+w "$work"
 	rm -rf "$work"
@@ -113,12 +117,11 @@ install_missing
 
 # ---- steps and their results ----
 
-failures=0
-outcomes=()
+# In files, because some steps run beside each other, in subshells.
+touch "$work/outcomes" "$work/counts"
 
 outcome() { # outcome STATE NAME [REASON]
-	outcomes+=("$(printf '%-8s  %s%s' "$1" "$2" "${3:+ ($3)}")")
-	[[ $1 != FAILED ]] || failures=$((failures + 1))
+	printf '%-8s  %s%s\n' "$1" "$2" "${3:+ ($3)}" >>"$work/outcomes"
 }
 
 # bounded runs a command within what is left of the budget. In the foreground,
@@ -145,16 +148,16 @@ step() {
 
 # tests DIR NAME FLAGS... runs go test -json with those flags in DIR.
 tests() {
-	local dir=$1 name=$2 begun=$SECONDS
+	local dir=$1 name=$2 begun=$SECONDS status
 	shift 2
 	say "$name"
-	rm -f "$work/status"
-	if ! { bounded go -C "$dir" test -json -count=1 "$@" 2>&1 || echo "$?" >"$work/status"; } |
+	status=$(mktemp -u "$work/status-XXXXXX")
+	if ! { bounded go -C "$dir" test -json -count=1 "$@" 2>&1 || echo "$?" >"$status"; } |
 		"$work/testsum" -counts "$work/counts"; then
 		outcome FAILED "$name"
-	elif [[ -e $work/status ]]; then
+	elif [[ -e $status ]]; then
 		# go test failed, but no test did: wrong flags, or the budget's end.
-		outcome FAILED "$name" "go test ended with status $(<"$work/status")"
+		outcome FAILED "$name" "go test ended with status $(<"$status")"
 		echo "0 1 0" >>"$work/counts"
 	else
 		outcome ok "$name" "$((SECONDS - begun)) s"
@@ -177,11 +180,13 @@ done
 # once would time each other.
 tests . "unit tests and lint" -p 1 -timeout 10m ./...
 tests tools "tests of the tools" ./...
+step "vet of perf/peers" go -C perf/peers vet ./...
+tests perf/peers "tests of perf/peers" -p 1 -timeout 5m ./...
 
 # having prints those of the named packages that exist.
 having() { go list -e -f '{{if not .Error}}{{.ImportPath}}{{end}}' "$@" 2>/dev/null; }
 
-mapfile -t checked < <(having ./ring/... ./uds/... ./engine/... ./link/...)
+mapfile -t checked < <(having ./ring/... ./uds/... ./engine/... ./link/... ./rpc ./rpc/rpctest ./schema/view ./cmd/cellgen/...)
 ((${#checked[@]} == 0)) || tests . "with invariants" -p 1 -timeout 10m -tags invariants "${checked[@]}"
 
 if $quick; then
@@ -195,17 +200,17 @@ else
 		outcome 'left out' "race detector" "gcc is missing"
 	fi
 
-	mapfile -t portable < <(having ./wire ./ring)
+	mapfile -t portable < <(having ./wire ./schema ./schema/view ./ring)
 	for pair in arm64:qemu-aarch64 s390x:qemu-s390x; do
 		arch=${pair%%:*} qemu=${pair#*:}
 		! has "$qemu-static" || qemu+=-static
 		if has "$qemu"; then
 			export CELL_EMULATED=$qemu
-			GOARCH=$arch tests . "wire and ring on $arch, emulated" -p 1 -timeout 5m -short \
+			GOARCH=$arch tests . "wire, schema and ring on $arch, emulated" -p 1 -timeout 5m -short \
 				-exec "$qemu" "${portable[@]}"
 			unset CELL_EMULATED
 		else
-			outcome 'left out' "wire and ring on $arch, emulated" "$qemu is missing"
+			outcome 'left out' "wire, schema and ring on $arch, emulated" "$qemu is missing"
 		fi
 	done
 
@@ -215,22 +220,33 @@ else
 			/^ok/ {for (i = 1; i <= n; i++) print $2 ":" names[i]} /^(ok|FAIL|\?)/ {n = 0}')
 	fuzztime=${FUZZTIME:-}
 	if [[ -z $fuzztime && ${#targets[@]} -gt 0 ]]; then
-		# 15 s a target go into building it with coverage; a minute is kept.
-		share=$((($(left) - 60) / ${#targets[@]} - 15))
+		# Two at a time, one on each core. 20 s of each pair go into building
+		# them with coverage; a minute is kept.
+		share=$((($(left) - 60) / ((${#targets[@]} + 1) / 2) - 20))
 		((share <= 30)) || share=30
 		((share >= 5)) || share=5
 		((share == 30)) || echo "fuzzing ${#targets[@]} targets for $share s each, to stay within $budget s"
 		fuzztime=${share}s
 	fi
-	for target in "${targets[@]}"; do
-		tests . "fuzz ${target##*:} for $fuzztime" -run '^$' -fuzz "^${target##*:}\$" \
-			-fuzztime "$fuzztime" "${target%:*}"
+	fuzz() { # fuzz PACKAGE:TARGET
+		tests . "fuzz ${1##*:} for $fuzztime" -run '^$' -fuzz "^${1##*:}\$" \
+			-fuzztime "$fuzztime" -parallel 1 "${1%:*}"
+	}
+	for ((i = 0; i < ${#targets[@]}; i += 2)); do
+		if ((i + 1 < ${#targets[@]})); then
+			fuzz "${targets[i + 1]}" >"$work/beside" 2>&1 &
+			fuzz "${targets[i]}"
+			wait
+			cat "$work/beside"
+		else
+			fuzz "${targets[i]}"
+		fi
 	done
 fi
 
 # ---- the summary ----
 
 say "summary, after $SECONDS s"
-printf '%s\n' "${outcomes[@]}"
+cat "$work/outcomes"
 awk '{p += $1; f += $2; s += $3} END {printf "%d passed, %d failed, %d skipped\n", p, f, s}' "$work/counts"
-((failures == 0))
+! grep -q '^FAILED' "$work/outcomes"
