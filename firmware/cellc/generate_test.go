@@ -1,0 +1,132 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cell-runtime/cell/schema"
+)
+
+func generate(t *testing.T, text string) (string, error) {
+	t.Helper()
+	s, err := schema.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Generate(s, "sample")
+}
+
+// compile has a C compiler look at a header, whose layouts it asserts, with a
+// handler for each declared one.
+func compile(t *testing.T, header string, handlers ...string) {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("gcc is not installed")
+	}
+	dir := t.TempDir()
+	source := "#include \"sample_cell.h\"\n"
+	for _, h := range handlers {
+		source += "static uint8_t " + h + "(cell_call *c) { (void)c; return 0u; }\n"
+	}
+	source += "int main(void) { return (int)" + strings.ToUpper(strings.SplitN(handlers[0], "_", 2)[0]) + "_METHODS + (int)" +
+		strings.SplitN(handlers[0], "_", 2)[0] + "_methods[0].kinds; }\n"
+	for name, text := range map[string]string{"sample_cell.h": header, "main.c": source} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "gcc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I..", "-I"+dir, filepath.Join(dir, "main.c"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s\n%s", err, out, header)
+	}
+}
+
+func TestEveryFixedTypeHasItsLayoutInC(t *testing.T) {
+	header, err := generate(t, `// All of it.
+cell 1
+
+// How */ it is.
+enum State uint8 {
+	Off = 0
+	On = 1
+}
+
+struct Point {
+	X int16 unit "mm"
+	Y int64
+}
+
+struct Nothing {}
+
+union Choice {
+	Point Point
+	None Nothing
+	Word uint16
+}
+
+struct All {
+	A bool
+	B [3]int8
+	C [2]Point
+	D ?uint32
+	E State
+	F Choice
+	G float32
+	H float64
+	I [2][3]uint16
+	J ?Point
+	K ?[4]uint8
+}
+
+service Things {
+	call Get(All) Point
+		was 0123456789abcdef request 8 reply 8
+	oneway Put(Point)
+	call Both(Point, in All, out Point) Nothing
+	topic Moved(Point)
+}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compile(t, header, "things_get", "things_put", "things_both", "things_moved")
+	for _, want := range []string{"0x0123456789abcdefu", "SAMPLE_STATE_ON", "CELL_ON_ONE_WAY", "THINGS_METHODS 5u"} {
+		if !strings.Contains(header, want) {
+			t.Errorf("no %s in\n%s", want, header)
+		}
+	}
+}
+
+func TestVariablePartsAreRefused(t *testing.T) {
+	for _, field := range []string{"string", "bytes", "[]uint32", "?string", "[2]bytes"} {
+		_, err := generate(t, "cell 1\n\nstruct Text {\n\tBody "+field+"\n}\n\nservice S {\n\tcall Get(Text)\n}\n")
+		if err == nil || !strings.Contains(err.Error(), "Text") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+func TestDemoHeaderIsCurrent(t *testing.T) {
+	text, err := os.ReadFile("../demo/device/device.cell")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := schema.Parse(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Generate(s, "device")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../demo/device_cell.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("firmware/demo/device_cell.h is not what cellc makes of device.cell: go run ./firmware/cellc -o firmware/demo/device_cell.h firmware/demo/device/device.cell")
+	}
+}
