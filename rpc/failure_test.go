@@ -64,6 +64,14 @@ func (r *remote) signal(t *testing.T, s unix.Signal) {
 	if err := r.cmd.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
+	if s != unix.SIGSTOP {
+		return
+	}
+	// It may take a while until all threads stand still.
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(r.cmd.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("the server has not stopped: %v, status %#x", err, status)
+	}
 }
 
 // everyWay runs f over both paths of a unix socket and every wait mode.

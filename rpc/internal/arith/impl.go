@@ -18,6 +18,8 @@ type Blocking struct {
 	Notes atomic.Int64
 	// Hang, if set, is what Echo waits for when it is asked to echo "hang".
 	Hang chan struct{}
+	// Hanging counts the calls that do so.
+	Hanging atomic.Int32
 }
 
 var _ Arith = (*Blocking)(nil)
@@ -46,6 +48,8 @@ func (a *Blocking) Echo(ctx context.Context, req Text) (Text, error) {
 	case "panic":
 		panic("as asked")
 	case "hang":
+		a.Hanging.Add(1)
+		defer a.Hanging.Add(-1)
 		select {
 		case <-ctx.Done():
 			return Text{}, ctx.Err()
