@@ -15,6 +15,7 @@ type sim struct {
 	nodes []*Node
 	// others, if set, lets whoever else is on the bus act.
 	others func()
+	pause  time.Duration // how long to let pass when nobody sends
 	// seen, if set, is told of every frame on the bus.
 	seen func(f *Frame)
 }
@@ -46,7 +47,7 @@ func (s *sim) step() {
 			s.seen(&f)
 		}
 	} else {
-		s.model.Idle(100 * time.Microsecond)
+		s.model.Idle(max(s.pause, 100*time.Microsecond))
 	}
 }
 
