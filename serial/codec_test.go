@@ -196,7 +196,7 @@ func TestOwnFramesComeBack(t *testing.T) {
 	if got, ok := getHello(hb[:]); !ok || got != hi {
 		t.Errorf("hello: %+v", got)
 	}
-	a := ack{next: 250, credit: 9, received: 0x80000001, session: 0xaa}
+	a := ack{next: 250, credit: 9, received: 0x80000001, session: 0xaabbccdd}
 	var ab [ackSize]byte
 	a.put(&ab)
 	if got, ok := getAck(ab[:]); !ok || got != a {

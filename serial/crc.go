@@ -9,11 +9,11 @@ import (
 // CRC-16/X-25, behind more a CRC-32C. Both are little endian, so that decoded
 // frames of 3 to 10 and from 13 bytes exist, and none of 11 or 12.
 //
-// The threshold lies below the shortest vesicle (13 bytes). A CRC of
-// 16 bits lets one in 65,536 frames through in which a COBS code was hit, for
-// that moves several bytes at once; of ten million such frames that would be
-// 150. So it guards only the link's own short words, acknowledgements and
-// farewells, which carry part of the session's number besides.
+// A CRC of 16 bits lets one in 65,536 frames through in which a COBS code was
+// hit, for that moves several bytes at once: of ten million faulted frames, that
+// would be dozens. So the threshold lies below everything whose content matters:
+// vesicles (13 bytes and more), hellos and acknowledgements. What it guards is
+// the farewell, which carries the session's number and says nothing else.
 const (
 	shortBody = 8
 	crc16Size = 2

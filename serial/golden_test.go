@@ -70,6 +70,9 @@ const goldenAbout = "Golden vectors of the frames on a serial line; docs/SERIAL.
 	"the reason why a piece between two delimiters was dropped, 'own BODY', or 'vesicle KIND FLAGS CHANNEL HOPS " +
 	"FINGERPRINT CORRELATION PAYLOAD' ('-' for no payload)."
 
+// goldenByeSession is the session of the farewell among the vectors.
+const goldenByeSession = 0x11223344
+
 // goldenMax is the payload that the receiver of the lines takes.
 const goldenMax = 2000
 
@@ -320,7 +323,7 @@ func goldenOwns() (all []goldenOwn) {
 		name string
 		a    ack
 	}{
-		{"ack, all is here", ack{next: 7, credit: 32, session: 0xaa}},
+		{"ack, all is here", ack{next: 7, credit: 32, session: 0xaabbccdd}},
 		{"ack with gaps", ack{next: 250, credit: 3, received: 0x80000005, session: 1}},
 	} {
 		var b [ackSize]byte
@@ -328,7 +331,7 @@ func goldenOwns() (all []goldenOwn) {
 		add(v.name, b[:])
 	}
 	var b [byeSize]byte
-	putBye(&b, byeClosed, 0x11223344)
+	putBye(&b, byeClosed, goldenByeSession)
 	add("bye", b[:])
 	return all
 }

@@ -7,7 +7,7 @@ import "encoding/binary"
 //	hello  form 0x09, version u8, bits u8 (1: please answer), window u8,
 //	       session u32, peer's session u32 (0: unknown), greatest payload u32
 //	ack    form 0x0a, next u8, credit u8, received u32 (bit i: next+1+i is here),
-//	       low byte of the receiver's session
+//	       session u32
 //	bye    form 0x0b, reason u8, session u32
 //
 // A session is a number, not 0, that a side takes anew whenever it starts.
@@ -18,7 +18,7 @@ const (
 	formBye   = 11
 
 	helloSize = 16
-	ackSize   = 8
+	ackSize   = 11
 	byeSize   = 6
 
 	lineVersion = 1
@@ -67,19 +67,20 @@ func getHello(body []byte) (h hello, ok bool) {
 type ack struct {
 	next, credit byte
 	received     uint32
-	session      byte
+	session      uint32 // of who sends it
 }
 
 func (a *ack) put(b *[ackSize]byte) {
-	b[0], b[1], b[2], b[7] = formAck, a.next, a.credit, a.session
+	b[0], b[1], b[2] = formAck, a.next, a.credit
 	binary.LittleEndian.PutUint32(b[3:], a.received)
+	binary.LittleEndian.PutUint32(b[7:], a.session)
 }
 
 func getAck(body []byte) (a ack, ok bool) {
 	if len(body) != ackSize {
 		return a, false
 	}
-	return ack{next: body[1], credit: body[2], received: binary.LittleEndian.Uint32(body[3:]), session: body[7]}, true
+	return ack{next: body[1], credit: body[2], received: binary.LittleEndian.Uint32(body[3:]), session: binary.LittleEndian.Uint32(body[7:])}, true
 }
 
 func putBye(b *[byeSize]byte, reason byte, session uint32) {

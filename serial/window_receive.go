@@ -68,7 +68,7 @@ func (w *window) take() {
 func (w *window) makeAck() ack {
 	i := &w.in
 	end := i.released + w.size
-	a := ack{next: byte(i.next), credit: byte(end - i.next), session: byte(w.line.session)}
+	a := ack{next: byte(i.next), credit: byte(end - i.next), session: w.line.session}
 	for s := i.next + 1; s < end && s <= i.next+MaxWindow; s++ {
 		if i.slots[s%w.size].here {
 			a.received |= 1 << (s - i.next - 1)

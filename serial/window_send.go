@@ -104,7 +104,7 @@ func (o *outgoing) rto() time.Duration {
 func (w *window) takeAck() {
 	o, a := &w.out, w.read.acked
 	next := o.base + uint64(a.next-byte(o.base))
-	if a.session != byte(w.line.peer) || next > o.sent || uint64(a.credit) > w.size {
+	if a.session != w.line.peer || next > o.sent || uint64(a.credit) > w.size {
 		w.line.stats.Stray++
 		return
 	}
