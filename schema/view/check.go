@@ -16,14 +16,11 @@ var (
 	ErrLimit     = errors.New("message above a limit")
 )
 
-// CheckFixed checks a message without variable parts: whatever its bytes are,
-// it is well-formed if it has at least minimum of them. minimum is the block
-// length of the form in which the sender knows the message.
-func CheckFixed(msg []byte, minimum int) error {
-	if len(msg) < minimum {
-		return fmt.Errorf("%w: %d bytes of %d", ErrShort, len(msg), minimum)
-	}
-	return nil
+// TooShort returns the error for a message of the named type that is shorter
+// than the least block length that its sender must have written. It wraps
+// [ErrShort].
+func TooShort(name string, msg []byte, minimum int) error {
+	return fmt.Errorf("%s: %w: %d bytes of %d", name, ErrShort, len(msg), minimum)
 }
 
 // Checker holds a message with variable parts to the rules: all parts that a

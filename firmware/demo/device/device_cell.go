@@ -67,7 +67,10 @@ func (v ReadingView) Temperature() int32 {
 // those of package view. minimum is the block length of the form that the
 // sender knows: ReadingBlock for today's, 0 for any.
 func CheckReading(msg []byte, minimum int) error {
-	return view.In("Reading", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Reading", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -229,7 +232,10 @@ func (v LedView) On() bool {
 // of package view. minimum is the block length of the form that the sender
 // knows: LedBlock for today's, 0 for any.
 func CheckLed(msg []byte, minimum int) error {
-	return view.In("Led", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Led", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -385,7 +391,10 @@ func (v SamplingView) Every() uint32 {
 // those of package view. minimum is the block length of the form that the
 // sender knows: SamplingBlock for today's, 0 for any.
 func CheckSampling(msg []byte, minimum int) error {
-	return view.In("Sampling", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Sampling", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -541,7 +550,10 @@ func (v SampledView) Sent() uint32 {
 // those of package view. minimum is the block length of the form that the
 // sender knows: SampledBlock for today's, 0 for any.
 func CheckSampled(msg []byte, minimum int) error {
-	return view.In("Sampled", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Sampled", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -689,7 +701,10 @@ func (v BlockView) Bytes() []byte {
 // those of package view. minimum is the block length of the form that the
 // sender knows: BlockBlock for today's, 0 for any.
 func CheckBlock(msg []byte, minimum int) error {
-	return view.In("Block", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Block", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -941,9 +956,10 @@ func (g deviceServer) serveRead(ctx context.Context, x *rpc.Exchange) error {
 
 func (g deviceServer) serveSetLed(ctx context.Context, x *rpc.Exchange) error {
 	var req Led
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckLed(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewLed(x.Request()))
 	reply, err := g.impl.SetLed(ctx, req)
 	if err != nil {
 		return err
@@ -953,9 +969,10 @@ func (g deviceServer) serveSetLed(ctx context.Context, x *rpc.Exchange) error {
 
 func (g deviceServer) serveTurn(ctx context.Context, x *rpc.Exchange) error {
 	var req Block
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckBlock(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewBlock(x.Request()))
 	reply, err := g.impl.Turn(ctx, req)
 	if err != nil {
 		return err
@@ -965,9 +982,10 @@ func (g deviceServer) serveTurn(ctx context.Context, x *rpc.Exchange) error {
 
 func (g deviceServer) serveSample(ctx context.Context, x *rpc.Exchange) error {
 	var req Sampling
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckSampling(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewSampling(x.Request()))
 	reply, err := g.impl.Sample(ctx, req, rpc.NewSender[Reading](x))
 	if err != nil {
 		return err
@@ -1021,6 +1039,9 @@ func (g deviceInline) serveRead(c *rpc.Call, _, place []byte) (int, error) {
 }
 
 func (g deviceInline) serveSetLed(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckLed(msg, c.RequestBlock()); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
 	req := ViewLed(msg)
 	reply, err := BuildLed(place)
 	if err != nil {
@@ -1038,6 +1059,9 @@ func (g deviceInline) serveSetLed(c *rpc.Call, msg, place []byte) (int, error) {
 }
 
 func (g deviceInline) serveTurn(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckBlock(msg, c.RequestBlock()); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
 	req := ViewBlock(msg)
 	reply, err := BuildBlock(place)
 	if err != nil {
@@ -1056,9 +1080,10 @@ func (g deviceInline) serveTurn(c *rpc.Call, msg, place []byte) (int, error) {
 
 func (g deviceInline) serveSample(ctx context.Context, x *rpc.Exchange) error {
 	var req Sampling
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckSampling(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewSampling(x.Request()))
 	reply, err := g.impl.Sample(ctx, req, rpc.NewSender[Reading](x))
 	if err != nil {
 		return err

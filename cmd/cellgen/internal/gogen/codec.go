@@ -53,8 +53,10 @@ func (g *generator) messageMethods(l *schema.Layout, name string) {
 		return
 	}
 	g.p("// DecodeCell sets t to the message b, of which it keeps nothing. Fields that the\n// sender did not know are zero. The error wraps one of those of package view.")
-	g.p("func (t *%s) DecodeCell(b []byte) error {\n\t*t = %s{}", name, name)
-	g.p("\tif err := Check%s(b, 0); err != nil {\n\t\treturn err\n\t}", name)
+	g.p("func (t *%s) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }\n", name)
+	g.comment("", "decodeCell is DecodeCell for a message whose block has minimum bytes or more.")
+	g.p("func (t *%s) decodeCell(b []byte, minimum int) error {\n\t*t = %s{}", name, name)
+	g.p("\tif err := Check%s(b, minimum); err != nil {\n\t\treturn err\n\t}", name)
 	g.p("\td := view.NewBudget(len(b))\n\tt.getCell(View%s(b), &d)\n\treturn d.Err()\n}\n", name)
 }
 

@@ -193,7 +193,11 @@ func (p *program) run(questions []question) []answer {
 	}
 	p.write("main.go", fmt.Appendf(nil, probeMain, imports.String(), probes.String()))
 	binary := filepath.Join(p.dir, "probe")
-	for _, args := range [][]string{{"build", "-mod=mod", "-o", binary, "."}, {"vet", "-mod=mod", "./..."}} {
+	commands := [][]string{{"build", "-mod=mod", "-o", binary, "."}, {"vet", "-mod=mod", "./..."}}
+	if testing.Short() {
+		commands = commands[:1]
+	}
+	for _, args := range commands {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = p.dir
 		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOPROXY=off")
@@ -326,6 +330,9 @@ func random(p *program, seed uint64, schemas, messages int) []question {
 func TestGeneratedCodeAgreesWithTheSchemasCodec(t *testing.T) {
 	p := &program{t: t, dir: t.TempDir(), packages: map[string]*schema.Schema{}}
 	seed, schemas := uint64(1), 8
+	if testing.Short() {
+		schemas = 3
+	}
 	if text := os.Getenv("CELL_SEED"); text != "" {
 		if _, err := fmt.Sscan(text, &seed); err != nil {
 			t.Fatal(err)

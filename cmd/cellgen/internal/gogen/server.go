@@ -51,7 +51,13 @@ func (g *generator) serverMethod(recv string, m method) {
 	g.p("func (g %s) %s(ctx context.Context, x *rpc.Exchange) error {", recv, m.handler())
 	args := "ctx"
 	if m.request != "" {
-		g.p("\tvar req %s\n\tif err := req.DecodeCell(x.Request()); err != nil {\n\t\t%s\n\t}", m.request, malformed)
+		g.p("\tvar req %s", m.request)
+		if g.fixed(m.Request) {
+			g.p("\tif err := Check%s(x.Request(), x.RequestBlock()); err != nil {\n\t\t%s\n\t}", m.request, malformed)
+			g.p("\treq.getCell(View%s(x.Request()))", m.request)
+		} else {
+			g.p("\tif err := req.decodeCell(x.Request(), x.RequestBlock()); err != nil {\n\t\t%s\n\t}", malformed)
+		}
 		args += ", req"
 	}
 	if m.in != "" {
@@ -146,9 +152,7 @@ func (g *generator) inlineMethod(s service, m method) {
 	}
 	g.p("func (g %sInline) %s(c *rpc.Call, %s, %s []byte) (int, error) {", s.local, m.handler(), req, place)
 	if m.request != "" {
-		if !g.fixed(m.Request) {
-			g.p("\tif err := Check%s(msg, 0); err != nil {\n\t\treturn 0, %s\n\t}", m.request, malformed[len("return "):])
-		}
+		g.p("\tif err := Check%s(msg, c.RequestBlock()); err != nil {\n\t\treturn 0, %s\n\t}", m.request, malformed[len("return "):])
 		g.p("\treq := View%s(msg)", m.request)
 		args += ", req"
 	}

@@ -291,6 +291,39 @@ func topic(t *testing.T, ctx context.Context, server *rpc.Server, c *ExchangeCli
 	}
 }
 
+// cut is a message of which the end was lost.
+type cut struct {
+	Tick
+	n int
+}
+
+func (c cut) SizeCell() int { return c.n }
+
+func (c cut) EncodeCell(b []byte) (int, error) {
+	full := make([]byte, TickBlock)
+	_, err := c.Tick.EncodeCell(full)
+	return copy(b[:c.n], full), err
+}
+
+func TestRequestsThatAreTooShortAreRefused(t *testing.T) {
+	for name, register := range forms(&venue{}) {
+		t.Run(name, func(t *testing.T) {
+			_, l := open(t, register)
+			conn, err := rpc.NewConn(l, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			for _, m := range []*rpc.Method{ExchangeDesc.Method("Quote"), ExchangeDesc.Method("Place")} {
+				err := conn.Call(soon(t), m, cut{Tick{Bid: 1 << 40}, 10}, &rpc.Empty{})
+				if !errors.Is(err, wire.StatusInvalidArgument) {
+					t.Errorf("%v of 10 bytes: %v", m, err)
+				}
+			}
+		})
+	}
+}
+
 func TestCallsFromAnEngine(t *testing.T) {
 	for name, register := range forms(&venue{}) {
 		t.Run(name, func(t *testing.T) {

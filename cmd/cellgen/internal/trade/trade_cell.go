@@ -136,7 +136,10 @@ func (v TickView) Delta() int8 {
 // those of package view. minimum is the block length of the form that the
 // sender knows: TickBlock for today's, 0 for any.
 func CheckTick(msg []byte, minimum int) error {
-	return view.In("Tick", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Tick", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -413,7 +416,10 @@ func (v MoneyView) Currency() []byte {
 // those of package view. minimum is the block length of the form that the
 // sender knows: MoneyBlock for today's, 0 for any.
 func CheckMoney(msg []byte, minimum int) error {
-	return view.In("Money", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Money", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -778,7 +784,10 @@ func (v MarketView) block() *[MarketBlock]byte { v.lease.Use(); return v.p }
 // those of package view. minimum is the block length of the form that the
 // sender knows: MarketBlock for today's, 0 for any.
 func CheckMarket(msg []byte, minimum int) error {
-	return view.In("Market", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Market", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -1785,9 +1794,12 @@ func (t Order) EncodeCell(b []byte) (int, error) {
 
 // DecodeCell sets t to the message b, of which it keeps nothing. Fields that the
 // sender did not know are zero. The error wraps one of those of package view.
-func (t *Order) DecodeCell(b []byte) error {
+func (t *Order) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }
+
+// decodeCell is DecodeCell for a message whose block has minimum bytes or more.
+func (t *Order) decodeCell(b []byte, minimum int) error {
 	*t = Order{}
-	if err := CheckOrder(b, 0); err != nil {
+	if err := CheckOrder(b, minimum); err != nil {
 		return err
 	}
 	d := view.NewBudget(len(b))
@@ -2357,7 +2369,10 @@ func (v FillView) Price() MoneyView {
 // those of package view. minimum is the block length of the form that the
 // sender knows: FillBlock for today's, 0 for any.
 func CheckFill(msg []byte, minimum int) error {
-	return view.In("Fill", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Fill", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -2626,9 +2641,12 @@ func (t Book) EncodeCell(b []byte) (int, error) {
 
 // DecodeCell sets t to the message b, of which it keeps nothing. Fields that the
 // sender did not know are zero. The error wraps one of those of package view.
-func (t *Book) DecodeCell(b []byte) error {
+func (t *Book) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }
+
+// decodeCell is DecodeCell for a message whose block has minimum bytes or more.
+func (t *Book) decodeCell(b []byte, minimum int) error {
 	*t = Book{}
-	if err := CheckBook(b, 0); err != nil {
+	if err := CheckBook(b, minimum); err != nil {
 		return err
 	}
 	d := view.NewBudget(len(b))
@@ -2836,9 +2854,12 @@ func (t Remark) EncodeCell(b []byte) (int, error) {
 
 // DecodeCell sets t to the message b, of which it keeps nothing. Fields that the
 // sender did not know are zero. The error wraps one of those of package view.
-func (t *Remark) DecodeCell(b []byte) error {
+func (t *Remark) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }
+
+// decodeCell is DecodeCell for a message whose block has minimum bytes or more.
+func (t *Remark) decodeCell(b []byte, minimum int) error {
 	*t = Remark{}
-	if err := CheckRemark(b, 0); err != nil {
+	if err := CheckRemark(b, minimum); err != nil {
 		return err
 	}
 	d := view.NewBudget(len(b))
@@ -3078,7 +3099,7 @@ type exchangeServer struct{ impl Exchange }
 
 func (g exchangeServer) servePlace(ctx context.Context, x *rpc.Exchange) error {
 	var req Order
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := req.decodeCell(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	reply, err := g.impl.Place(ctx, req)
@@ -3090,9 +3111,10 @@ func (g exchangeServer) servePlace(ctx context.Context, x *rpc.Exchange) error {
 
 func (g exchangeServer) serveQuote(ctx context.Context, x *rpc.Exchange) error {
 	var req Tick
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckTick(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewTick(x.Request()))
 	reply, err := g.impl.Quote(ctx, req)
 	if err != nil {
 		return err
@@ -3114,7 +3136,7 @@ func (g exchangeServer) serveHalt(ctx context.Context, x *rpc.Exchange) error {
 
 func (g exchangeServer) serveLog(ctx context.Context, x *rpc.Exchange) error {
 	var req Remark
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := req.decodeCell(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	return g.impl.Log(ctx, req)
@@ -3122,9 +3144,10 @@ func (g exchangeServer) serveLog(ctx context.Context, x *rpc.Exchange) error {
 
 func (g exchangeServer) serveHistory(ctx context.Context, x *rpc.Exchange) error {
 	var req Tick
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckTick(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewTick(x.Request()))
 	reply, err := g.impl.History(ctx, req, rpc.NewSender[Tick](x))
 	if err != nil {
 		return err
@@ -3142,9 +3165,10 @@ func (g exchangeServer) serveLoad(ctx context.Context, x *rpc.Exchange) error {
 
 func (g exchangeServer) serveSession(ctx context.Context, x *rpc.Exchange) error {
 	var req Tick
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckTick(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewTick(x.Request()))
 	return g.impl.Session(ctx, req, rpc.NewReceiver[Order](x), rpc.NewSender[Fill](x))
 }
 
@@ -3191,7 +3215,7 @@ func RegisterExchangeViews(s *rpc.Server, impl ExchangeViews) error {
 type exchangeInline struct{ impl ExchangeViews }
 
 func (g exchangeInline) servePlace(c *rpc.Call, msg, place []byte) (int, error) {
-	if err := CheckOrder(msg, 0); err != nil {
+	if err := CheckOrder(msg, c.RequestBlock()); err != nil {
 		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	req := ViewOrder(msg)
@@ -3211,6 +3235,9 @@ func (g exchangeInline) servePlace(c *rpc.Call, msg, place []byte) (int, error) 
 }
 
 func (g exchangeInline) serveQuote(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckTick(msg, c.RequestBlock()); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
 	req := ViewTick(msg)
 	reply, err := BuildTick(place)
 	if err != nil {
@@ -3247,7 +3274,7 @@ func (g exchangeInline) serveHalt(c *rpc.Call, _, _ []byte) (int, error) {
 }
 
 func (g exchangeInline) serveLog(c *rpc.Call, msg, _ []byte) (int, error) {
-	if err := CheckRemark(msg, 0); err != nil {
+	if err := CheckRemark(msg, c.RequestBlock()); err != nil {
 		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	req := ViewRemark(msg)
@@ -3260,9 +3287,10 @@ func (g exchangeInline) serveLog(c *rpc.Call, msg, _ []byte) (int, error) {
 
 func (g exchangeInline) serveHistory(ctx context.Context, x *rpc.Exchange) error {
 	var req Tick
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckTick(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewTick(x.Request()))
 	reply, err := g.impl.History(ctx, req, rpc.NewSender[Tick](x))
 	if err != nil {
 		return err
@@ -3280,9 +3308,10 @@ func (g exchangeInline) serveLoad(ctx context.Context, x *rpc.Exchange) error {
 
 func (g exchangeInline) serveSession(ctx context.Context, x *rpc.Exchange) error {
 	var req Tick
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckTick(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewTick(x.Request()))
 	return g.impl.Session(ctx, req, rpc.NewReceiver[Order](x), rpc.NewSender[Fill](x))
 }
 

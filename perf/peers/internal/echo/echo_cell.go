@@ -84,7 +84,10 @@ func (v WordsView) H() uint64 {
 // those of package view. minimum is the block length of the form that the
 // sender knows: WordsBlock for today's, 0 for any.
 func CheckWords(msg []byte, minimum int) error {
-	return view.In("Words", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Words", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -367,9 +370,12 @@ func (t Blob) EncodeCell(b []byte) (int, error) {
 
 // DecodeCell sets t to the message b, of which it keeps nothing. Fields that the
 // sender did not know are zero. The error wraps one of those of package view.
-func (t *Blob) DecodeCell(b []byte) error {
+func (t *Blob) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }
+
+// decodeCell is DecodeCell for a message whose block has minimum bytes or more.
+func (t *Blob) decodeCell(b []byte, minimum int) error {
 	*t = Blob{}
-	if err := CheckBlob(b, 0); err != nil {
+	if err := CheckBlob(b, minimum); err != nil {
 		return err
 	}
 	d := view.NewBudget(len(b))
@@ -459,7 +465,10 @@ func (v TallyView) Sum() uint64 {
 // those of package view. minimum is the block length of the form that the
 // sender knows: TallyBlock for today's, 0 for any.
 func CheckTally(msg []byte, minimum int) error {
-	return view.In("Tally", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Tally", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -688,9 +697,10 @@ type echoServer struct{ impl Echo }
 
 func (g echoServer) serveLine(ctx context.Context, x *rpc.Exchange) error {
 	var req Words
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckWords(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewWords(x.Request()))
 	reply, err := g.impl.Line(ctx, req)
 	if err != nil {
 		return err
@@ -700,7 +710,7 @@ func (g echoServer) serveLine(ctx context.Context, x *rpc.Exchange) error {
 
 func (g echoServer) serveBytes(ctx context.Context, x *rpc.Exchange) error {
 	var req Blob
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := req.decodeCell(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	reply, err := g.impl.Bytes(ctx, req)
@@ -712,15 +722,16 @@ func (g echoServer) serveBytes(ctx context.Context, x *rpc.Exchange) error {
 
 func (g echoServer) serveTake(ctx context.Context, x *rpc.Exchange) error {
 	var req Words
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckWords(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewWords(x.Request()))
 	return g.impl.Take(ctx, req)
 }
 
 func (g echoServer) serveTakeBytes(ctx context.Context, x *rpc.Exchange) error {
 	var req Blob
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := req.decodeCell(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	return g.impl.TakeBytes(ctx, req)
@@ -766,6 +777,9 @@ func RegisterEchoViews(s *rpc.Server, impl EchoViews) error {
 type echoInline struct{ impl EchoViews }
 
 func (g echoInline) serveLine(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckWords(msg, c.RequestBlock()); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
 	req := ViewWords(msg)
 	reply, err := BuildWords(place)
 	if err != nil {
@@ -783,7 +797,7 @@ func (g echoInline) serveLine(c *rpc.Call, msg, place []byte) (int, error) {
 }
 
 func (g echoInline) serveBytes(c *rpc.Call, msg, place []byte) (int, error) {
-	if err := CheckBlob(msg, 0); err != nil {
+	if err := CheckBlob(msg, c.RequestBlock()); err != nil {
 		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	req := ViewBlob(msg)
@@ -803,6 +817,9 @@ func (g echoInline) serveBytes(c *rpc.Call, msg, place []byte) (int, error) {
 }
 
 func (g echoInline) serveTake(c *rpc.Call, msg, _ []byte) (int, error) {
+	if err := CheckWords(msg, c.RequestBlock()); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
 	req := ViewWords(msg)
 	lease := view.Lend()
 	req.lease = lease
@@ -812,7 +829,7 @@ func (g echoInline) serveTake(c *rpc.Call, msg, _ []byte) (int, error) {
 }
 
 func (g echoInline) serveTakeBytes(c *rpc.Call, msg, _ []byte) (int, error) {
-	if err := CheckBlob(msg, 0); err != nil {
+	if err := CheckBlob(msg, c.RequestBlock()); err != nil {
 		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
 	req := ViewBlob(msg)

@@ -68,7 +68,10 @@ func (v QueryView) Depth() uint8 {
 // those of package view. minimum is the block length of the form that the
 // sender knows: QueryBlock for today's, 0 for any.
 func CheckQuery(msg []byte, minimum int) error {
-	return view.In("Query", view.CheckFixed(msg, minimum))
+	if len(msg) < minimum {
+		return view.TooShort("Query", msg, minimum)
+	}
+	return nil
 }
 
 // Struct returns a copy, which outlives the message.
@@ -329,9 +332,12 @@ func (t Quote) EncodeCell(b []byte) (int, error) {
 
 // DecodeCell sets t to the message b, of which it keeps nothing. Fields that the
 // sender did not know are zero. The error wraps one of those of package view.
-func (t *Quote) DecodeCell(b []byte) error {
+func (t *Quote) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }
+
+// decodeCell is DecodeCell for a message whose block has minimum bytes or more.
+func (t *Quote) decodeCell(b []byte, minimum int) error {
 	*t = Quote{}
-	if err := CheckQuote(b, 0); err != nil {
+	if err := CheckQuote(b, minimum); err != nil {
 		return err
 	}
 	d := view.NewBudget(len(b))
@@ -628,9 +634,10 @@ type quotesServer struct{ impl Quotes }
 
 func (g quotesServer) serveGet(ctx context.Context, x *rpc.Exchange) error {
 	var req Query
-	if err := req.DecodeCell(x.Request()); err != nil {
+	if err := CheckQuery(x.Request(), x.RequestBlock()); err != nil {
 		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
 	}
+	req.getCell(ViewQuery(x.Request()))
 	reply, err := g.impl.Get(ctx, req)
 	if err != nil {
 		return err
@@ -664,6 +671,9 @@ func RegisterQuotesViews(s *rpc.Server, impl QuotesViews) error {
 type quotesInline struct{ impl QuotesViews }
 
 func (g quotesInline) serveGet(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckQuery(msg, c.RequestBlock()); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
 	req := ViewQuery(msg)
 	reply, err := BuildQuote(place, c.Arena())
 	if err != nil {
