@@ -80,20 +80,28 @@ type oneWords struct {
 	c    [8]byte
 }
 
-// writeLines writes the vesicles at the front of vs that have onePayload bytes
-// each, into consecutive lines from off on, which the caller knows to be free
-// and in one piece, and returns their number.
-func (a arena) writeLines(off uint64, vs []wire.Vesicle) (n int) {
+// fillsLine reports whether a payload fits one line and a whole line can be
+// copied from where it lies.
+func fillsLine(payload []byte) bool { return len(payload) <= onePayload && cap(payload) >= onePayload }
+
+// unsafeStart returns where a payload with a capacity above 0 begins.
+func unsafeStart(payload []byte) *byte { return unsafe.SliceData(payload) }
+
+// writeLines writes the vesicles at the front of vs for which fillsLine holds,
+// into consecutive lines from off on, which the caller knows to be free and in
+// one piece, and returns their number and payload bytes.
+func (a arena) writeLines(off uint64, vs []wire.Vesicle) (n int, bytes uint64) {
 	for i := range vs {
 		v, r := &vs[i], a.line(off+uint64(i)*line)
-		if len(v.Payload) != onePayload {
-			return i
+		if !fillsLine(v.Payload) {
+			return i, bytes
 		}
-		r.putHeader(&v.Header, onePayload)
+		r.putHeader(&v.Header, uint32(len(v.Payload)))
 		r.fill(unsafe.SliceData(v.Payload))
 		r.word = lineReady
+		bytes += uint64(len(v.Payload))
 	}
-	return len(vs)
+	return len(vs), bytes
 }
 
 // sealLines commits the vesicles at the front of vs, whose payloads must lie

@@ -49,15 +49,16 @@ type Producer struct {
 	state stopState
 	wake  waker
 
-	cursor *uint64 // the reader's, shared
-	tail   *uint64 // ours, shared, for tools
-	space  sleeper
-	max    int
-	stats  Stats
-	lines  uint64 // records that writeLine wrote, on top of stats
-	mem    *Memory
-	guard  claimGuard
-	_      [line]byte // whoever is allocated behind must not share our last line
+	cursor    *uint64 // the reader's, shared
+	tail      *uint64 // ours, shared, for tools
+	space     sleeper
+	max       int
+	stats     Stats
+	lines     uint64 // records that writeLine wrote, on top of stats
+	lineBytes uint64 // payload bytes of those
+	mem       *Memory
+	guard     claimGuard
+	_         [line]byte // whoever is allocated behind must not share our last line
 }
 
 // Stats counts what one side of a ring did. It is plain memory of that side's
@@ -361,6 +362,16 @@ func (p *Producer) own(claim, batch uint64) {
 	}
 }
 
+// FreeLines returns how many vesicles of up to 40 payload bytes Write would
+// take now, up to want of them. No claim may be outstanding.
+func (p *Producer) FreeLines(want int) int {
+	p.settle()
+	if free := (p.limit - min(p.commit, p.limit)) / line; free >= uint64(want) || p.refresh() != nil {
+		return min(int(free), want)
+	}
+	return min(int((p.limit-min(p.commit, p.limit))/line), want)
+}
+
 // ArmSpace announces that the producer wants to sleep until a record of size
 // payload bytes may fit, and returns false if there is no reason to sleep.
 func (p *Producer) ArmSpace(size int) bool {
@@ -392,7 +403,7 @@ func (p *Producer) DisarmSpace() { p.space.disarm() }
 func (p *Producer) Stats() Stats {
 	s := p.stats
 	s.Records += p.lines
-	s.Bytes += p.lines * onePayload
+	s.Bytes += p.lineBytes
 	s.Flushes += p.lines
 	s.Wakes = p.wake.wakes
 	return s

@@ -12,6 +12,11 @@ import (
 // with Claim. Each vesicle's length is len(Payload), whatever its Header.Length
 // says, and the ring keeps nothing of vs.
 //
+// Payloads of up to 40 bytes are fastest in slices of at least 40 bytes'
+// capacity: those 40 bytes are copied at once, so the peer can see what lies
+// between length and capacity there. Give such capacity only to memory that
+// holds nothing but what this peer may know.
+//
 // n is how many vesicles were written, in order, and published; fewer than
 // len(vs) with a nil error means that the ring is full after those. What was
 // committed before is published with them. Errors: ErrOrder while claims are
@@ -20,19 +25,20 @@ import (
 func (p *Producer) Write(vs []wire.Vesicle) (n int, err error) {
 	pos := p.flushed
 	next := pos + line
-	if len(vs) != 1 || len(vs[0].Payload) != onePayload || pos < p.claim || next >= p.marked || next > p.limit ||
+	if len(vs) != 1 || !fillsLine(vs[0].Payload) || pos < p.claim || next >= p.marked || next > p.limit ||
 		atomic.LoadUint32(&p.state.reason) != 0 {
 		return p.write(vs)
 	}
-	// What most calls with one vesicle have: it fills a line, nothing is
+	// What most calls with one vesicle have: it fits a line, nothing is
 	// claimed or committed before it, there is room, and the end mark behind it
 	// is there. There is one record, so its own commit word publishes it.
 	r := p.data.line(pos & p.mask)
-	r.putHeader(&vs[0].Header, onePayload)
-	r.fill(&vs[0].Payload[0])
+	r.putHeader(&vs[0].Header, uint32(len(vs[0].Payload)))
+	r.fill(unsafeStart(vs[0].Payload))
 	storeRelease32(&r.word, lineReady)
 	p.flushed = next // commit and claim lag behind: settle
 	p.lines++
+	p.lineBytes += uint64(len(vs[0].Payload))
 	p.wake.afterPublish()
 	if m := p.marked; m < next+markLines && m < p.limit {
 		*p.data.word(m & p.mask) = 0
@@ -87,16 +93,16 @@ func (p *Producer) written(n int, err error) error {
 	return err
 }
 
-// writeLines writes the vesicles at the front of vs that fill a line each, as
+// writeLines writes the vesicles at the front of vs that fit a line each, as
 // far as the memory is in one piece and known to be free.
 func (p *Producer) writeLines(vs []wire.Vesicle) int {
 	off := p.commit & p.mask
 	free := min(p.limit-p.commit, p.size-off) / line
-	n := p.data.writeLines(off, vs[:min(uint64(len(vs)), free)])
+	n, bytes := p.data.writeLines(off, vs[:min(uint64(len(vs)), free)])
 	p.commit += uint64(n) * line
 	p.claim = p.commit
 	p.stats.Records += uint64(n)
-	p.stats.Bytes += uint64(n) * onePayload
+	p.stats.Bytes += bytes
 	return n
 }
 
