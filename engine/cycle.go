@@ -187,7 +187,7 @@ func (e *Engine) takeOut(set *[]*Port, p *Port) {
 func (e *Engine) flush() {
 	kept := e.dirty[:0]
 	for _, p := range e.dirty {
-		if p.claimed != 0 && !p.keeps {
+		if p.claimed != 0 {
 			e.stats.Aborted += uint64(p.claimed)
 			p.Abort()
 		}

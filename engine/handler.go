@@ -54,13 +54,4 @@ func CloseLink() AddOption {
 	return func(p *Port) { p.owned = true }
 }
 
-// KeepClaims lets places that the handler has claimed and not committed stay
-// claimed beyond the cycle, so that the next answer finds one ready. The engine
-// gives them up, all of them, when it has to answer by itself (a panic, a
-// drain) or the port leaves: [Port.Claimed] is 0 then, and the places must not
-// be touched.
-func KeepClaims() AddOption {
-	return func(p *Port) { p.keeps = true }
-}
-
 var _ Handler = HandlerFunc(nil)

@@ -40,7 +40,6 @@ type Port struct {
 	owes    bool           // owed is to be sent before the next vesicle
 	starved bool           // in Engine.starved
 	dead    bool           // failed is set
-	keeps   bool           // claims may stay open; see KeepClaims
 
 	place [1]wire.Vesicle // what Claim handed out
 	held  []wire.Vesicle  // polled, not handled, not released

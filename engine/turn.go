@@ -236,9 +236,6 @@ func (e *Engine) pay(p *Port) bool {
 		p.owes = false
 		return true
 	}
-	if p.keeps {
-		p.Abort()
-	}
 	err := p.answerError(&p.owed.header, p.owed.status, debtMessages[p.owed.status])
 	if errors.Is(err, link.ErrFull) && !p.dead {
 		return false

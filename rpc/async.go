@@ -114,11 +114,12 @@ func Attach(e *engine.Engine, l link.Link, o *ConnOptions, gone func(error)) (*A
 		c.slots[i].id = uint32(i)
 	}
 	c.out.init(l.Info())
+	c.out.spill = c.outbox.spill
 	c.outbox.init(c.opts.StreamMemory)
 	c.outbox.max, c.outbox.places = c.max, &c.out
 	c.timer.Func = func(*engine.Timer) { c.expire() }
 	enter := func(p *engine.Port) { c.port, c.out.port, c.outbox.port = p, p, p }
-	if _, err := e.Add(l, asyncHandler{c}, engine.OnGone(c.gone), engine.CloseLink(), engine.KeepClaims(), enter); err != nil {
+	if _, err := e.Add(l, asyncHandler{c}, engine.OnGone(c.gone), engine.CloseLink(), enter); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -152,9 +153,6 @@ func (c *AsyncConn) Late() uint64 { return c.late }
 // where the link takes no such payload at once (see [AsyncConn.SendLarge]),
 // StatusUnavailable when the link is gone.
 func (c *AsyncConn) Begin(b *Bound, size int) ([]byte, error) {
-	if !c.inBatch {
-		c.out.begin()
-	}
 	if b.budget != 0 {
 		place, err := c.out.take(size+wire.DeadlineSize, c.wanted())
 		if err != nil {
@@ -189,7 +187,7 @@ func (c *AsyncConn) notBegun(b *Bound, err error) error {
 // Send sends the request begun, of which n bytes are in use; n as large as
 // Begin was told for messages without variable parts. complete is run when the
 // call ends, with done and tag in its [Completion]. It travels at the end of
-// the turn. Errors: StatusResourceExhausted at the limit of calls under way;
+// the turn, or at once if it was begun outside of a completion. Errors: StatusResourceExhausted at the limit of calls under way;
 // complete is not run then.
 func (c *AsyncConn) Send(n int, complete func(*Completion), done any, tag uint64) error {
 	b, place := c.begun, c.place
@@ -218,15 +216,7 @@ func (c *AsyncConn) Send(n int, complete func(*Completion), done any, tag uint64
 	c.out.put()
 	c.flying++
 	if !c.inBatch {
-		return c.sent()
-	}
-	return nil
-}
-
-// sent settles what was begun outside of a batch; the engine flushes.
-func (c *AsyncConn) sent() error {
-	if err := c.out.settle(); err != nil {
-		return failure(nil, wire.StatusUnavailable, err, "not sent")
+		c.out.end()
 	}
 	return nil
 }
@@ -238,9 +228,7 @@ func (c *AsyncConn) Abort() {
 
 // Flush publishes what was begun in this turn now, instead of at its end.
 func (c *AsyncConn) Flush() {
-	if c.out.settle() == nil {
-		_ = c.port.Flush()
-	}
+	c.out.end()
 }
 
 // Close takes the link off the engine. Calls under way end with

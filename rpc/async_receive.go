@@ -27,7 +27,6 @@ func (h asyncHandler) Handle(p *engine.Port, v *wire.Vesicle) {
 func (h asyncHandler) HandleBatch(p *engine.Port, vs []wire.Vesicle) int {
 	c := h.c
 	c.batch, c.at, c.inBatch = vs, 0, true
-	c.out.begin()
 	for !c.run() { // again behind a callback that panicked
 	}
 	c.batch, c.inBatch = nil, false

@@ -59,7 +59,6 @@ func (s *Server) Close() error {
 
 // endSubscriptions tells subscribers that nothing more comes from here.
 func (s *serverLink) endSubscriptions() {
-	s.out.begin()
 	for correlation, sub := range s.subs {
 		delete(s.subs, correlation)
 		sub.topic.remove(sub)

@@ -59,6 +59,13 @@ func (o *outbox) offer(v outgoing) bool {
 	return true
 }
 
+// spill queues a copy of a vesicle.
+func (o *outbox) spill(v *wire.Vesicle) {
+	b := newBuffer(len(v.Payload))
+	copy(b.b, v.Payload)
+	o.push(outgoing{header: v.Header, body: b}, nil)
+}
+
 // add queues a vesicle and lets go of the lock.
 func (o *outbox) add(v outgoing, size int) {
 	o.queue = append(o.queue, v)
@@ -119,7 +126,6 @@ func (o *outbox) push(v outgoing, done <-chan struct{}) bool {
 
 // onThread sends what it can and flushes.
 func (o *outbox) onThread() {
-	o.places.begin()
 	o.drain()
 	o.places.end()
 }

@@ -15,21 +15,26 @@ const maxPlaces = 64
 // at the same time, instead of one after the other.
 const eagerPlaces = 16
 
-// places claims room on a port for several vesicles at once and commits them
-// at once, so that a batch of calls costs one claim, one commit and one flush.
-// Small places that a turn did not need stay claimed for the next one
-// (engine.KeepClaims), and one is claimed ahead when there is none, so that an
-// answer finds its place without a look at the link. It belongs to the
-// engine's thread.
+// places is where vesicles that go out over a port are written, several before
+// they travel together. It belongs to the engine's thread.
+//
+// Over a ring, small ones are written to private memory and copied into the
+// ring and published by the batch: less work than to claim a place, write
+// there and commit it, because nothing is handed out in between. All others
+// are written in the link's memory: claimed for several at once, committed at
+// once, flushed at once.
 type places struct {
-	port *engine.Port
-	max  int // the link's MaxPayload
-	most int // places claimed at once
-	size int // payload bytes of each place that is claimed
-	from int // vs[:from] are committed
-	used int // vs[from:used] are filled in; vs[used] is the next
-	have int // vs[used:have] are claimed and free
-	vs   [maxPlaces]wire.Vesicle
+	port   *engine.Port
+	spill  func(*wire.Vesicle) // takes, by copy, what a ring has unexpectedly no room for
+	max    int                 // the link's MaxPayload
+	most   int                 // places at once
+	size   int                 // payload bytes of each place
+	from   int                 // vs[:from] have been sent
+	used   int                 // vs[from:used] are filled in; vs[used] is the next
+	have   int                 // vs[used:have] are free
+	lines  bool                // the places are memory
+	vs     [maxPlaces]wire.Vesicle
+	memory [eagerPlaces][engine.LinePayload]byte
 }
 
 func (p *places) init(info link.Info) {
@@ -49,14 +54,15 @@ func (p *places) take(size, want int) (*wire.Vesicle, error) {
 		v.Payload = v.Payload[:size]
 		return v, nil
 	}
-	return p.claim(size, want)
+	return p.more(size, want)
 }
 
 // put accepts the place that take returned.
 func (p *places) put() { p.used++ }
 
-func (p *places) claim(size, want int) (*wire.Vesicle, error) {
-	flush := p.used > p.from
+// more is take when there is no fitting place.
+func (p *places) more(size, want int) (*wire.Vesicle, error) {
+	flush := p.used > p.from && !p.lines
 	if err := p.settle(); err != nil {
 		return nil, err
 	}
@@ -64,75 +70,86 @@ func (p *places) claim(size, want int) (*wire.Vesicle, error) {
 		_ = p.port.Flush() // what is wrong with the link, the engine tells
 	}
 	p.drop()
-	if err := p.reserve(size, want); err != nil {
+	if size <= engine.LinePayload && p.reserveLines() {
+		v := &p.vs[0]
+		v.Payload = v.Payload[:size]
+		return v, nil
+	}
+	room := roundUp(size, p.max)
+	n, err := p.port.ClaimBatch(p.vs[:max(1, min(want, p.most))], room)
+	if err != nil {
 		return nil, err
 	}
+	p.size, p.have = room, n
 	v := &p.vs[0]
 	v.Payload = v.Payload[:size]
 	return v, nil
 }
 
-// reserve claims places when none is.
-func (p *places) reserve(size, want int) error {
-	room := roundUp(size, p.max)
-	n, err := p.port.ClaimBatch(p.vs[:max(1, min(want, p.most))], room)
-	if err == nil {
-		p.size, p.have = room, n
+// reserveLines makes memory the places, as many as the ring has lines free. It
+// reports false where there is no ring, or no room in it.
+func (p *places) reserveLines() bool {
+	n := p.port.FreeLines(eagerPlaces)
+	if n == 0 {
+		return false
 	}
-	return err
+	if !p.lines {
+		p.lines = true
+		for i := range p.memory {
+			p.vs[i].Payload = p.memory[i][:]
+		}
+	}
+	p.size, p.from, p.used, p.have = engine.LinePayload, 0, 0, n
+	return true
 }
 
-// begin is the beginning of a turn. The engine may have given up what was
-// claimed.
-func (p *places) begin() {
-	if p.port.Claimed() == 0 {
-		p.from, p.used, p.have = 0, 0, 0
-	}
-}
-
-// settle commits the places in use. Free ones stay claimed.
+// settle sends the places in use: memory is published, claims are committed
+// and want a flush.
 func (p *places) settle() error {
 	if p.used == p.from {
 		return nil
 	}
-	err := p.port.CommitBatch(p.vs[p.from:p.used])
+	vs := p.vs[p.from:p.used]
 	p.from = p.used
-	if err != nil {
-		p.drop()
+	if !p.lines {
+		err := p.port.CommitBatch(vs)
+		if err != nil {
+			p.drop()
+		}
+		return err
+	}
+	n, err := p.port.WriteLines(vs)
+	for i := n; i < len(vs) && err == nil; i++ {
+		p.spill(&vs[i]) // the engine has answered something by itself
 	}
 	return err
 }
 
-// drop gives up all places that are not committed.
+// drop gives up all places that have not been sent.
 func (p *places) drop() {
-	if p.used < p.have || p.from < p.used {
+	if p.port.Claimed() != 0 {
 		p.port.Abort()
 	}
-	p.from, p.used, p.have = 0, 0, 0
+	p.from, p.used, p.have, p.lines = 0, 0, 0, false
 }
 
-// keptPlace is the most payload bytes of a place that stays claimed: two
-// cache lines of a ring. Larger ones would take too much of it.
-const keptPlace = 2*recordLine - recordHead
-
-// end is the end of a turn: what was answered is committed and published now,
-// and not at the end of the cycle, so that what the engine has to do until then
-// is done while the answers are on their way. A place for the next turn is
-// claimed behind that.
+// end is the end of a turn: what was answered is published now, and not at the
+// end of the cycle, so that what the engine has to do until then is done while
+// the answers are on their way. Memory for the next turn is made ready behind
+// that.
 func (p *places) end() {
 	flush := p.used > p.from
-	if p.settle() != nil {
-		return
-	}
-	if flush {
-		_ = p.port.Flush() // what is wrong with the link, the engine tells
-	}
+	err := p.settle()
 	switch {
-	case p.size > keptPlace:
+	case err != nil || !p.lines:
+		if flush && err == nil {
+			_ = p.port.Flush() // what is wrong with the link, the engine tells
+		}
 		p.drop()
-	case p.used == p.have && flush:
-		p.from, p.used, p.have = 0, 0, 0
-		_ = p.reserve(p.size, 1) // a full link is found out when it matters
+	case p.used == p.have || flush:
+		if !p.reserveLines() {
+			p.drop()
+		}
 	}
 }
 

@@ -187,7 +187,7 @@ func (s *Server) Serve(e *engine.Engine, l link.Link) error {
 		return fmt.Errorf("%w: the server takes no more links", ErrClosed)
 	}
 	sl := newServerLink(s, l)
-	if _, err := e.Add(l, sl, engine.WithValue(sl), engine.OnGone(sl.gone), engine.CloseLink(), engine.KeepClaims(), sl.enter); err != nil {
+	if _, err := e.Add(l, sl, engine.WithValue(sl), engine.OnGone(sl.gone), engine.CloseLink(), sl.enter); err != nil {
 		s.left(sl)
 		return err
 	}

@@ -44,6 +44,7 @@ func newServerLink(s *Server, l link.Link) *serverLink {
 	}
 	sl.call.link = sl
 	sl.out.init(info)
+	sl.out.spill = sl.outbox.spill
 	sl.outbox.init(s.opts.MaxQueued)
 	sl.outbox.max = info.MaxPayload
 	sl.outbox.places = &sl.out
@@ -80,7 +81,6 @@ func (s *serverLink) HandleBatch(p *engine.Port, vs []wire.Vesicle) (done int) {
 		s.table = emptyTable
 	}
 	s.batch, s.at = vs, 0
-	s.out.begin()
 	for !s.run() { // again behind a request whose handler panicked
 	}
 	s.batch = nil

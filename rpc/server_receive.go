@@ -237,7 +237,6 @@ func (s *serverLink) schedule(due int64) {
 
 // expire ends the calls whose time is up, and finds out when to look again.
 func (s *serverLink) expire() {
-	s.out.begin()
 	now, next := s.port.Now(), noDeadline
 	for correlation, x := range s.active {
 		if x.due > now {
