@@ -110,6 +110,7 @@ func (w *window) takeAck() {
 	}
 	o.limit = max(o.limit, next+uint64(a.credit))
 	now, newest, progress := time.Now(), uint64(0), false
+	sample := time.Duration(0)
 	for s := o.base; s < o.sent; s++ {
 		slot := &o.slots[s%w.size]
 		here := s < next || s > next && s <= next+MaxWindow && a.received>>(s-next-1)&1 != 0
@@ -122,15 +123,22 @@ func (w *window) takeAck() {
 			slot.lost = false
 			o.lost--
 		}
-		// Of one that was sent twice, nobody knows which arrived (Karn).
-		if slot.times == 1 {
-			newest = max(newest, slot.order)
-			o.measure(now.Sub(slot.at))
+		if slot.order > newest {
+			newest = slot.order
+			sample = now.Sub(slot.at)
+			if slot.times > 1 {
+				sample = 0 // nobody knows which of them arrived (Karn)
+			}
 		}
+	}
+	if sample > 0 {
+		o.measure(sample)
 	}
 	o.base = next
 	// A line keeps order: what was sent before something that arrived, and is
-	// not there, was lost.
+	// not there, was lost. (After a timeout that was too early, what arrived may
+	// be the first transmission; then vesicles are sent twice, which costs time
+	// and nothing else.)
 	for s := o.base; s < o.sent; s++ {
 		if slot := &o.slots[s%w.size]; !slot.acked && !slot.lost && slot.order < newest {
 			slot.lost = true
