@@ -124,8 +124,6 @@ const (
 	byeBreach  = 2 // the peer broke the protocol
 	byeUnknown = 3 // answer to a frame of a link that isn't there
 	byeRefused = 4 // no link with this peer is wanted, or can be had
-
-	byeLast = byeRefused
 )
 
 // pair is the content of the other control frames, which differ in what value

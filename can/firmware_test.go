@@ -255,3 +255,36 @@ func TestFirmwareOnLossyBus(t *testing.T) {
 	}
 	t.Logf("%d of 150 calls were answered, over %d links", answered, links)
 }
+
+// A device with two methods, with everything of cell.h that it needs, main and
+// the table of methods counted; the buffers not.
+func TestSize(t *testing.T) {
+	cc, err := exec.LookPath("arm-none-eabi-gcc")
+	if err != nil {
+		t.Skip("arm-none-eabi-gcc is not installed: apt-get install gcc-arm-none-eabi")
+	}
+	const buffers = 2 * (64 + 19)
+	for _, v := range []struct {
+		cpu       string
+		text, ram int
+	}{{"cortex-m3", 2560, 256}, {"cortex-m0", 2560, 256}} {
+		object := filepath.Join(t.TempDir(), "size.o")
+		args := []string{"-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Os", "-mcpu=" + v.cpu, "-mthumb", "-ffreestanding",
+			"-c", firmware + "size.c", "-o", object}
+		if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		out, err := exec.Command("arm-none-eabi-size", object).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text, data, bss int
+		if _, err := fmt.Sscan(strings.SplitN(string(out), "\n", 2)[1], &text, &data, &bss); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes of text, %d of RAM beside the buffers", v.cpu, text, data+bss-buffers)
+		if text > v.text || data+bss-buffers > v.ram {
+			t.Errorf("%s: %d bytes of text and %d of RAM, at most %d and %d", v.cpu, text, data+bss-buffers, v.text, v.ram)
+		}
+	}
+}

@@ -100,7 +100,9 @@ func (n *Node) onHello(from NodeID, w hello) {
 	}
 	h.met, h.peer = true, w
 	h.routes.peer = part{count: int(w.routes)}
-	h.routes.keeps = w.keeps
+	if !w.keeps {
+		h.routes.own, h.routeDue = part{}, 0
+	}
 	h.fd = w.fd && n.fd()
 	if !h.dialled {
 		c.hail()
@@ -192,6 +194,7 @@ func (c *Conn) open() {
 	c.in.decoder.memory.reset(bits)
 	c.stage = stageOpen
 	c.heard, c.nextBeat = n.now, n.now+int64(n.config.Heartbeat)
+	c.in.tell = true // it tells the peer that this side is open, as ready does
 	close(c.opened)
 	if !h.dialled {
 		select {

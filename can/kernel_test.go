@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/cell-runtime/cell/internal/kernelvm"
 )
@@ -18,6 +19,7 @@ func TestInKernels(t *testing.T) {
 	}
 	kernelvm.Test(t, kernelvm.TestOptions{
 		Tags: "vcan", Run: "^TestKernel",
+		Timeout: 5 * time.Minute, // 40 s where nothing else runs
 		Machine: kernelvm.Machine{
 			Modules: []string{"can-raw", "vcan", "kvaser_pci"},
 			Links: []kernelvm.Link{

@@ -374,3 +374,43 @@ func TestTwoNodesWithOneNumber(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestRouteTable(t *testing.T) {
+	many := make([]uint64, 40)
+	for i := range many {
+		many[i] = uint64(100 + i)
+	}
+	for _, v := range []struct {
+		name       string
+		low, high  []uint64
+		fromLow    map[uint64]uint8 // by what number the lower node sends
+		fromHigher map[uint64]uint8
+	}{
+		{"nobody has any", nil, nil, map[uint64]uint8{1: noRoute}, map[uint64]uint8{1: noRoute}},
+		{"the lower node's come first", []uint64{1, 2}, []uint64{3},
+			map[uint64]uint8{1: 0, 2: 1, 3: 2, 4: noRoute}, map[uint64]uint8{1: 0, 2: 1, 3: 2, 4: noRoute}},
+		{"both have one: the receiver's counts", []uint64{1, 2}, []uint64{2}, map[uint64]uint8{2: 2}, map[uint64]uint8{2: 1}},
+		{"more than there are numbers", many, append([]uint64{7}, many...),
+			map[uint64]uint8{7: 40, 100: 41, 121: 62, 122: 22}, map[uint64]uint8{7: 40, 100: 0, 139: 39}},
+	} {
+		for _, lower := range []bool{true, false} {
+			r := routes{lower: lower}
+			own, peer, want := v.low, v.high, v.fromLow
+			if !lower {
+				own, peer, want = peer, own, v.fromHigher
+			}
+			r.own.set(own)
+			r.peer.set(peer)
+			r.settle()
+			for print, number := range want {
+				got, ok := r.number(print)
+				if got != number || ok != (number != noRoute) {
+					t.Errorf("%s, lower %t: fingerprint %d has number %d, want %d", v.name, lower, print, got, number)
+				}
+				if back, ok := r.fingerprint(got); got != noRoute && (!ok || back != print) {
+					t.Errorf("%s, lower %t: number %d stands for %d, want %d", v.name, lower, got, back, print)
+				}
+			}
+		}
+	}
+}

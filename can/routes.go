@@ -7,13 +7,12 @@ import (
 )
 
 // routes is the table of two nodes: the fingerprints of the one with the lower
-// number first, as far as there is room. Each numbers it from the counts in
-// both hellos, so a node that knows nothing but its own part, as a
-// microcontroller does, can use that.
+// number first, as far as there is room. The part of a node counts only if the
+// other keeps it, so that a node which keeps none, as a microcontroller, has its
+// own part at 0.
 type routes struct {
 	own, peer part
 	lower     bool // this node has the lower number
-	keeps     bool // the peer knows this node's part too
 	byPrint   map[uint64]uint8
 }
 
@@ -51,11 +50,9 @@ func (r *routes) settle() {
 	if !r.lower {
 		ownBase, peerBase = r.peer.count, 0
 	}
-	if r.keeps {
-		for i, p := range r.own.prints[:r.own.count] {
-			if ownBase+i < MaxRoutes {
-				r.byPrint[p] = uint8(ownBase + i)
-			}
+	for i, p := range r.own.prints[:r.own.count] {
+		if ownBase+i < MaxRoutes {
+			r.byPrint[p] = uint8(ownBase + i)
 		}
 	}
 	for i, p := range r.peer.prints[:r.peer.count] {

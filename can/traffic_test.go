@@ -15,16 +15,6 @@ import (
 
 const patience = 20 * time.Second
 
-// waitFor waits until f says true.
-func waitFor(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v for %s", patience, what)
-		}
-	}
-}
-
 // send sends one vesicle, waiting for room.
 func send(l link.Sender, h wire.Header, payload []byte) error {
 	var v [1]wire.Vesicle
@@ -68,31 +58,6 @@ func numbered(i, size int) []byte {
 		b[k] = byte(i>>(8*(k%3))) ^ byte(k)
 	}
 	return b
-}
-
-// sendNumbered sends n vesicles like h whose correlation counts up.
-func sendNumbered(l link.Sender, h wire.Header, n, size int) error {
-	for i := range n {
-		h.Correlation = uint32(i)
-		if err := send(l, h, numbered(i, size)); err != nil {
-			return fmt.Errorf("sending vesicle %d: %w", i, err)
-		}
-	}
-	return nil
-}
-
-func expectNumbered(l link.Receiver, h wire.Header, n, size int) error {
-	for i := range n {
-		v, err := receive(l)
-		if err != nil {
-			return fmt.Errorf("receiving vesicle %d: %w", i, err)
-		}
-		h.Correlation, h.Length = uint32(i), uint32(size)
-		if v.Header != h || !bytes.Equal(v.Payload, numbered(i, size)) {
-			return fmt.Errorf("vesicle %d: %+v % x", i, v.Header, v.Payload)
-		}
-	}
-	return nil
 }
 
 // meshLoad links every node with every other and has all of them send to all

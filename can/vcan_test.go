@@ -3,6 +3,7 @@
 package can
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,9 @@ func TestKernelConformance(t *testing.T) {
 		classic bool
 	}{{"classic", true}, {"FD", false}} {
 		t.Run(v.name, func(t *testing.T) {
-			slow := Config{Classic: v.classic, Heartbeat: 25 * time.Millisecond, Dead: 400 * time.Millisecond}
+			slow := Config{Classic: v.classic, Heartbeat: 25 * time.Millisecond, Dead: 300 * time.Millisecond}
 			watcher := openVCAN(t, "vcan0", &InterfaceOptions{Everything: true})
-			conforms(t, slow, 128<<10, func(t testing.TB) buses {
+			conforms(t, slow, 64<<10, func(t testing.TB) buses {
 				a, b := numbers()
 				return buses{
 					a:     openVCAN(t, "vcan0", &InterfaceOptions{Node: a}),
@@ -135,6 +136,41 @@ func TestKernelBurst(t *testing.T) {
 			t.Errorf("lost %d, gaps %d", s.Lost, s.Gaps)
 		}
 	})
+}
+
+// waitFor waits until f says true.
+func waitFor(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v for %s", patience, what)
+		}
+	}
+}
+
+// sendNumbered sends n vesicles like h whose correlation counts up.
+func sendNumbered(l link.Sender, h wire.Header, n, size int) error {
+	for i := range n {
+		h.Correlation = uint32(i)
+		if err := send(l, h, numbered(i, size)); err != nil {
+			return fmt.Errorf("sending vesicle %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func expectNumbered(l link.Receiver, h wire.Header, n, size int) error {
+	for i := range n {
+		v, err := receive(l)
+		if err != nil {
+			return fmt.Errorf("receiving vesicle %d: %w", i, err)
+		}
+		h.Correlation, h.Length = uint32(i), uint32(size)
+		if v.Header != h || !bytes.Equal(v.Payload, numbered(i, size)) {
+			return fmt.Errorf("vesicle %d: %+v % x", i, v.Header, v.Payload)
+		}
+	}
+	return nil
 }
 
 // transferRequests sends n numbered requests of 7 bytes and checks each.

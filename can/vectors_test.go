@@ -22,12 +22,11 @@ const vectorsPath = "../testdata/can/vectors.txt"
 type direction struct {
 	size, bits int
 	to, from   NodeID
-	base       int // routes that stand before
 	prints     []uint64
 }
 
 func (d *direction) String() string {
-	s := fmt.Sprintf("link %d %d %d %d %d", d.size, d.bits, d.to, d.from, d.base)
+	s := fmt.Sprintf("link %d %d %d %d", d.size, d.bits, d.to, d.from)
 	for _, p := range d.prints {
 		s += fmt.Sprintf(" %016x", p)
 	}
@@ -35,12 +34,9 @@ func (d *direction) String() string {
 }
 
 func (d *direction) routes() *routes {
-	r := &routes{lower: false}
-	r.own.set(d.prints)
-	r.peer.set(make([]uint64, d.base))
-	r.keeps = true
+	r := &routes{}
+	r.peer.set(d.prints)
 	r.settle()
-	delete(r.byPrint, 0)
 	return r
 }
 
@@ -75,9 +71,9 @@ const vectorsHead = `# Golden vectors of frames on a CAN bus; docs/CAN.md explai
 # implementation encodes the vesicles to the frames that follow them, byte for
 # byte, and decodes the frames to the vesicles.
 #
-#   link SIZE BITS TO FROM BASE FINGERPRINT...
+#   link SIZE BITS TO FROM FINGERPRINT...
 #       A new direction: data bytes of a frame, bits of the correlation tables,
-#       nodes, and the route number of the first fingerprint.
+#       nodes, and the fingerprints of route 0, 1 ...
 #   vesicle KIND FLAGS CHANNEL HOPS CORRELATION FINGERPRINT PAYLOAD
 #   frame IDENTIFIER FD DATA
 #   bad REASON
@@ -94,10 +90,10 @@ func makeVectors() string {
 	b.WriteString(vectorsHead)
 	const p, q, other = 0x0123456789abcdef, 0xfedcba9876543210, 0x5555aaaa5555aaaa
 	for _, d := range []*direction{
-		{ClassicData, 2, 1, 5, 0, []uint64{p, q}},
-		{ClassicData, 5, 126, 0, 3, []uint64{p, q}},
-		{FDData, 3, 5, 1, 0, []uint64{p, q}},
-		{ClassicData, 0, 1, 2, 62, []uint64{p, q}}, // one route has a number left
+		{ClassicData, 2, 1, 5, []uint64{p, q}},
+		{ClassicData, 5, 126, 0, []uint64{1, 2, 3, p, q}},
+		{FDData, 3, 5, 1, []uint64{p, q}},
+		{ClassicData, 0, 1, 2, []uint64{q, p}},
 	} {
 		fmt.Fprintln(&b, d)
 		e, number := d.encoder(), uint16(0)
@@ -150,12 +146,12 @@ func makeBad(b *strings.Builder, d *direction) {
 		fd = FlagFD | FlagBRS
 	}
 	start := func(data ...byte) Frame {
-		f := Frame{ID: MakeID(7, ClassStart, d.to, d.from, uint16(d.base)<<sequenceBits), Len: uint8(DataLength(len(data))), Flags: fd}
+		f := Frame{ID: MakeID(7, ClassStart, d.to, d.from, 0), Len: uint8(DataLength(len(data))), Flags: fd}
 		copy(f.Data[:], data)
 		return f
 	}
 	with := func(f Frame, change func(f *Frame)) Frame { change(&f); return f }
-	short := Frame{ID: MakeID(7, ClassEvent, d.to, d.from, uint16(d.base)<<sequenceBits), Len: 1, Flags: fd}
+	short := Frame{ID: MakeID(7, ClassEvent, d.to, d.from, 0), Len: 1, Flags: fd}
 	e := d.encoder()
 	var whole []Frame
 	e.begin(wire.Header{Kind: wire.KindReply, Fingerprint: d.prints[0], Hops: 16, Correlation: 77}, numbered(1, 2*d.size))
@@ -275,10 +271,10 @@ func decode(d *decoder, f *Frame, p *piece) (whole bool, err error) {
 func parseDirection(t testing.TB, s string) *direction {
 	d := &direction{}
 	words := strings.Fields(s)
-	if _, err := fmt.Sscan(strings.Join(words[:5], " "), &d.size, &d.bits, &d.to, &d.from, &d.base); err != nil {
+	if _, err := fmt.Sscan(strings.Join(words[:4], " "), &d.size, &d.bits, &d.to, &d.from); err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range words[5:] {
+	for _, w := range words[4:] {
 		var p uint64
 		if _, err := fmt.Sscanf(w, "%x", &p); err != nil {
 			t.Fatal(err)

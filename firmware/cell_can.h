@@ -4,7 +4,7 @@
  * heap, no libc, buffers that the caller provides.
  *
  *	static uint8_t in[CELL_CAN_BUFFER(64)], out[CELL_CAN_BUFFER(64)];
- *	static const cell_method methods[] = { { 0x1d2c...u, read_sensor, CELL_ON_UNARY } };
+ *	static const cell_method methods[] = {{0x1d2c...u, read_sensor, CELL_ON_UNARY}};
  *	static cell_can can;
  *
  *	cell_can_init(&can, 5u, in, out, 64u, methods, 1u, controller_send, NULL, session);
@@ -16,7 +16,9 @@
  * The methods are the node's routes: their fingerprints travel as small numbers.
  * Request and reply have a buffer each. While a reply waits for the bus, requests
  * are not taken, and the host sends them again: that is flow control without
- * queues.
+ * queues. A host that lacks a frame of the device (its own queue overflowed, or the
+ * device's controller went bus-off) can't have it again: the link ends, and the
+ * host begins a new one.
  *
  * The controller must send a node's frames in the order in which it was given
  * them, and its queue of received frames must hold CELL_CAN_WINDOW.
@@ -67,7 +69,7 @@
 #define CELL_CAN_ROUTE 1u
 #define CELL_CAN_READY 2u
 #define CELL_CAN_FLOW 3u
-#define CELL_CAN_RESUME 4u
+#define CELL_CAN_RESUME 4u /* only the host sends it */
 #define CELL_CAN_BYE 5u
 #define CELL_CAN_DUE(op) (1u << (op))
 #define CELL_CAN_GREETING (CELL_CAN_DUE(CELL_CAN_HELLO) | CELL_CAN_DUE(CELL_CAN_ROUTE) | CELL_CAN_DUE(CELL_CAN_READY))
@@ -106,7 +108,6 @@ typedef struct {
 	uint8_t due;       /* what is to be sent; see CELL_CAN_DUE */
 	uint8_t route;     /* the next to be told */
 	uint8_t size;      /* data bytes of a frame */
-	uint8_t base;      /* route of methods[0] */
 	uint8_t gap;       /* why no data is taken until the host resumes, or 0 */
 	uint8_t mask;      /* places in use, less one */
 	uint8_t method;    /* index of the one that the last vesicle is of; count if none */
@@ -118,9 +119,8 @@ typedef struct {
 	uint16_t total;    /* content of the vesicle under way; 0 if none is */
 	uint16_t done;
 
-	/* outgoing: the vesicle in out, which is kept until the next one */
+	/* outgoing: the vesicle in out */
 	uint16_t sent;  /* number of the frame that is sent next */
-	uint16_t first; /* number of the vesicle's first frame */
 	uint16_t limit; /* number of the first that may not be sent */
 	uint16_t out_total;
 	uint16_t out_done;
@@ -138,6 +138,10 @@ typedef struct {
 #define CELL_CAN_MASK(l) ((CELL_CAN_BITS == 0u) ? 0u : (l)->mask)
 
 typedef struct {
+	uint8_t node;
+	uint8_t peer;     /* CELL_CAN_NOBODY without a link */
+	uint16_t limit;   /* payload bytes that either buffer takes */
+	uint16_t session; /* of this side; grows with each link */
 	cell_can_link link;
 	const cell_method *methods;
 	uint32_t count; /* of methods */
@@ -147,10 +151,6 @@ typedef struct {
 	uint8_t *out;
 	uint32_t heard; /* milliseconds */
 	uint32_t beat;
-	uint16_t limit;   /* payload bytes that either buffer takes */
-	uint16_t session; /* of this side; grows with each link */
-	uint8_t node;
-	uint8_t peer; /* CELL_CAN_NOBODY without a link */
 } cell_can;
 
 #define CELL_CAN_NOBODY 127u
@@ -233,12 +233,12 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 	uint8_t *const payload = &c->out[CELL_CAN_PREFIX];
 	uint8_t *b = payload;
 	const uint32_t token = cell_can_foresee(&l->to, CELL_CAN_MASK(l), h->kind, h->correlation);
-	uint32_t route = l->base + method;
+	uint32_t route = method;
 	uint32_t class_ = CELL_CAN_START;
 	uint32_t rare = h->flags & (uint32_t)~(CELL_FLAG_END | CELL_FLAG_PRIORITY);
 
 	/* The header is written from its end, right before the payload. */
-	if ((method >= c->count) || (route >= CELL_CAN_NO_ROUTE)) {
+	if (route >= c->count) {
 		route = CELL_CAN_NO_ROUTE;
 		b -= 8;
 		cell_put64(b, h->fingerprint);
@@ -274,7 +274,6 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 	l->content = b;
 	l->out_total = (uint16_t)(&payload[h->length] - b);
 	l->out_done = 0u;
-	l->first = l->sent;
 	if (l->out_total > CELL_CAN_SIZE(l)) {
 		cell_put(&payload[h->length], ~cell_can_check(0xFFFFu, l->out_id, b, l->out_total), 2u);
 		l->out_total += CELL_CAN_CHECK;
@@ -313,7 +312,7 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 	const uint8_t *b = c->in;
 	const uint8_t *end = &b[l->total];
 	const uint32_t class_ = (l->id >> 23) & 7u;
-	uint32_t route = (l->id >> 3) & 63u;
+	const uint32_t route = (l->id >> 3) & 63u;
 	uint32_t form = 0u; /* the first byte of a start, and the bits of its length */
 	uint32_t token;
 	cell_result result = CELL_OK;
@@ -349,21 +348,11 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 		l->from.hops = b[1];
 		b = &b[2];
 	}
-	if (route != CELL_CAN_NO_ROUTE) {
-		route -= l->base;
-		if (route < c->count) {
-			h->fingerprint = c->methods[route].fingerprint;
-		} else {
-			result = CELL_BAD_FORM;
-		}
-	} else if (class_ == CELL_CAN_START) {
-		h->fingerprint = cell_get64(b);
+	if (route < c->count) {
+		h->fingerprint = c->methods[route].fingerprint;
+	} else if ((route == CELL_CAN_NO_ROUTE) && (class_ == CELL_CAN_START)) {
+		h->fingerprint = cell_get64(b); /* of nothing here, or it would have a route */
 		b = &b[8];
-		for (route = 0u; route < c->count; route++) {
-			if (c->methods[route].fingerprint == h->fingerprint) {
-				break;
-			}
-		}
 	} else {
 		result = CELL_BAD_FORM;
 	}
@@ -492,8 +481,6 @@ CELL_API uint8_t cell_can_tell_due(cell_can *c) {
 		} else if (op == CELL_CAN_FLOW) {
 			a = l->expected | ((uint32_t)(l->expected + CELL_CAN_WINDOW) << 16);
 			b = l->peer_session | ((l->gap != 0u) ? (1u << 16) : 0u) | ((l->check ^ (l->check >> 8)) << 24);
-		} else if (op == CELL_CAN_RESUME) {
-			a = l->sent;
 		} else {
 			/* ready */
 		}
@@ -550,7 +537,6 @@ CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from
 		cell_can_drop(c);
 		c->peer = (uint8_t)from;
 		l->peer_session = (uint16_t)session;
-		l->base = (from < c->node) ? f->data[6] : 0u;
 		l->size = ((f->data[0] & CELL_CAN_HELLO_FD) != 0u) ? (uint8_t)CELL_CAN_DATA : 8u;
 		l->mask = (uint8_t)(CELL_CAN_PLACES - 1u) & (uint8_t)((1u << f->data[7]) - 1u);
 		l->check = 0xFFFFu;
@@ -564,25 +550,6 @@ CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from
 	}
 }
 
-/* cell_can_flowed takes the host's word about what it has and can take. */
-CELL_API void cell_can_flowed(cell_can *c, const cell_can_frame *f) {
-	cell_can_link *const l = &c->link;
-	const uint16_t taken = (uint16_t)cell_get(f->data, 2u);
-	const uint16_t behind = (uint16_t)(taken - l->first);
-
-	l->limit = (uint16_t)cell_get(&f->data[2], 2u);
-	if (((f->data[6] & 1u) != 0u) && (taken != l->sent)) {
-		if (behind < (uint16_t)(l->sent - l->first)) {
-			/* Within the vesicle that is still here: again from there. */
-			l->out_done = (uint16_t)(behind * CELL_CAN_SIZE(l));
-			l->sent = taken;
-			l->due |= CELL_CAN_DUE(CELL_CAN_RESUME);
-		} else {
-			cell_can_drop(c); /* the host learns of it when it speaks next */
-		}
-	}
-}
-
 CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f) {
 	cell_can_link *const l = &c->link;
 	const uint32_t op = (f->id >> 6) & 7u;
@@ -591,21 +558,20 @@ CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f) {
 
 	if (op == CELL_CAN_HELLO) {
 		cell_can_hello(c, f, from);
-	} else if (op == CELL_CAN_BYE) {
-		if ((from == c->peer) && (cell_get(&f->data[6], 2u) == l->peer_session)) {
-			cell_can_drop(c);
-		}
-	} else if (op == CELL_CAN_ROUTE) {
-		/* The host's routes are not kept. */
-	} else if (mine == 0u) {
+	} else if ((mine == 0u) || (op == CELL_CAN_ROUTE)) {
 		/* Of a link that isn't there: say so. */
 		if (op == CELL_CAN_FLOW) {
 			(void)cell_can_tell(c, from, CELL_CAN_BYE << 6, CELL_CAN_BYE_UNKNOWN << 16, cell_get32(&f->data[4]) << 16);
 		}
-	} else if (op == CELL_CAN_READY) {
-		l->open = 1u;
 	} else if (op == CELL_CAN_FLOW) {
-		cell_can_flowed(c, f);
+		l->open = 1u; /* a host sends flow when it has our hello, so ready need not be read */
+		l->limit = (uint16_t)cell_get(&f->data[2], 2u);
+		if (((f->data[6] & 1u) != 0u) && (cell_get(f->data, 2u) != l->sent)) {
+			/* It lacks what is here no more. It learns that when it speaks next. */
+			cell_can_drop(c);
+		}
+	} else if (op == CELL_CAN_BYE) {
+		cell_can_drop(c);
 	} else if (op == CELL_CAN_RESUME) {
 		l->position = (uint16_t)cell_get(f->data, 2u);
 		l->gap = 0u;
@@ -709,8 +675,8 @@ CELL_API void cell_can_poll(cell_can *c, uint32_t now) {
 		if ((now - c->heard) > CELL_CAN_DEAD) {
 			cell_can_drop(c);
 		}
-		if (c->peer != CELL_CAN_NOBODY) {
-			c->link.due |= (c->link.open != 0u) ? CELL_CAN_DUE(CELL_CAN_FLOW) : CELL_CAN_DUE(CELL_CAN_HELLO);
+		if (c->link.open != 0u) {
+			c->link.due |= CELL_CAN_DUE(CELL_CAN_FLOW);
 		}
 	}
 	cell_can_pump(c);

@@ -83,7 +83,7 @@ local can_id = Field.new("can.id")
 local can_xtd = Field.new("can.flags.xtd")
 
 -- What was learned from the trace, by the first pass.
-local hellos    -- [node][peer] = { routes = count, session = … }
+local hellos    -- [node][peer] = { routes = count, keeps = … }
 local prints    -- [node][peer][place] = fingerprint, a UInt64
 local partials  -- [from * 128 + to] = vesicle under way
 local seen      -- [frame number] = what a frame is part of
@@ -105,6 +105,8 @@ local function fingerprint_of(a, b, route)
 	local low, high = math.min(a, b), math.max(a, b)
 	local count = at(hellos, low, high, "routes")
 	if count == nil then return nil end
+	-- A node's routes count only if the other one keeps them.
+	if not at(hellos, high, low, "keeps") then count = 0 end
 	if route < count then return at(prints, low, high, route) end
 	return at(prints, high, low, route - count)
 end
@@ -149,7 +151,7 @@ control[0] = function(buf, tree, from, to)
 	tree:add(f.routes, buf(6, 1))
 	tree:add(f.bits, buf(7, 1))
 	hellos[from] = hellos[from] or {}
-	hellos[from][to] = { routes = buf(6, 1):uint(), session = buf(4, 2):le_uint() }
+	hellos[from][to] = { routes = buf(6, 1):uint(), keeps = bit.band(flags, 2) ~= 0 }
 	return string.format("session %04x, %d routes", buf(4, 2):le_uint(), buf(6, 1):uint())
 end
 

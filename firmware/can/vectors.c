@@ -35,31 +35,30 @@ static size_t bytes(uint8_t *b, const char *hex) {
 }
 
 /* begin prepares one side as it is right after the hello. */
-static void begin(cell_can *c, unsigned size, unsigned bits, unsigned to, unsigned from, unsigned base, uint8_t count) {
+static void begin(cell_can *c, unsigned size, unsigned bits, unsigned to, unsigned from, uint8_t count) {
 	cell_can_init(c, (uint8_t)from, in, out, MOST, methods, count, NULL, NULL, 1u);
 	c->peer = (uint8_t)to;
 	c->link.open = 1;
 	c->link.size = (uint8_t)size;
-	c->link.base = (uint8_t)base;
 	c->link.mask = (uint8_t)((1u << bits) - 1u);
 	c->link.limit = 0x7FFF;
 }
 
-static unsigned size, bits, to, from, base;
+static unsigned size, bits, to, from;
 static uint8_t count;
 
 static void start(void) {
-	begin(&encoder, size, bits, to, from, base, count);
-	begin(&decoder, size, bits, to, from, base, count);
+	begin(&encoder, size, bits, to, from, count);
+	begin(&decoder, size, bits, to, from, count);
 }
 
 static void read_link(char *s) {
 	char *word;
-	unsigned *const numbers[] = {&size, &bits, &to, &from, &base};
+	unsigned *const numbers[] = {&size, &bits, &to, &from};
 	size_t i = 0;
 
 	for (count = 0, word = strtok(s, " \n"); word != NULL; word = strtok(NULL, " \n"), i++) {
-		if (i < 5) {
+		if (i < 4) {
 			*numbers[i] = (unsigned)atoi(word);
 		} else {
 			methods[count++].fingerprint = strtoull(word, NULL, 16);

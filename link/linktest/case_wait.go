@@ -86,18 +86,24 @@ func caseArmSpace(s *suite) {
 		})
 		// Everything is taken; what the sender's buffer holds follows when it
 		// has been woken.
-		got := 0
+		got, armed := 0, true
+		p := s.patience("everything is released, or on its way, and does not arrive")
 		for got < n {
 			k := s.takeSome(b, &st, got, n)
 			if got += k; k > 0 {
+				p.progress()
 				continue
 			}
-			s.wakes(a, fmt.Sprintf("armed for space, then %d of %d vesicles were released", got, n))
+			if armed {
+				s.wakes(a, fmt.Sprintf("armed for space, then %d of %d vesicles were released", got, n))
+			}
+			s.must(p.idle())
 			a.DisarmSpace()
 			if err := a.Flush(); err != nil && !errors.Is(err, link.ErrFull) {
 				s.Fatalf("Flush: %v", err)
 			}
-			if got < n && !a.ArmSpace(size) {
+			// Where there is room, the rest is on its way, and nobody wakes.
+			if armed = got < n && a.ArmSpace(size); !armed {
 				a.DisarmSpace()
 			}
 		}
