@@ -140,12 +140,14 @@ func TestConformance(t *testing.T) {
 			Kill: kill(&s), Garbage: garbage(&s), CanPark: true, MaxTotal: 4 << 20,
 		}},
 		{"window over a PTY", linktest.Harness{
+			// What garbage does to a window is in
+			// TestNoiseBetweenFramesCostsNothing: nothing that link.Stats tells.
 			Open: func(t testing.TB) (a, b link.Link) { return overPTY(t, window, &s) },
-			Kill: kill(&s), Garbage: garbage(&s), CanPark: true, MaxTotal: 2 << 20,
+			Kill: kill(&s), CanPark: true, MaxTotal: 2 << 20,
 		}},
 		{"window over noise", linktest.Harness{
 			Open:    func(t testing.TB) (a, b link.Link) { return overNoise(t, repaired, faults) },
-			CanPark: true, MaxTotal: 1 << 20, LeaksUntilCleanup: true, Allocates: true,
+			CanPark: true, MaxTotal: 128 << 10, LeaksUntilCleanup: true, Allocates: true,
 		}},
 		{"noise", linktest.Harness{
 			Open:  func(t testing.TB) (a, b link.Link) { return overNoise(t, noisy, faults) },

@@ -115,11 +115,14 @@ func (c *Conn) Release(n int) error {
 }
 
 // ReceiveStats implements link.Receiver. Dropped counts pieces between two
-// delimiters that were no frame; LineStats says why.
+// delimiters that were no frame, each of which may have been a vesicle; with a
+// window it stays 0, for they are sent again. LineStats says why they were none.
 func (c *Conn) ReceiveStats() link.Stats {
 	s := c.in.stats()
-	l := c.LineStats()
-	s.Dropped = l.Dropped()
+	if c.window == nil {
+		l := c.LineStats()
+		s.Dropped = l.Dropped()
+	}
 	return s
 }
 

@@ -85,11 +85,17 @@ func newSession() uint32 {
 
 // greet says hello until the other side has answered, and returns what it said.
 func greet(ctx context.Context, l *line, r *reader, s *sleeper) (hello, error) {
-	stop := context.AfterFunc(ctx, s.ring)
+	rung := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		s.ring()
+		close(rung)
+	})
 	h, err := converse(ctx, l, r, s)
-	if !stop() && err == nil {
-		// It rang, or is about to, and would do so for ever.
-		err = context.Cause(ctx)
+	if !stop() {
+		<-rung
+		if err == nil {
+			err = context.Cause(ctx) // the bell would ring for ever
+		}
 	}
 	return h, err
 }

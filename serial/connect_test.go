@@ -432,21 +432,25 @@ func connectAgain(ctx context.Context, master *os.File) (*serial.Conn, error) {
 }
 
 func TestNoiseBetweenFramesCostsNothing(t *testing.T) {
-	p, q := pair(t)
-	a, b := connected(t, p, q, nil)
-	defer a.Close()
-	defer b.Close()
-	raw := p.(interface{ Write([]byte) (int, error) })
-	for i := range 300 {
-		if _, err := raw.Write([]byte{0xff, byte(i), 0x55}); err != nil {
-			t.Fatal(err)
+	for _, o := range []*serial.Options{nil, {Window: 8}} {
+		p, q := pair(t)
+		a, b := connected(t, p, q, o)
+		raw := p.(interface{ Write([]byte) (int, error) })
+		for i := range 300 {
+			if _, err := raw.Write([]byte{0xff, byte(i), 0x55}); err != nil {
+				t.Fatal(err)
+			}
+			send(t, a, "ping")
+			if got, err := receive(t, b); got != "ping" || err != nil {
+				t.Fatal(i, got, err)
+			}
 		}
-		send(t, a, "ping")
-		if got, err := receive(t, b); got != "ping" || err != nil {
-			t.Fatal(i, got, err)
+		if s := b.LineStats(); s.Dropped() < 250 {
+			t.Errorf("the noise was not counted: %+v", s)
 		}
-	}
-	if s := b.LineStats(); s.Dropped() < 250 {
-		t.Errorf("the noise was not counted: %+v", s)
+		if lost, window := b.ReceiveStats().Dropped, o != nil; (lost == 0) != window {
+			t.Errorf("window %t: %d vesicles count as lost", window, lost)
+		}
+		_, _ = a.Close(), b.Close()
 	}
 }

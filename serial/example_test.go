@@ -69,6 +69,6 @@ func ExampleAppendFrame() {
 	h, payload, err := serial.DecodeFrame(line[1 : len(line)-1])
 	fmt.Printf("%v %d %s %v\n", h.Kind, h.Length, payload, err)
 	// Output:
-	// 000b01efcdab89674523010101010768692e88bef300
+	// 000b01efcdab8967452301010101076869a48eac2d00
 	// request 2 hi <nil>
 }
