@@ -34,6 +34,10 @@ func Dial(ctx context.Context, name string, o *Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return patiently(ctx, s.WaitForListener, func() (*Conn, error) { return dialOnce(ctx, s, d, path, name) })
+}
+
+func dialOnce(ctx context.Context, s *Options, d, path, name string) (*Conn, error) {
 	dir, err := openDir(d, false)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("%w as %q: there is no directory %s; start the service, or set %s as it does", ErrNoListener, name, d, EnvDir)

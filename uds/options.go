@@ -56,6 +56,10 @@ type Options struct {
 	// HandshakeTimeout bounds connecting and shaking hands; a context may
 	// bound it further. Default: 5 s.
 	HandshakeTimeout time.Duration
+	// WaitForListener is how long Dial waits for somebody to listen under the
+	// name, so that processes may be started in any order; a context may bound
+	// it further. Default: not at all.
+	WaitForListener time.Duration
 
 	// What follows concerns listeners only.
 
