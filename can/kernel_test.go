@@ -1,3 +1,8 @@
+//go:build !race
+
+// The machine's programs are built without the race detector, so a run with it
+// would only repeat what the one without does.
+
 package can
 
 import (
