@@ -80,7 +80,9 @@ fi
 
 install_missing() {
 	local -A provides=([gcc]='gcc libc6-dev' [make]=make [strace]=strace [git]=git
-		[pgrep]=procps [qemu-aarch64]=qemu-user-static [qemu-s390x]=qemu-user-static)
+		[pgrep]=procps [qemu-aarch64]=qemu-user-static [qemu-s390x]=qemu-user-static
+		[qemu-system-x86_64]=qemu-system-x86 [xz]=xz-utils [zstd]=zstd [candump]=can-utils [tshark]=tshark
+		[qemu-system-arm]=qemu-system-arm [arm-none-eabi-gcc]=gcc-arm-none-eabi)
 	local tool missing=() packages=() root=()
 	for tool in "${!provides[@]}"; do
 		# The emulators are called NAME-static or NAME, by the release.
@@ -166,11 +168,18 @@ tests() {
 
 # ---- what is run ----
 
+# generated checks what go generate wrote outside cellgen's own tests.
+generated() {
+	go run ./cmd/cellgen -check -package device firmware/demo/device/device.cell &&
+		go run ./cmd/cellgen -check perf/peers/internal/echo/echo.go
+}
+
 export CGO_ENABLED=0 # as users build it; the race detector alone needs cgo
 
 say "building on $(go version)"
 go -C tools build -o "$work/testsum" ./testsum
 step "go build" go build ./...
+step "generated code is what cellgen writes" generated
 for arch in arm64 s390x; do
 	step "build for $arch" env GOARCH="$arch" go build ./...
 	step "vet for $arch" env GOARCH="$arch" go vet ./...
@@ -200,7 +209,7 @@ else
 		outcome 'left out' "race detector" "gcc is missing"
 	fi
 
-	mapfile -t portable < <(having ./wire ./schema ./schema/view ./ring)
+	mapfile -t portable < <(having ./wire ./schema ./schema/view ./cmd/cellgen/internal/quotes ./ring)
 	for pair in arm64:qemu-aarch64 s390x:qemu-s390x; do
 		arch=${pair%%:*} qemu=${pair#*:}
 		! has "$qemu-static" || qemu+=-static
