@@ -84,11 +84,14 @@ const lonePolls = 8
 // would: then a vesicle is noticed some nanoseconds sooner.
 func (e *Engine) pollLone(p *Port) int {
 	for range lonePolls - 1 {
-		if n, err := p.rx.Poll(e.in); n != 0 || err != nil {
+		if n, err := p.rx.Poll(e.in[:p.want]); n != 0 || err != nil {
 			if n == 0 {
 				break // turn finds out why
 			}
 			return e.turnWith(p, n, nil)
+		}
+		if p.burst != 0 {
+			p.expect(0)
 		}
 		sched.Pause()
 	}

@@ -21,7 +21,7 @@ type ringed interface {
 func (p *Port) direct() {
 	if r, ok := p.link.(ringed); ok {
 		if tx, rx := r.Rings(); tx != nil && rx != nil {
-			p.tx, p.rx = tx, rx
+			p.tx, p.rx, p.want = tx, rx, 1
 		}
 	}
 }

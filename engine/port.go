@@ -29,6 +29,8 @@ type Port struct {
 	batch   []wire.Vesicle // of the turn under way
 	at      int            // the vesicle of batch that is being handled
 	empty   int            // turns in a row that found nothing
+	want    int            // vesicles to ask for; see expect
+	burst   int            // vesicles polled since a poll found nothing
 	polled  int            // vesicles polled and not released
 	claimed int            // places claimed and neither committed nor aborted
 	pause   bool           // the turn ends before the next vesicle
@@ -76,7 +78,7 @@ type debt struct {
 const replyHops = 16
 
 func newPort(e *Engine, l link.Link, h Handler) *Port {
-	p := &Port{link: l, handler: h, engine: e}
+	p := &Port{link: l, handler: h, engine: e, want: len(e.in)}
 	p.batcher, _ = h.(BatchHandler)
 	p.direct()
 	return p

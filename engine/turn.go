@@ -17,22 +17,52 @@ func (e *Engine) turn(p *Port) int {
 	}
 	var n int
 	var err error
+	in := e.in[:p.want]
 	if p.rx != nil {
 		// Inlined: a ring without news costs two loads.
-		if n, err = p.rx.Poll(e.in); err != nil {
-			n, err = p.link.Poll(e.in)
+		if n, err = p.rx.Poll(in); err != nil {
+			n, err = p.link.Poll(in)
 		}
 	} else {
-		n, err = p.link.Poll(e.in)
+		n, err = p.link.Poll(in)
 	}
 	return e.turnWith(p, n, err)
 }
 
+// expect decides how many vesicles to ask a ring for next, after a poll that
+// found n.
+//
+// A poll that asks for more than there is must look at the place behind the
+// last vesicle, in a cache line that the peer is about to write to: the look
+// costs as much as a vesicle's whole way, and nothing that follows from the
+// vesicle can be published before it is done. So ask for as many as the last
+// burst had, which for calls one after the other is one; and for twice as many
+// while there is no end of them.
+func (p *Port) expect(n int) {
+	switch {
+	case n == 0:
+		p.want = min(p.burst, len(p.engine.in))
+		p.burst = 0
+	case n == p.want:
+		p.burst += n
+		p.want = min(2*p.want, len(p.engine.in))
+	default:
+		p.burst += n
+	}
+}
+
 // turnWith is the rest of a turn that has polled n vesicles.
 func (e *Engine) turnWith(p *Port, n int, err error) int {
+	if p.rx != nil && (n > 0 || p.burst != 0) {
+		p.expect(n)
+	}
 	if n > 0 {
 		p.polled = n
-		e.handle(p, e.in[:n])
+		if p.batcher != nil && !e.draining {
+			e.handleBatch(p, e.in[:n])
+		} else {
+			e.handle(p, e.in[:n])
+		}
 	}
 	switch {
 	case err != nil:
@@ -48,16 +78,7 @@ func (e *Engine) turnWith(p *Port, n int, err error) int {
 
 // handle runs the handler over freshly polled vesicles and books the turn.
 func (e *Engine) handle(p *Port, vs []wire.Vesicle) {
-	if p.armed {
-		p.disarm()
-	}
-	p.empty = 0
-	p.fruitless = 0
-	if p.epoch != e.house.epoch {
-		p.epoch = e.house.epoch
-		e.house.active++
-	}
-	e.book(p, e.deliver(p, vs))
+	e.handled(p, e.deliver(p, vs))
 }
 
 // book counts what a turn handled.
@@ -93,12 +114,18 @@ func (e *Engine) resume(p *Port) int {
 // that caused it, not the batch.
 func (e *Engine) deliver(p *Port, vs []wire.Vesicle) int {
 	p.batch, p.at, p.pause = vs, 0, false
-	for p.at < len(p.batch) && !e.call(p) {
-		e.afterPanic(p)
-		if p.gone || p.owes && !e.pay(p) {
-			break
-		}
+	return e.deliverRest(p)
+}
+
+// deliverRest is deliver from p.at on.
+func (e *Engine) deliverRest(p *Port) int {
+	for p.at < len(p.batch) && !p.gone && (!p.owes || e.pay(p)) && !e.call(p) {
 	}
+	return e.delivered(p)
+}
+
+// delivered ends the delivery of a batch, of which p.at vesicles are done.
+func (e *Engine) delivered(p *Port) int {
 	done := p.at
 	rest := p.batch[done:]
 	p.batch = nil
@@ -126,13 +153,18 @@ func (e *Engine) deliver(p *Port, vs []wire.Vesicle) int {
 }
 
 // call runs the handler from p.at on, until the batch is done or the turn has
-// to end. It returns false if the handler panicked at p.at. One deferred
-// function serves the whole rest of the batch: it costs nanoseconds, and a
-// batch amortises even those.
+// to end. It returns false if the handler panicked, behind what that has cost.
+// One deferred function serves the whole rest of the batch: it costs
+// nanoseconds, and a batch amortises even those.
 func (e *Engine) call(p *Port) (returned bool) {
+	before := p.at
 	defer func() {
 		if !returned {
-			e.panicked("handler", p, recover())
+			v := recover()
+			e.panicked("handler", p, v)
+			if v != nil {
+				e.passOver(p, before, v)
+			}
 		}
 	}()
 	if e.draining {
@@ -140,7 +172,6 @@ func (e *Engine) call(p *Port) (returned bool) {
 		return true
 	}
 	if p.batcher != nil {
-		before := p.at
 		n := p.batcher.HandleBatch(p, p.batch[before:])
 		p.at = min(max(before+n, before), len(p.batch))
 		return true

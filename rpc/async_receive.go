@@ -2,8 +2,6 @@ package rpc
 
 import (
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/cell-runtime/cell/engine"
@@ -14,7 +12,7 @@ import (
 // asyncHandler is what the engine sees of an AsyncConn.
 type asyncHandler struct{ c *AsyncConn }
 
-var _ engine.BatchHandler = asyncHandler{}
+var _ engine.Recoverer = asyncHandler{}
 
 // Handle implements engine.Handler, for an engine that drains.
 func (h asyncHandler) Handle(p *engine.Port, v *wire.Vesicle) {
@@ -24,25 +22,11 @@ func (h asyncHandler) Handle(p *engine.Port, v *wire.Vesicle) {
 
 // HandleBatch implements engine.BatchHandler. It never leaves a vesicle:
 // answers need no room.
-func (h asyncHandler) HandleBatch(p *engine.Port, vs []wire.Vesicle) int {
+func (h asyncHandler) HandleBatch(_ *engine.Port, vs []wire.Vesicle) int {
 	c := h.c
 	c.batch, c.at, c.inBatch = vs, 0, true
-	for !c.run() { // again behind a callback that panicked
-	}
-	c.batch, c.inBatch = nil, false
-	c.out.end()
-	return len(vs)
-}
-
-// run handles the batch from c.at on. It returns false after a panic.
-func (c *AsyncConn) run() (ended bool) {
-	defer func() {
-		if !ended {
-			ended = c.panicked(recover())
-		}
-	}()
-	for c.at < len(c.batch) {
-		v := &c.batch[c.at]
+	for c.at < len(vs) {
+		v := &vs[c.at]
 		h := &v.Header
 		if h.Kind == wire.KindReply && h.Flags&wire.FlagFragment == 0 {
 			s := &c.slots[h.Correlation&c.mask]
@@ -55,7 +39,18 @@ func (c *AsyncConn) run() (ended bool) {
 		c.receive(v)
 		c.at++
 	}
-	return true
+	c.inBatch = false
+	c.out.end()
+	return len(vs)
+}
+
+// Recovered implements engine.Recoverer: the callback that panicked has had
+// its answer.
+func (h asyncHandler) Recovered(*engine.Port, any) (done int) {
+	c := h.c
+	c.begun, c.inBatch = nil, false
+	c.out.end()
+	return c.at + 1
 }
 
 // complete ends a call: its slot is free before the callback runs, which may
@@ -120,18 +115,6 @@ func (c *AsyncConn) assemble(v *wire.Vesicle) bool {
 		}
 	}
 	return whole && err == nil
-}
-
-// panicked contains a panic of a callback.
-func (c *AsyncConn) panicked(v any) (ended bool) {
-	if v == nil {
-		return true // runtime.Goexit, which the engine deals with
-	}
-	c.opts.Logger.Error("panic in the completion of a call, contained",
-		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	c.begun = nil
-	c.at++
-	return false
 }
 
 // schedule sees to it that expire runs at the given time or before.

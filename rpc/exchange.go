@@ -153,7 +153,7 @@ func (x *Exchange) handle() (err error) {
 		// hear of it all the same.
 		x.link.server.opts.Logger.Error("panic in a handler, contained", "server", x.link.server.opts.Name,
 			"method", x.served.method.String(), "panic", fmt.Sprint(recover()), "stack", string(debug.Stack()))
-		err = Errorf(wire.StatusInternal, "the handler failed")
+		err = errHandlerFailed
 	}()
 	if err = x.ctx.Err(); err == nil { // not if it ended while it was queued
 		err = x.served.blocking(&x.ctx, x)

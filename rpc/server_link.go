@@ -2,9 +2,7 @@ package rpc
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
@@ -75,46 +73,32 @@ func (s *serverLink) Handle(p *engine.Port, v *wire.Vesicle) {
 }
 
 // HandleBatch implements engine.BatchHandler.
-func (s *serverLink) HandleBatch(p *engine.Port, vs []wire.Vesicle) (done int) {
+func (s *serverLink) HandleBatch(_ *engine.Port, vs []wire.Vesicle) (done int) {
 	s.table = s.server.table.Load()
 	if s.server.draining.Load() {
 		s.table = emptyTable
 	}
 	s.batch, s.at = vs, 0
-	for !s.run() { // again behind a request whose handler panicked
-	}
-	s.batch = nil
-	s.out.end()
-	s.counted()
-	return s.at
-}
-
-// run handles the batch from s.at on, to its end or until the link is full. It
-// returns false after a panic, at the vesicle behind the one that caused it.
-func (s *serverLink) run() (ended bool) {
-	defer func() {
-		if !ended {
-			ended = s.panicked(recover())
-		}
-	}()
-	for s.at < len(s.batch) {
-		v := &s.batch[s.at]
+	for s.at < len(vs) {
+		v := &vs[s.at]
 		h := &v.Header
 		if h.Kind == wire.KindRequest && h.Channel == wire.ChannelApplication && h.Flags&wire.FlagFragment == 0 {
 			if m := s.table.find(h.Fingerprint); m != nil && m.inline != nil {
 				if !s.inline(m, h, v.Payload) {
-					return true
+					break
 				}
 				s.at++
 				continue
 			}
 		}
 		if !s.handle(v) {
-			return true
+			break
 		}
 		s.at++
 	}
-	return true
+	s.out.end()
+	s.counted()
+	return s.at
 }
 
 // inline runs an inline handler and answers. It returns false, and has done
@@ -203,23 +187,22 @@ func answerHeader(h *wire.Header, kind wire.Kind) wire.Header {
 	}
 }
 
-// panicked contains a panic of an inline handler. v is nil if there was none:
-// then runtime.Goexit ends the thread, which the engine deals with.
-func (s *serverLink) panicked(v any) (ended bool) {
-	if v == nil {
-		return true
-	}
+// Recovered implements engine.Recoverer: a panic of an inline handler costs
+// its call alone.
+func (s *serverLink) Recovered(*engine.Port, any) (done int) {
 	s.stats.panics++
-	s.server.opts.Logger.Error("panic in a handler, contained", "server", s.server.opts.Name,
-		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	if s.at < len(s.batch) {
 		if h := &s.batch[s.at].Header; h.Kind == wire.KindRequest {
-			s.fail(h, Errorf(wire.StatusInternal, "the handler failed"))
+			s.fail(h, errHandlerFailed)
 		}
-		s.at++
 	}
-	return false
+	s.out.end()
+	return s.at + 1
 }
+
+// errHandlerFailed is what the caller of a handler that panicked gets. What
+// happened is the log's.
+var errHandlerFailed = &Error{Status: wire.StatusInternal, Message: "the handler failed"}
 
 // gone runs when the link has left the engine.
 func (s *serverLink) gone(p *engine.Port, err error) {

@@ -308,4 +308,4 @@ func (s *serverLink) cancel(h *wire.Header) {
 	x.end(failure(x.served.method, wire.StatusCanceled, nil, "the caller canceled"))
 }
 
-var _ engine.BatchHandler = (*serverLink)(nil)
+var _ engine.Recoverer = (*serverLink)(nil)

@@ -40,6 +40,8 @@ type session struct {
 	_      [64]byte
 	recvMu sync.Mutex // guards what follows
 	in     [pollBatch]wire.Vesicle
+	want   int // vesicles to ask for: as many as the last burst had
+	burst  int // vesicles polled since a poll found nothing
 	whole  *link.Reassembler
 	fds    []unix.PollFd
 	fdList []int
@@ -53,7 +55,7 @@ type session struct {
 type deadLink struct{ err error }
 
 func newSession(c *Conn, l link.Link) *session {
-	s := &session{conn: c, link: l, max: l.Info().MaxPayload}
+	s := &session{conn: c, link: l, max: l.Info().MaxPayload, want: 1}
 	s.due.Store(noDeadline)
 	s.table.init(c.opts.MaxInFlight)
 	s.bell.fd = -1
