@@ -30,19 +30,20 @@ type AsyncConn struct {
 	bound map[*Method]*Bound
 
 	slots []asyncSlot
+	subs  map[uint32]*asyncSubscription // by correlation
 	correlations
 	free    uint32   // first free slot + 1; 0: none
 	high    uint32   // slots above have never been used
 	orphans []uint32 // correlations of calls that ended without an answer, oldest first
 	flying  int
 
-	out     places
-	begun   *Bound // Begin was called, Send or Abort was not
-	place   *wire.Vesicle
-	budget  int64 // ns, of the call begun; 0: none
-	inBatch bool  // within HandleBatch, which settles
-	batch   []wire.Vesicle
-	at      int
+	out    places
+	begun  *Bound // Begin was called, Send or Abort was not
+	place  *wire.Vesicle
+	budget int64  // ns, of the call begun; 0: none
+	lastID uint32 // of the call that Send sent last
+	batch  []wire.Vesicle
+	at     int
 
 	due    int64 // least deadline of a call, or earlier
 	timer  engine.Timer
@@ -59,6 +60,7 @@ type Bound struct {
 	method      *Method
 	fingerprint uint64
 	budget      int64 // ns; 0: no deadline
+	channel     wire.Channel
 }
 
 // SetTimeout sets the deadline of later calls of this method; 0 means none.
@@ -101,7 +103,7 @@ func Attach(e *engine.Engine, l link.Link, o *ConnOptions, gone func(error)) (*A
 	if e == nil || l == nil {
 		return nil, fmt.Errorf("%w: Attach needs an engine and a link", ErrArgument)
 	}
-	c := &AsyncConn{link: l, max: l.Info().MaxPayload, bound: make(map[*Method]*Bound), due: noDeadline, onGone: gone}
+	c := &AsyncConn{link: l, max: l.Info().MaxPayload, bound: make(map[*Method]*Bound), subs: make(map[uint32]*asyncSubscription), due: noDeadline, onGone: gone}
 	if o != nil {
 		c.opts = *o
 	}
@@ -187,7 +189,8 @@ func (c *AsyncConn) notBegun(b *Bound, err error) error {
 // Send sends the request begun, of which n bytes are in use; n as large as
 // Begin was told for messages without variable parts. complete is run when the
 // call ends, with done and tag in its [Completion]. It travels at the end of
-// the turn, or at once if it was begun outside of a completion. Errors: StatusResourceExhausted at the limit of calls under way;
+// the batch of answers that is being completed, or at once outside of one.
+// Errors: StatusResourceExhausted at the limit of calls under way;
 // complete is not run then.
 func (c *AsyncConn) Send(n int, complete func(*Completion), done any, tag uint64) error {
 	b, place := c.begun, c.place
@@ -195,30 +198,50 @@ func (c *AsyncConn) Send(n int, complete func(*Completion), done any, tag uint64
 		return fmt.Errorf("%w: Send without Begin", ErrArgument)
 	}
 	c.begun = nil
-	s := c.takeSlot()
+	s := c.open(b, c.budget, complete, done, tag)
 	if s == nil {
-		c.Abort()
-		return failure(b.method, wire.StatusResourceExhausted, nil, "%d calls are under way on this connection, the limit (MaxInFlight)", len(c.slots))
+		return c.tooMany(b)
 	}
-	s.bound, s.complete, s.done, s.tag = b, complete, done, tag
-	s.deadline = noDeadline
 	var flags wire.Flags
 	if c.budget != 0 {
 		flags = wire.FlagDeadline
 		n += wire.DeadlineSize
-		s.deadline = c.port.Now() + c.budget
+	}
+	place.Payload = place.Payload[:n]
+	setHeader(&place.Header, wire.KindRequest, flags, b.fingerprint, s.id)
+	if b.channel != wire.ChannelApplication {
+		place.Header.Channel = b.channel
+	}
+	c.out.put()
+	if c.at+1 >= len(c.batch) {
+		// Outside of a completion, or in the last one of its batch: nothing
+		// is likely to follow that could travel along.
+		c.out.end()
+	}
+	return nil
+}
+
+// open takes a slot for a call, or returns nil.
+func (c *AsyncConn) open(b *Bound, budget int64, complete func(*Completion), done any, tag uint64) *asyncSlot {
+	s := c.takeSlot()
+	if s == nil {
+		return nil
+	}
+	s.bound, s.complete, s.done, s.tag = b, complete, done, tag
+	s.deadline = noDeadline
+	if budget != 0 {
+		s.deadline = c.port.Now() + budget
 		if s.deadline < c.due {
 			c.schedule(s.deadline)
 		}
 	}
-	place.Payload = place.Payload[:n]
-	setHeader(&place.Header, wire.KindRequest, flags, b.fingerprint, s.id)
-	c.out.put()
 	c.flying++
-	if !c.inBatch {
-		c.out.end()
-	}
-	return nil
+	c.lastID = s.id
+	return s
+}
+
+func (c *AsyncConn) tooMany(b *Bound) error {
+	return failure(b.method, wire.StatusResourceExhausted, nil, "%d calls are under way on this connection, the limit (MaxInFlight)", len(c.slots))
 }
 
 // Abort gives up the request begun.

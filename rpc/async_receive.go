@@ -24,7 +24,7 @@ func (h asyncHandler) Handle(p *engine.Port, v *wire.Vesicle) {
 // answers need no room.
 func (h asyncHandler) HandleBatch(_ *engine.Port, vs []wire.Vesicle) int {
 	c := h.c
-	c.batch, c.at, c.inBatch = vs, 0, true
+	c.batch, c.at = vs, 0
 	for c.at < len(vs) {
 		v := &vs[c.at]
 		h := &v.Header
@@ -39,7 +39,7 @@ func (h asyncHandler) HandleBatch(_ *engine.Port, vs []wire.Vesicle) int {
 		c.receive(v)
 		c.at++
 	}
-	c.inBatch = false
+	c.batch, c.at = nil, 0
 	c.out.end()
 	return len(vs)
 }
@@ -48,9 +48,10 @@ func (h asyncHandler) HandleBatch(_ *engine.Port, vs []wire.Vesicle) int {
 // its answer.
 func (h asyncHandler) Recovered(*engine.Port, any) (done int) {
 	c := h.c
-	c.begun, c.inBatch = nil, false
+	done = c.at + 1
+	c.begun, c.batch, c.at = nil, nil, 0
 	c.out.end()
-	return c.at + 1
+	return done
 }
 
 // complete ends a call: its slot is free before the callback runs, which may
@@ -70,21 +71,23 @@ func (c *AsyncConn) receive(v *wire.Vesicle) {
 		return
 	}
 	h := &whole.Header
-	if h.Kind != wire.KindReply && h.Kind != wire.KindError {
-		c.late++
-		return
-	}
 	s := &c.slots[h.Correlation&c.mask]
 	if s.id != h.Correlation || s.bound == nil || s.bound.fingerprint != h.Fingerprint {
 		c.late++
 		c.adopt(s, h.Correlation)
 		return
 	}
-	if h.Kind == wire.KindError {
+	switch h.Kind {
+	case wire.KindReply:
+		c.complete(s, whole.Payload, nil)
+	case wire.KindError:
+		delete(c.subs, s.id)
 		c.complete(s, nil, remoteError(s.bound.method, whole.Payload))
-		return
+	case wire.KindEvent, wire.KindStreamItem:
+		c.event(s, h.Kind, whole.Payload)
+	default:
+		c.late++
 	}
-	c.complete(s, whole.Payload, nil)
 }
 
 // adopt frees the slot of a call that ended before its answer came.
@@ -151,6 +154,7 @@ func (c *AsyncConn) orphanSlot(s *asyncSlot, err error) {
 	r.Reply, r.Err, r.Tag, r.done = nil, err, s.tag, s.done
 	complete := s.complete
 	s.bound = nil
+	delete(c.subs, s.id)
 	c.flying--
 	c.orphans = append(c.orphans, s.id)
 	complete(r)

@@ -73,51 +73,70 @@ func (c *Conn) Bind(ctx context.Context, d *ServiceDesc) ([]MethodBinding, error
 	if err != nil {
 		return nil, err
 	}
-	for i := range all {
-		if all[i].Err != nil {
-			return all, all[i].Err
-		}
-	}
-	return all, nil
+	return all, firstError(all)
 }
 
 func (c *Conn) bind(ctx context.Context, s *session, d *ServiceDesc) ([]MethodBinding, error) {
+	var reply BindReply
+	if err := c.operateJSON(ctx, OpBind, bindRequest(d), &reply); err != nil {
+		return nil, err
+	}
+	all, broken, err := judgeAll(d, &reply)
+	if err != nil {
+		return nil, err
+	}
+	if broken {
+		theirs, _ := c.Describe(ctx, d.Name) // without it, less can be said
+		explain(all, theirs)
+	}
+	aliases := make(map[uint64]uint64)
+	if old := s.aliases.Load(); old != nil {
+		maps.Copy(aliases, *old)
+	}
+	for i := range all {
+		if use := all[i].Use; use != 0 && use != all[i].Method.Fingerprint {
+			aliases[all[i].Method.Fingerprint] = use
+		}
+	}
+	s.aliases.Store(&aliases)
+	return all, nil
+}
+
+func bindRequest(d *ServiceDesc) BindRequest {
 	q := BindRequest{Service: d.Name, Digest: fmt.Sprintf("%x", d.Digest)}
 	for i := range d.Methods {
 		m := &d.Methods[i]
 		q.Methods = append(q.Methods, BindMethod{Name: m.Name, Fingerprint: schema.FormatFingerprint(m.Fingerprint), Ancestors: ancestorsOf(m)})
 	}
-	var reply BindReply
-	if err := c.operateJSON(ctx, OpBind, q, &reply); err != nil {
-		return nil, err
-	}
+	return q
+}
+
+// judgeAll says what a server's answer means for each method. broken: one has
+// another schema there, and explain should be called.
+func judgeAll(d *ServiceDesc, reply *BindReply) (all []MethodBinding, broken bool, err error) {
 	if len(reply.Methods) != len(d.Methods) {
-		return nil, failure(nil, wire.StatusInternal, nil, "the server answered for %d methods of %d", len(reply.Methods), len(d.Methods))
+		return nil, false, failure(nil, wire.StatusInternal, nil, "the server answered for %d methods of %d", len(reply.Methods), len(d.Methods))
 	}
-	all := make([]MethodBinding, len(d.Methods))
-	aliases := make(map[uint64]uint64)
-	if old := s.aliases.Load(); old != nil {
-		maps.Copy(aliases, *old)
-	}
-	var theirs string // the server's description, once it is needed
+	all = make([]MethodBinding, len(d.Methods))
 	for i := range all {
 		b := &all[i]
 		b.Method = &d.Methods[i]
 		b.Use, _ = parseFingerprint(reply.Methods[i].Use)
 		b.Current, _ = parseFingerprint(reply.Methods[i].Current)
 		b.judge()
-		if b.Outcome == BindBroken {
-			if theirs == "" {
-				theirs, _ = c.Describe(ctx, d.Name) // without it, less can be said
-			}
+		broken = broken || b.Outcome == BindBroken
+	}
+	return all, broken, nil
+}
+
+// explain says what differs in methods with another schema. theirs is the
+// server's description, "" if it could not be had.
+func explain(all []MethodBinding, theirs string) {
+	for i := range all {
+		if b := &all[i]; b.Outcome == BindBroken {
 			b.Err = failure(b.Method, wire.StatusFingerprint, nil, "%s", mismatch(b, theirs))
 		}
-		if b.Use != 0 && b.Use != b.Method.Fingerprint {
-			aliases[b.Method.Fingerprint] = b.Use
-		}
 	}
-	s.aliases.Store(&aliases)
-	return all, nil
 }
 
 // judge says in a word what the fingerprints mean.

@@ -114,7 +114,6 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 	if err != nil {
 		return s.noRoom(err, m.replySize)
 	}
-	s.began(m)
 	if m.copies && s.wary {
 		req = s.copy(req)
 	}
@@ -123,8 +122,13 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 		place.Payload = place.Payload[:n]
 		setHeader(&place.Header, wire.KindReply, h.Flags&priorityFlags, h.Fingerprint, h.Correlation)
 		s.out.put()
+		if s.at+1 == len(s.batch) {
+			s.out.end() // what is left to do has time while the answer is on its way
+		}
+		s.began(m)
 		return true
 	}
+	s.began(m)
 	if err == nil {
 		err = Errorf(wire.StatusInternal, "the handler says that its reply has %d bytes of %d", n, len(place.Payload))
 	}

@@ -1,11 +1,13 @@
 package rpctest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/rpc/internal/arith"
 	"github.com/cell-runtime/cell/wire"
@@ -147,4 +149,95 @@ func caseLateAnswerAsync(s *suite) {
 			s.Fatalf("call %d: %v", i, err)
 		}
 	}
+}
+
+func caseAsyncMore(s *suite) {
+	srv, impl := s.blocking(&rpc.ServerOptions{Operations: allowAll})
+	p := s.publisher(srv)
+	e, conn := s.attach(srv, &rpc.ConnOptions{Timeout: s.h.Timeout})
+
+	// One-way.
+	s.must(s.do(e, func() error {
+		b := conn.Bind(arith.ArithDesc.Method("Note"))
+		for range 5 {
+			place, err := conn.Begin(b, 16)
+			if err != nil {
+				return err
+			}
+			if _, err := (arith.AddRequest{A: 1, B: 2}).EncodeCell(place); err != nil {
+				return err
+			}
+			if err := conn.SendOneWay(16); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	s.eventually("the notes", func() bool { return impl.Notes.Load() == 15 })
+
+	// A large request.
+	large := arith.Text{Bytes: pattern(20_000)}
+	ended := make(chan error, 1)
+	s.must(s.do(e, func() error {
+		return conn.SendLarge(conn.Bind(arith.ArithDesc.Method("Echo")), large, func(r *rpc.Completion) {
+			var got arith.Text
+			err := r.Err
+			if err == nil {
+				err = got.DecodeCell(r.Reply)
+			}
+			if err == nil && !bytes.Equal(got.Bytes, large.Bytes) {
+				err = errors.New("another echo")
+			}
+			ended <- err
+		}, nil, 0)
+	}))
+	s.must(<-ended)
+
+	// A topic.
+	const events = 50
+	got := make(chan int64, events)
+	var id uint32
+	s.must(s.do(e, func() (err error) {
+		id, err = conn.Subscribe(arith.ArithDesc.Method("Tick"), rpc.SubscribeOptions{Window: 8, HoldBack: true}, func(r *rpc.Completion) {
+			var n arith.Number
+			if r.Err == nil && n.DecodeCell(r.Reply) == nil {
+				got <- n.Value
+			}
+		})
+		return err
+	}))
+	s.eventually("a subscriber", func() bool { return p.Subscribers() == 1 })
+	p.HoldBack = true
+	for i := range int64(events) {
+		s.must(p.Publish(s.soon(), arith.Number{Value: i}))
+	}
+	for i := range int64(events) {
+		if n := <-got; n != i {
+			s.Fatalf("event %d: %d", i, n)
+		}
+	}
+	s.must(s.do(e, func() error { conn.Unsubscribe(id); return nil }))
+	s.eventually("the end of the subscription", func() bool { return p.Subscribers() == 0 })
+
+	// Binding.
+	bound := make(chan error, 1)
+	s.must(s.do(e, func() error {
+		return conn.BindService(arith.ArithDesc, func(all []rpc.MethodBinding, err error) {
+			if err == nil && (len(all) != len(arith.ArithDesc.Methods) || all[0].Outcome != rpc.BindSame) {
+				err = fmt.Errorf("outcome %+v", all)
+			}
+			bound <- err
+		})
+	}))
+	s.must(<-bound)
+	s.must(s.Pipeline(e, conn, 10, 2))
+}
+
+func allowAll(link.Peer, rpc.Operation) error { return nil }
+
+// do runs f on the engine's thread and returns its error.
+func (s *suite) do(e *engine.Engine, f func() error) (err error) {
+	s.Helper()
+	s.must(e.Do(s.soon(), func() { err = f() }))
+	return err
 }

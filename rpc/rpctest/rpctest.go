@@ -73,6 +73,7 @@ var cases = []conformance{
 	{"unary, blocking handler", false, caseUnaryBlocking},
 	{"unary, inline handler", false, caseUnaryInline},
 	{"unary, engine-driven, pipelined", true, caseAsync},
+	{"one-way, large, topic and binding, engine-driven", true, caseAsyncMore},
 	{"every wait mode", false, caseWaitModes},
 	{"many goroutines on one connection", true, caseConcurrent},
 	{"errors keep status, message and details", false, caseErrors},

@@ -22,51 +22,44 @@ type ArithViews interface {
 // RegisterArithViews serves Arith by impl, its unary and one-way methods on
 // the engine's thread.
 func RegisterArithViews(s *rpc.Server, impl ArithViews) error {
-	g := arithViews{impl}
 	b := arithServer{streamsOnly{impl}}
 	return s.Register(ArithDesc,
-		rpc.Inline(g.add), rpc.Inline(g.echo), rpc.Inline(g.note),
+		rpc.Inline(func(c *rpc.Call, req, reply []byte) (int, error) {
+			v, err := ViewAddRequest(req)
+			if err != nil {
+				return 0, err
+			}
+			m, err := BuildAddReply(reply)
+			if err != nil {
+				return 0, err
+			}
+			return addReplyBlock, impl.Add(c, v, m)
+		}),
+		rpc.Inline(func(c *rpc.Call, req, reply []byte) (int, error) {
+			v, err := ViewText(req)
+			if err != nil {
+				return 0, err
+			}
+			var end int
+			m, err := BuildText(reply, &end)
+			if err != nil {
+				return 0, err
+			}
+			if err := impl.Echo(c, v, &m); err != nil {
+				return 0, err
+			}
+			return end, nil
+		}),
+		rpc.Inline(func(c *rpc.Call, req, _ []byte) (int, error) {
+			v, err := ViewAddRequest(req)
+			if err != nil {
+				return 0, err
+			}
+			return 0, impl.Note(c, v)
+		}),
 		rpc.Blocking(b.count), rpc.Blocking(b.sum), rpc.Blocking(b.squares),
 		rpc.Handler{},
 	)
-}
-
-type arithViews struct{ impl ArithViews }
-
-func (g arithViews) add(c *rpc.Call, req, reply []byte) (int, error) {
-	v, err := ViewAddRequest(req)
-	if err != nil {
-		return 0, err
-	}
-	m, err := BuildAddReply(reply)
-	if err != nil {
-		return 0, err
-	}
-	return addReplyBlock, g.impl.Add(c, v, m)
-}
-
-func (g arithViews) echo(c *rpc.Call, req, reply []byte) (int, error) {
-	v, err := ViewText(req)
-	if err != nil {
-		return 0, err
-	}
-	var end int
-	m, err := BuildText(reply, &end)
-	if err != nil {
-		return 0, err
-	}
-	if err := g.impl.Echo(c, v, &m); err != nil {
-		return 0, err
-	}
-	return end, nil
-}
-
-func (g arithViews) note(c *rpc.Call, req, _ []byte) (int, error) {
-	v, err := ViewAddRequest(req)
-	if err != nil {
-		return 0, err
-	}
-	return 0, g.impl.Note(c, v)
 }
 
 // streamsOnly makes the streams of an ArithViews an Arith.
