@@ -7,6 +7,7 @@ import (
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -53,6 +54,7 @@ type AsyncConn struct {
 	dead   error
 	onGone func(error)
 	late   uint64
+	times  *asyncTimes // nil: no metrics
 }
 
 // Bound is a method as one AsyncConn calls it.
@@ -61,6 +63,7 @@ type Bound struct {
 	fingerprint uint64
 	budget      int64 // ns; 0: no deadline
 	channel     wire.Channel
+	times       *metrics.Histogram // nil: none
 }
 
 // SetTimeout sets the deadline of later calls of this method; 0 means none.
@@ -111,6 +114,11 @@ func Attach(e *engine.Engine, l link.Link, o *ConnOptions, gone func(error)) (*A
 		return nil, err
 	}
 	c.correlations = newCorrelations(c.opts.MaxInFlight)
+	if m, err := newConnMetrics(&c.opts); err != nil {
+		return nil, err
+	} else if m != nil {
+		c.times = &asyncTimes{metrics: m, sent: make([]uint64, 1<<c.bits)}
+	}
 	c.slots = make([]asyncSlot, 1<<c.bits)
 	for i := range c.slots {
 		c.slots[i].id = uint32(i)
@@ -133,6 +141,9 @@ func (c *AsyncConn) Bind(m *Method) *Bound {
 	b := c.bound[m]
 	if b == nil {
 		b = &Bound{method: m, fingerprint: m.Fingerprint, budget: int64(c.opts.Timeout)}
+		if c.times != nil {
+			b.times = c.times.metrics.timesOf(m)
+		}
 		c.bound[m] = b
 	}
 	return b
@@ -237,6 +248,9 @@ func (c *AsyncConn) open(b *Bound, budget int64, complete func(*Completion), don
 	}
 	c.flying++
 	c.lastID = s.id
+	if c.times != nil && b.times != nil {
+		c.times.begin(s.id&c.mask, len(c.batch) != 0)
+	}
 	return s
 }
 

@@ -41,6 +41,9 @@ func (h asyncHandler) HandleBatch(_ *engine.Port, vs []wire.Vesicle) int {
 	}
 	c.batch, c.at = nil, 0
 	c.out.end()
+	if c.times != nil {
+		c.times.turn()
+	}
 	return len(vs)
 }
 
@@ -60,6 +63,9 @@ func (c *AsyncConn) complete(s *asyncSlot, reply []byte, err error) {
 	r := &c.result
 	r.Reply, r.Err, r.Tag, r.done = reply, err, s.tag, s.done
 	complete := s.complete
+	if c.times != nil {
+		c.times.complete(s, c.mask, err)
+	}
 	c.giveSlot(s)
 	complete(r)
 }
@@ -156,6 +162,9 @@ func (c *AsyncConn) orphanSlot(s *asyncSlot, err error) {
 	s.bound = nil
 	delete(c.subs, s.id)
 	c.flying--
+	if c.times != nil {
+		c.times.metrics.failed.Inc()
+	}
 	c.orphans = append(c.orphans, s.id)
 	complete(r)
 }

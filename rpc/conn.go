@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -20,6 +21,7 @@ type Conn struct {
 	dialing dialing
 	current atomic.Pointer[session]
 	counts  connCounts
+	metrics *connMetrics // nil: none
 }
 
 var _ Caller = (*Conn)(nil)
@@ -82,14 +84,27 @@ func newConn(o *ConnOptions) (*Conn, error) {
 		return nil, err
 	}
 	c.dialing.init(&c.opts)
+	var err error
+	if c.metrics, err = newConnMetrics(&c.opts); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
 // Call implements [Caller].
 func (c *Conn) Call(ctx context.Context, m *Method, req Encoder, reply Decoder) error {
+	if c.metrics != nil {
+		began := sched.TicksRelaxed()
+		err := c.call(ctx, m, req, reply)
+		c.metrics.ended(m, began, err)
+		return err
+	}
+	return c.call(ctx, m, req, reply)
+}
+
+func (c *Conn) call(ctx context.Context, m *Method, req Encoder, reply Decoder) error {
 	budget := budgetOf(ctx, c.opts.Timeout)
-	err := c.callOnce(ctx, m, budget, req, reply)
-	if err != nil {
+	if err := c.callOnce(ctx, m, budget, req, reply); err != nil {
 		return c.again(ctx, m, budget, req, reply, err)
 	}
 	return nil

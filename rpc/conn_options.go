@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -38,6 +39,11 @@ type ConnOptions struct {
 	// usually the function Traceparent. nil: no call carries one, and none
 	// pays for it.
 	Traceparent func(context.Context) string
+	// Metrics, if set, shows times of each method and a count of failures to
+	// other processes, under a writer of the connection's Name.
+	Metrics *metrics.File
+	// Name tells connections of one metrics file apart. Default "client".
+	Name string
 	// Logger receives what people must know. nil is silent.
 	Logger *slog.Logger
 }
@@ -45,6 +51,9 @@ type ConnOptions struct {
 func (o *ConnOptions) setDefaults() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Name == "" {
+		o.Name = "client"
 	}
 	if o.Wait > WaitPark {
 		return fmt.Errorf("%w: Wait %d is no mode", ErrOptions, o.Wait)

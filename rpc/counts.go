@@ -123,6 +123,16 @@ func (c *serverCounts) took(m *served, d time.Duration) {
 	}
 }
 
+// fail counts a failed call of a blocking handler.
+func (c *serverCounts) fail() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sum.failed++
+	if c.failed != nil {
+		c.failed.Inc()
+	}
+}
+
 func (c *serverCounts) total() linkStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()

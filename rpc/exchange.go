@@ -165,6 +165,9 @@ func (x *Exchange) handle() (err error) {
 // answer sends the reply or the error, unless the call has been answered.
 func (x *Exchange) answer(err error) {
 	x.ctx.end(context.Canceled)
+	if err != nil {
+		x.link.server.counts.fail()
+	}
 	if x.answered.Swap(true) || x.served.method.Mode == schema.OneWay {
 		x.reply.free()
 		x.reply = nil

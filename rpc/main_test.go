@@ -143,3 +143,13 @@ func viewsArith(t testing.TB, s *rpc.Server) *arith.Views {
 	}
 	return impl
 }
+
+// eventually waits until f returns true.
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not as expected", what)
+		}
+	}
+}
