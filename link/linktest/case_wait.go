@@ -82,6 +82,7 @@ func caseArmSpace(s *suite) {
 				return nil
 			}
 			a.DisarmSpace()
+			n = s.stuffFrom(a, &st, n) // the medium has taken some since
 			return errors.New("false")
 		})
 		// Everything is taken; what the sender's buffer holds follows when it

@@ -201,9 +201,15 @@ func (s *suite) drain(l link.Receiver, st *stream, first int) (n int, err error)
 // many it took. The last one is flushed.
 func (s *suite) stuff(l link.Sender, st *stream) int {
 	s.Helper()
+	return s.stuffFrom(l, st, 0)
+}
+
+// stuffFrom is stuff for a link that holds the first i vesicles already.
+func (s *suite) stuffFrom(l link.Sender, st *stream, i int) int {
+	s.Helper()
 	var v [1]wire.Vesicle
 	total, lastProgress := 0, time.Now()
-	for i := 0; ; {
+	for {
 		n, err := l.Claim(v[:], st.size(i))
 		switch {
 		case n == 1 && err == nil:
