@@ -15,7 +15,7 @@ import (
 )
 
 // The benchmarks call a server in another process, whose engine spins on the
-// last CPU. Run them alone on a quiet machine; cellbench rpc measures the same
+// last CPU, with a deadline, and with metrics on both sides. Run them alone on a quiet machine; cellbench rpc measures the same
 // beside the host's limits.
 
 // serveBench starts a server and dials it.
@@ -46,11 +46,22 @@ func asyncBench(b *testing.B) (*engine.Engine, *rpc.AsyncConn) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = e.Stop() })
-	conn, err := rpc.Attach(e, c, &rpc.ConnOptions{Timeout: time.Second}, nil)
+	conn, err := rpc.Attach(e, c, &rpc.ConnOptions{Timeout: time.Second, Metrics: instruments(b)}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	return e, conn
+}
+
+// instruments returns a metrics file that no other process reads.
+func instruments(b *testing.B) *metrics.File {
+	b.Helper()
+	f, err := metrics.Anonymous(metrics.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = f.Close() })
+	return f
 }
 
 func BenchmarkUnaryEngines(b *testing.B) {
@@ -127,7 +138,7 @@ func BenchmarkPipelined(b *testing.B) {
 func BenchmarkBlocking(b *testing.B) {
 	for _, mode := range []rpc.WaitMode{rpc.WaitSpin, rpc.WaitAdaptive, rpc.WaitPark} {
 		b.Run(mode.String(), func(b *testing.B) {
-			conn, err := rpc.NewConn(serveBench(b, "inline"), &rpc.ConnOptions{Wait: mode, Timeout: time.Second})
+			conn, err := rpc.NewConn(serveBench(b, "inline"), &rpc.ConnOptions{Wait: mode, Timeout: time.Second, Metrics: instruments(b)})
 			if err != nil {
 				b.Fatal(err)
 			}

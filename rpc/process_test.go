@@ -12,6 +12,7 @@ import (
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/rpc/internal/arith"
 	"github.com/cell-runtime/cell/uds"
@@ -56,6 +57,7 @@ const (
 // or blocking; a cpu of 0 or above makes the engine spin there.
 func serveChild(dir, kind, cpu string) {
 	o := &rpc.ServerOptions{Operations: func(link.Peer, rpc.Operation) error { return nil }}
+	o.Metrics = must(metrics.Anonymous(metrics.Options{}))
 	if kind == "blocking" {
 		o.Workers, o.Queue, o.MaxRequest = childWorkers, childQueue, childMaxRequest
 	}

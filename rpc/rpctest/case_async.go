@@ -153,10 +153,26 @@ func caseLateAnswerAsync(s *suite) {
 
 func caseAsyncMore(s *suite) {
 	srv, impl := s.blocking(&rpc.ServerOptions{Operations: allowAll})
-	p := s.publisher(srv)
 	e, conn := s.attach(srv, &rpc.ConnOptions{Timeout: s.h.Timeout})
+	s.asyncOneWay(e, conn)
+	s.eventually("the notes", func() bool { return impl.Notes.Load() == 15 })
+	s.asyncLarge(e, conn)
+	s.asyncTopic(e, conn, s.publisher(srv))
+	bound := make(chan error, 1)
+	s.must(s.do(e, func() error {
+		return conn.BindService(arith.ArithDesc, func(all []rpc.MethodBinding, err error) {
+			if err == nil && (len(all) != len(arith.ArithDesc.Methods) || all[0].Outcome != rpc.BindSame) {
+				err = fmt.Errorf("outcome %+v", all)
+			}
+			bound <- err
+		})
+	}))
+	s.must(<-bound)
+	s.must(s.Pipeline(e, conn, 10, 2))
+}
 
-	// One-way.
+func (s *suite) asyncOneWay(e *engine.Engine, conn *rpc.AsyncConn) {
+	s.Helper()
 	s.must(s.do(e, func() error {
 		b := conn.Bind(arith.ArithDesc.Method("Note"))
 		for range 5 {
@@ -173,9 +189,10 @@ func caseAsyncMore(s *suite) {
 		}
 		return nil
 	}))
-	s.eventually("the notes", func() bool { return impl.Notes.Load() == 15 })
+}
 
-	// A large request.
+func (s *suite) asyncLarge(e *engine.Engine, conn *rpc.AsyncConn) {
+	s.Helper()
 	large := arith.Text{Bytes: pattern(20_000)}
 	ended := make(chan error, 1)
 	s.must(s.do(e, func() error {
@@ -192,8 +209,10 @@ func caseAsyncMore(s *suite) {
 		}, nil, 0)
 	}))
 	s.must(<-ended)
+}
 
-	// A topic.
+func (s *suite) asyncTopic(e *engine.Engine, conn *rpc.AsyncConn, p *rpc.Publisher) {
+	s.Helper()
 	const events = 50
 	got := make(chan int64, events)
 	var id uint32
@@ -218,19 +237,6 @@ func caseAsyncMore(s *suite) {
 	}
 	s.must(s.do(e, func() error { conn.Unsubscribe(id); return nil }))
 	s.eventually("the end of the subscription", func() bool { return p.Subscribers() == 0 })
-
-	// Binding.
-	bound := make(chan error, 1)
-	s.must(s.do(e, func() error {
-		return conn.BindService(arith.ArithDesc, func(all []rpc.MethodBinding, err error) {
-			if err == nil && (len(all) != len(arith.ArithDesc.Methods) || all[0].Outcome != rpc.BindSame) {
-				err = fmt.Errorf("outcome %+v", all)
-			}
-			bound <- err
-		})
-	}))
-	s.must(<-bound)
-	s.must(s.Pipeline(e, conn, 10, 2))
 }
 
 func allowAll(link.Peer, rpc.Operation) error { return nil }
