@@ -2,8 +2,10 @@ package balance
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"github.com/cell-runtime/cell/rpc"
+	"github.com/cell-runtime/cell/wire"
 )
 
 // watch asks instances for their health when it is time to.
@@ -60,15 +62,14 @@ func (b *Balancer) ask(ctx context.Context, i *instance) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i.asking = false
+	well := err == nil || unanswerable(err)
 	switch {
 	case i.removed || b.closed:
 		return
-	case err == nil && !i.in:
+	case well && !i.in:
 		b.takeIn(i)
 		return
-	case err == nil:
-		i.next = time.Now().Add(b.opts.HealthEvery)
-	case i.in && b.refutes(i, err):
+	case well, i.in && weigh(err) == silent:
 		i.next = time.Now().Add(b.opts.HealthEvery)
 	default:
 		i.in, i.why = false, err
@@ -77,9 +78,12 @@ func (b *Balancer) ask(ctx context.Context, i *instance) {
 	b.publish()
 }
 
-// refutes reports whether an unanswered question is to be forgiven, holding
-// the lock: the server answers calls but not this peer's questions (see
-// rpc.OperationsPolicy), or this side had no place for it.
-func (b *Balancer) refutes(i *instance, err error) bool {
-	return weigh(err) <= harmless && !errors.Is(err, errDraining) && i.proven.Load()
+// unanswerable reports whether a server lives but does not tell this process
+// how it is; see rpc.OperationsPolicy.
+func unanswerable(err error) bool {
+	switch rpc.StatusOf(err) {
+	case wire.StatusPermissionDenied, wire.StatusUnauthenticated, wire.StatusUnimplemented:
+		return true
+	}
+	return false
 }
