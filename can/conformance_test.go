@@ -103,7 +103,7 @@ func TestConformanceOnModel(t *testing.T) {
 		classic bool
 	}{{"classic", true}, {"FD", false}} {
 		t.Run(v.name, func(t *testing.T) {
-			quick := Config{Classic: v.classic, Heartbeat: 20 * time.Millisecond, Dead: 250 * time.Millisecond}
+			quick := Config{Classic: v.classic, Heartbeat: 20 * time.Millisecond, Dead: 700 * time.Millisecond}
 			conforms(t, quick, 1<<20, func(testing.TB) buses {
 				m := NewModel(ModelConfig{FD: true})
 				return buses{m.Open(), m.Open(), m.Open(), 1, 2}

@@ -51,7 +51,7 @@ func TestKernelConformance(t *testing.T) {
 		classic bool
 	}{{"classic", true}, {"FD", false}} {
 		t.Run(v.name, func(t *testing.T) {
-			slow := Config{Classic: v.classic, Heartbeat: 25 * time.Millisecond, Dead: 300 * time.Millisecond}
+			slow := Config{Classic: v.classic, Heartbeat: 25 * time.Millisecond, Dead: 800 * time.Millisecond}
 			watcher := openVCAN(t, "vcan0", &InterfaceOptions{Everything: true})
 			conforms(t, slow, 64<<10, func(t testing.TB) buses {
 				a, b := numbers()
