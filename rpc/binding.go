@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/cell-runtime/cell/schema"
@@ -49,16 +48,6 @@ type MethodBinding struct {
 	Err error
 }
 
-// resolve returns the fingerprint to send for a method.
-func (s *session) resolve(m *Method) uint64 {
-	if aliases := s.aliases.Load(); aliases != nil {
-		if use, ok := (*aliases)[m.Fingerprint]; ok {
-			return use
-		}
-	}
-	return m.Fingerprint
-}
-
 // Bind asks the server what it does about each method of a service, and has
 // this connection send the fingerprints that it serves. It is optional: a call
 // that the server refuses as unknown binds its service by itself. The error is
@@ -69,16 +58,17 @@ func (c *Conn) Bind(ctx context.Context, d *ServiceDesc) ([]MethodBinding, error
 	if err != nil {
 		return nil, err
 	}
-	all, err := c.bind(ctx, s, d)
+	all, err := c.bindOn(ctx, s, d)
 	if err != nil {
 		return nil, err
 	}
 	return all, firstError(all)
 }
 
-func (c *Conn) bind(ctx context.Context, s *session, d *ServiceDesc) ([]MethodBinding, error) {
+// bindOn binds a service on one link.
+func (c *Conn) bindOn(ctx context.Context, s *session, d *ServiceDesc) ([]MethodBinding, error) {
 	var reply BindReply
-	if err := c.operateJSON(ctx, OpBind, bindRequest(d), &reply); err != nil {
+	if err := c.operateJSON(ctx, s, OpBind, bindRequest(d), &reply); err != nil {
 		return nil, err
 	}
 	all, broken, err := judgeAll(d, &reply)
@@ -86,19 +76,10 @@ func (c *Conn) bind(ctx context.Context, s *session, d *ServiceDesc) ([]MethodBi
 		return nil, err
 	}
 	if broken {
-		theirs, _ := c.Describe(ctx, d.Name) // without it, less can be said
-		explain(all, theirs)
+		theirs, _ := c.operateOn(ctx, s, OpDescribe, []byte(d.Name)) // without it, less can be said
+		explain(all, string(theirs))
 	}
-	aliases := make(map[uint64]uint64)
-	if old := s.aliases.Load(); old != nil {
-		maps.Copy(aliases, *old)
-	}
-	for i := range all {
-		if use := all[i].Use; use != 0 && use != all[i].Method.Fingerprint {
-			aliases[all[i].Method.Fingerprint] = use
-		}
-	}
-	s.aliases.Store(&aliases)
+	s.learn(d, all)
 	return all, nil
 }
 
@@ -181,27 +162,16 @@ func mismatch(b *MethodBinding, theirs string) string {
 	return text
 }
 
-// rebind binds a method's service after the server refused it as unknown, and
-// returns nil if there is a fingerprint that it serves. Nothing was executed,
-// so the call may be made again with that.
-func (c *Conn) rebind(ctx context.Context, m *Method) error {
-	s := c.current.Load()
-	if m.service == nil {
-		return failure(m, wire.StatusUnimplemented, nil, "its description did not go through Describe")
-	}
-	all, err := c.bind(ctx, s, m.service)
-	if err != nil {
-		return err
-	}
-	return all[m.index].Err
-}
-
 // Operate performs one of the server's built-in operations; see [Operation].
 func (c *Conn) Operate(ctx context.Context, op Operation, request []byte) ([]byte, error) {
 	s, err := c.session(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
+	return c.operateOn(ctx, s, op, request)
+}
+
+func (c *Conn) operateOn(ctx context.Context, s *session, op Operation, request []byte) ([]byte, error) {
 	budget := budgetOf(ctx, c.opts.Timeout)
 	if budget < 0 {
 		return nil, failure(nil, wire.StatusDeadlineExceeded, nil, "the time was up before it was sent")
@@ -236,15 +206,21 @@ func (m *bytesMessage) DecodeCell(b []byte) error {
 	return nil
 }
 
-func (c *Conn) operateJSON(ctx context.Context, op Operation, request, reply any) error {
+// operateJSON performs an operation; a nil s is any link.
+func (c *Conn) operateJSON(ctx context.Context, s *session, op Operation, request, reply any) error {
 	var q []byte
+	var err error
 	if request != nil {
-		var err error
 		if q, err = json.Marshal(request); err != nil {
 			return err
 		}
 	}
-	r, err := c.Operate(ctx, op, q)
+	if s == nil {
+		if s, err = c.session(ctx, nil); err != nil {
+			return err
+		}
+	}
+	r, err := c.operateOn(ctx, s, op, q)
 	if err != nil {
 		return err
 	}
@@ -262,13 +238,13 @@ func (c *Conn) Ping(ctx context.Context) error {
 
 // Health returns the server's state.
 func (c *Conn) Health(ctx context.Context) (h Health, err error) {
-	err = c.operateJSON(ctx, OpHealth, nil, &h)
+	err = c.operateJSON(ctx, nil, OpHealth, nil, &h)
 	return h, err
 }
 
 // List returns the server's services.
 func (c *Conn) List(ctx context.Context) (all []ServiceInfo, err error) {
-	err = c.operateJSON(ctx, OpList, nil, &all)
+	err = c.operateJSON(ctx, nil, OpList, nil, &all)
 	return all, err
 }
 
@@ -280,6 +256,6 @@ func (c *Conn) Describe(ctx context.Context, service string) (string, error) {
 
 // ServerStats returns the server's counters.
 func (c *Conn) ServerStats(ctx context.Context) (s ServerStats, err error) {
-	err = c.operateJSON(ctx, OpStats, nil, &s)
+	err = c.operateJSON(ctx, nil, OpStats, nil, &s)
 	return s, err
 }

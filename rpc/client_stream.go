@@ -48,6 +48,9 @@ func (c *Conn) Stream(ctx context.Context, m *Method, req Encoder) (Stream, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := c.ensureBound(ctx, s, m); err != nil {
+		return nil, err
+	}
 	st := &clientStream{session: s, method: m, ctx: ctx}
 	window := 0
 	if m.Mode != schema.ClientStream {

@@ -119,7 +119,8 @@ func (c *Conn) callOnce(ctx context.Context, m *Method, budget time.Duration, re
 	if err != nil {
 		return err
 	}
-	p, failed := s.open(ctx, m, s.resolve(m), budget, req, reply, nil)
+	use := s.resolve(m)
+	p, failed := s.open(ctx, m, use, budget, req, reply, nil)
 	if failed != nil {
 		return failed
 	}
@@ -127,7 +128,11 @@ func (c *Conn) callOnce(ctx context.Context, m *Method, budget time.Duration, re
 		s.abandon(p, true)
 		return failure(m, StatusOf(err), nil, "given up by the caller; it may have been executed")
 	}
-	return s.settle(p)
+	err = s.settle(p)
+	if e, ok := err.(*Error); ok {
+		e.sent, e.life = use, s.life
+	}
+	return err
 }
 
 // Send implements [Caller].
@@ -141,6 +146,9 @@ func (c *Conn) Send(ctx context.Context, m *Method, req Encoder) error {
 	}
 	s, err := c.session(ctx, m)
 	if err != nil {
+		return err
+	}
+	if err := c.ensureBound(ctx, s, m); err != nil {
 		return err
 	}
 	due := noDeadline

@@ -78,9 +78,11 @@ type asyncTimes struct {
 	sent    []uint64 // by slot
 }
 
+// endedCall is one or more calls of one method that began at the same time.
 type endedCall struct {
 	times *metrics.Histogram
 	sent  uint64
+	n     uint64
 }
 
 // complete notes that a call has ended. Its time is recorded when the batch
@@ -90,7 +92,12 @@ func (t *asyncTimes) complete(s *asyncSlot, mask uint32, err error) {
 	case err != nil:
 		t.metrics.failed.Inc()
 	case s.bound.times != nil:
-		t.ended = append(t.ended, endedCall{s.bound.times, t.sent[s.id&mask]})
+		times, sent := s.bound.times, t.sent[s.id&mask]
+		if n := len(t.ended); n > 0 && t.ended[n-1].sent == sent && t.ended[n-1].times == times {
+			t.ended[n-1].n++ // begun in one batch, as pipelined calls are
+			return
+		}
+		t.ended = append(t.ended, endedCall{times, sent, 1})
 	}
 }
 
@@ -110,7 +117,7 @@ func (t *asyncTimes) turn() {
 	}
 	now := sched.TicksRelaxed()
 	for i := range t.ended {
-		t.ended[i].times.Record(sched.TicksToNanos(now - t.ended[i].sent))
+		t.ended[i].times.RecordN(sched.TicksToNanos(now-t.ended[i].sent), t.ended[i].n)
 	}
 	for _, slot := range t.begun {
 		t.sent[slot] = now

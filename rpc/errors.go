@@ -28,6 +28,8 @@ type Error struct {
 
 	cause error
 	wait  time.Duration // until the link may be opened again, if that is why
+	sent  uint64        // the fingerprint that was sent, and the life of the
+	life  uint64        // link over which; of calls that the peer refused
 }
 
 // Errorf returns an [*Error] with a status and a message. A %w works as in

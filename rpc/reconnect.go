@@ -94,39 +94,36 @@ func (c *Conn) reconnect(ctx context.Context, m *Method) (*session, error) {
 // maxResends bounds how often one call is sent again.
 const maxResends = 3
 
-// again decides about a call that failed: it is sent again, within its budget,
-// if the link was lost and sending it twice does no harm.
+// again decides about a call that failed. It is sent again, within its budget,
+// if the link was lost and sending it twice does no harm, and if the server
+// knew nothing of this form of the method but serves an earlier one. One may
+// follow the other: whoever takes a lost server's place may be older.
 func (c *Conn) again(ctx context.Context, m *Method, budget time.Duration, req Encoder, reply Decoder, err error) error {
 	began := time.Now()
-	if e, ok := err.(*Error); ok && e.Remote && e.Status == wire.StatusUnimplemented {
-		if err := c.rebind(ctx, m); err != nil {
-			return err
-		}
-		left := budget
-		if budget > 0 {
-			left = max(budget-time.Since(began), 1)
-		}
-		err = c.callOnce(ctx, m, left, req, reply)
-	}
 	for range maxResends {
-		e := c.mayResend(m, err)
-		if e == nil {
-			break
+		refused := refusedAsUnknown(m, err)
+		if refused != nil {
+			err = c.rebind(ctx, m, refused)
+		}
+		if err != nil {
+			e := c.mayResend(m, err)
+			if e == nil {
+				return err
+			}
+			if budget > 0 && budget-time.Since(began) <= e.wait || e.wait > 0 && !sleep(ctx, e.wait) {
+				return err
+			}
+		}
+		if refused == nil {
+			c.counts.resent.Add(1)
 		}
 		left := budget
 		if budget > 0 {
-			if left = budget - time.Since(began); left <= e.wait {
-				break
+			if left -= time.Since(began); left == 0 {
+				left = -1 // 0 is no bound
 			}
 		}
-		if e.wait > 0 {
-			if !sleep(ctx, e.wait) {
-				break
-			}
-			left -= e.wait
-		}
-		c.counts.resent.Add(1)
-		if err = c.callOnce(ctx, m, max(left, 0), req, reply); err == nil {
+		if err = c.callOnce(ctx, m, left, req, reply); err == nil {
 			return nil
 		}
 	}

@@ -22,12 +22,13 @@ const pollBatch = 32
 // recvMu, and nobody waits for recvMu: it is tried, since one poller serves
 // all. Where both are held, recvMu was taken first.
 type session struct {
-	conn    *Conn
-	link    link.Link
-	max     int // the link's MaxPayload
-	dead    atomic.Pointer[deadLink]
-	due     atomic.Int64                      // least deadline of a call, or earlier
-	aliases atomic.Pointer[map[uint64]uint64] // fingerprints to send in place of others; see Bind
+	conn     *Conn
+	link     link.Link
+	max      int // the link's MaxPayload
+	dead     atomic.Pointer[deadLink]
+	due      atomic.Int64             // least deadline of a call, or earlier
+	life     uint64                   // how many links the connection had before
+	bindings atomic.Pointer[bindings] // nil: its server was not asked yet
 	// unflushed: the medium took only a part of what was flushed.
 	unflushed atomic.Bool
 
@@ -55,7 +56,7 @@ type session struct {
 type deadLink struct{ err error }
 
 func newSession(c *Conn, l link.Link) *session {
-	s := &session{conn: c, link: l, max: l.Info().MaxPayload, want: 1}
+	s := &session{conn: c, link: l, life: c.counts.reconnects.Load(), max: l.Info().MaxPayload, want: 1}
 	s.due.Store(noDeadline)
 	s.table.init(c.opts.MaxInFlight)
 	s.bell.fd = -1

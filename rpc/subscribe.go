@@ -58,6 +58,9 @@ func (c *Conn) Subscribe(ctx context.Context, m *Method, o SubscribeOptions) (Su
 	if err != nil {
 		return nil, err
 	}
+	if err := c.ensureBound(ctx, s, m); err != nil {
+		return nil, err
+	}
 	sub := &subscription{}
 	st := &sub.clientStream
 	st.session, st.method, st.ctx, st.events = s, m, ctx, sub
