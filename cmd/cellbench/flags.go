@@ -32,6 +32,7 @@ type options struct {
 	out     string
 	noC     bool
 	thresh  time.Duration
+	prepare func() error // settles what flags mean together, if not nil
 }
 
 // newFlagSet returns a command's flags, without any yet.
@@ -70,7 +71,7 @@ func (o *options) measuring(size string, duration time.Duration) {
 	f.StringVar(&o.spec.Link, "link", "ring", "ring or uds")
 	f.StringVar(&o.size, "size", size, "`BYTES` of a whole vesicle: commit word (4), header (20), payload; 64 carries 40 and is one cache line. K, M suffixes")
 	f.StringVar(&o.ring, "ring", "", "`BYTES` of each direction's ring, a power of two (default: by size). K, M suffixes")
-	f.IntVar(&o.spec.Batch, "batch", 1, "vesicles published at once; streams only")
+	f.IntVar(&o.spec.Batch, "batch", 1, "vesicles published at once; streams and topics only")
 	f.StringVar(&o.rate, "rate", "max", "max: closed loop; a `NUMBER` a second (K, M suffixes): open loop by a fixed schedule, times counted from the intended start")
 	f.DurationVar(&o.spec.Duration, "duration", duration, "of all rounds together")
 	f.DurationVar(&o.spec.Warmup, "warmup", 50*time.Millisecond, "of each round, not counted")
@@ -125,6 +126,9 @@ func (o *options) parse(args []string) (err error) {
 	o.spec.CPUs, err = chooseCPUs(o.cpus)
 	return err
 }
+
+// usageError is a refusal of flags that don't go together.
+func usageError(text string) error { return fmt.Errorf("%w: %s", errUsage, text) }
 
 // parseBytes reads a number of bytes with an optional K, M or G (binary).
 func parseBytes(name, s string) (int, error) {

@@ -45,6 +45,7 @@ func commands() []command {
 		{"rtt", "round trips between two processes, beside a bare cache line", "[flags]", runRTT},
 		{"stream", "one way, as fast as it goes or by a schedule; or a file's bytes", "[flags]", runStream},
 		{"fanin", "calls from many connections into one engine", "[flags]", runFanIn},
+		{"rpc", "typed calls and events of a topic, beside a bare cache line", "[flags]", runRPC},
 		{"limit", "what this pair of cores can do without any of Cell's code", "[flags]", runLimit},
 		{"jitter", "what the host steals from a spinning core, and how to mend it", "[flags]", runJitter},
 		{"compare", "differences between two result files, with their spread", "A.json B.json", runCompare},

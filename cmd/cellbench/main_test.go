@@ -90,7 +90,7 @@ func TestWrongUsage(t *testing.T) {
 		{"rtt --size 8G", "below 2G"},
 		{"stream --batch 0", "from 1 to"},
 		{"stream --batch lots", "invalid value"},
-		{"rtt --batch 2", "streams only"},
+		{"rtt --batch 2", "streams and topics only"},
 		{"rtt --rate never", "write max, 50000 or 2M"},
 		{"rtt --rate -5", "write max, 50000 or 2M"},
 		{"rtt --rate 0", "write max, 50000 or 2M"},
@@ -114,6 +114,18 @@ func TestWrongUsage(t *testing.T) {
 		{"fanin --peers 0", "1 to"},
 		{"fanin --peers 2 --busy 3", "at most all are busy"},
 		{"fanin --rate 5", "closed loop"},
+		{"rpc --caller nobody", "engine or goroutine"},
+		{"rpc --caller goroutine --window 2", "makes one call at a time"},
+		{"rpc --handler nobody", "inline or pool"},
+		{"rpc --window lots", "invalid value"},
+		{"rpc --batch 2", "topics only"},
+		{"rpc --size 40", "from 56"},
+		{"rpc --link broadcast", "topics only"},
+		{"rpc --window 2 --hgrm x", "leave --hgrm out"},
+		{"rpc --topic --window 2", "leave it out"},
+		{"rpc --topic --link uds", "leave it out"},
+		{"rpc --topic --size 128", "events have 64"},
+		{"rpc --topic --hgrm x", "leave --hgrm out"},
 		{"limit --rounds 0", "from 1 to"},
 		{"limit --rounds -1", "from 1 to"},
 		{"limit --duration 1ns", "from 1ms"},
@@ -130,7 +142,7 @@ func TestWrongUsage(t *testing.T) {
 			if o.status != exitUsage || o.stdout != "" || !strings.Contains(o.stderr, c.says) {
 				t.Errorf("status %d, want %d with %q\n%s%s", o.status, exitUsage, c.says, o.stdout, o.stderr)
 			}
-			if strings.Contains(o.stderr, "goroutine") || !strings.Contains(o.stderr, "help") {
+			if strings.Contains(o.stderr, "goroutine 1 [") || !strings.Contains(o.stderr, "help") {
 				t.Errorf("a refusal says where help is:\n%s", o.stderr)
 			}
 		})
@@ -235,7 +247,7 @@ func TestOnlyJSONOnStandardOutput(t *testing.T) {
 	short := []string{"--duration", "400ms", "--rounds", "1", "--json", "-"}
 	for _, args := range [][]string{
 		{"rtt"}, {"rtt", "--link", "uds", "--rate", "2000"}, {"stream", "--no-c"}, {"stream", "--no-c", "--rate", "10K"},
-		{"fanin", "--peers", "3", "--busy", "1"}, {"limit"}, {"stream", "--input", "/proc/self/exe"},
+		{"fanin", "--peers", "3", "--busy", "1"}, {"rpc"}, {"rpc", "--caller", "goroutine"}, {"rpc", "--window", "8"}, {"limit"}, {"stream", "--input", "/proc/self/exe"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			o := cellbench(t, append(args, short...)...)
@@ -316,6 +328,7 @@ func TestInterruptedInTheMiddle(t *testing.T) {
 		for _, args := range []string{
 			"rtt --wait spin", "rtt --wait park", "rtt --link uds --wait park", "rtt --rate 1000",
 			"stream --no-c", "stream --no-c --rate 1000 --wait park", "stream --size 1M", "fanin --peers 3", "limit", "jitter",
+			"rpc", "rpc --caller goroutine --wait park", "rpc --link uds --window 8", "rpc --topic --no-c",
 		} {
 			t.Run(fmt.Sprint(sig, " ", args), func(t *testing.T) {
 				cmd, finish := program(t, append(strings.Fields(args), "--duration", "10m")...)

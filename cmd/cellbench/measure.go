@@ -43,6 +43,11 @@ func (o *options) one(ctx context.Context, args []string) error {
 	if err := o.parse(args); err != nil {
 		return err
 	}
+	if o.prepare != nil {
+		if err := o.prepare(); err != nil {
+			return err
+		}
+	}
 	if o.spec.Input != "" && !o.given("size") {
 		o.spec.Size = 64 << 10 // a file travels in larger pieces
 	}
@@ -55,7 +60,10 @@ func (o *options) one(ctx context.Context, args []string) error {
 	if o.hgrm != "" && o.spec.Kind == report.KindStream && o.spec.Rate == report.MaxRate {
 		return fmt.Errorf("%w: --hgrm: a stream in closed loop times no single vesicles; give a --rate, or leave --hgrm out", errUsage)
 	}
-	native := o.spec.Kind == report.KindStream && !o.noC && !o.spec.NoLimit && o.spec.Input == "" && o.spec.Rate == report.MaxRate
+	if o.hgrm != "" && (o.spec.Kind == report.KindTopic || o.spec.RPC.Window > 1) {
+		return usageError("--hgrm: neither events nor pipelined calls are timed one by one; leave --hgrm out")
+	}
+	native := (o.spec.Kind == report.KindStream || o.spec.Kind == report.KindTopic) && !o.noC && !o.spec.NoLimit && o.spec.Input == "" && o.spec.Rate == report.MaxRate
 	return withBench(ctx, native, func(b *bench.Bench, p *report.Progress) error {
 		res, rounds, err := b.Measure(ctx, o.spec, func(i, n int) { p.Show(i, n, o.spec.Kind+" "+o.spec.Link) })
 		if err != nil {

@@ -11,11 +11,13 @@ import (
 
 // Operations that a peer knows.
 const (
-	opEcho  = "echo"  // dial, send every vesicle back
-	opSink  = "sink"  // dial, take a stream and account for it
-	opCall  = "call"  // dial many times, call over some of them
-	opLine  = "line"  // answer on the bare cache line
-	opSlots = "slots" // take the bare copies
+	opEcho   = "echo"   // dial, send every vesicle back
+	opSink   = "sink"   // dial, take a stream and account for it
+	opCall   = "call"   // dial many times, call over some of them
+	opLine   = "line"   // answer on the bare cache line
+	opSlots  = "slots"  // take the bare copies
+	opServe  = "serve"  // dial, answer typed calls
+	opListen = "listen" // read a topic from a broadcast ring
 )
 
 // job is one line to the peer.
@@ -35,6 +37,9 @@ type job struct {
 	Peers   int           `json:"peers,omitempty"`
 	Busy    int           `json:"busy,omitempty"`
 	Slots   int           `json:"slots,omitempty"`
+	Handler string        `json:"handler,omitempty"` // of typed calls
+	PID     int           `json:"pid,omitempty"`     // whose descriptor FD is the ring
+	FD      int           `json:"fd,omitempty"`
 }
 
 // answer is one line from the peer.
@@ -42,6 +47,7 @@ type answer struct {
 	Error   string        `json:"error,omitempty"`
 	Count   uint64        `json:"count,omitempty"`
 	Bytes   uint64        `json:"bytes,omitempty"`
+	Lost    uint64        `json:"lost,omitempty"` // of a topic
 	Elapsed time.Duration `json:"elapsed,omitempty"`
 	Values  []float64     `json:"values,omitempty"` // times in ns, and how many of each
 	Counts  []uint64      `json:"counts,omitempty"`

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
 	"github.com/cell-runtime/cell/sched"
+	"github.com/cell-runtime/cell/uds"
 )
 
 // limitShare is the part of a round's length that its limit gets.
@@ -57,6 +58,9 @@ func (b *Bench) Measure(ctx context.Context, s Spec, progress func(round, of int
 	}
 	res.Started, res.Path, res.Why = started, info.path, info.why
 	b.describe(&res, &s)
+	if info.lost > 0 {
+		res.Notes = append(res.Notes, fmt.Sprintf("%.3g %% of the events were overwritten before the subscriber read them", 100*float64(info.lost)/float64(info.events)))
+	}
 	return res, rounds, nil
 }
 
@@ -66,12 +70,12 @@ type limiter func(ctx context.Context, length time.Duration) (report.Sample, err
 func (b *Bench) limitOf(s *Spec) (limiter, report.Setting) {
 	switch {
 	case s.NoLimit:
-	case s.Kind == report.KindRTT:
+	case s.Kind == report.KindRTT, s.Kind == report.KindRPC && s.RPC.Window == 1:
 		set := report.Setting{Kind: report.KindLimit, Link: "cacheline", Size: 64, Payload: 8, Batch: 1, Wait: "spin", Loop: report.Closed}
 		return func(_ context.Context, length time.Duration) (report.Sample, error) {
 			return b.lineLimit(s.CPUs, s.Warmup, length)
 		}, set
-	case s.Kind == report.KindStream && b.native != nil && s.Rate == report.MaxRate:
+	case (s.Kind == report.KindStream || s.Kind == report.KindTopic) && b.native != nil && s.Rate == report.MaxRate:
 		return func(ctx context.Context, length time.Duration) (report.Sample, error) {
 			return b.native.stream(ctx, s, length)
 		}, b.native.setting(s)
@@ -109,13 +113,20 @@ func (b *Bench) lineLimit(cpus [2]int, warmup, length time.Duration) (out report
 type connInfo struct {
 	path string
 	why  []string
+	// events and lost count a topic's over all rounds.
+	events, lost uint64
 }
 
 // round makes one round over a new connection.
 func (b *Bench) round(ctx context.Context, s *Spec, length time.Duration, info *connInfo) (report.Sample, error) {
-	if s.Kind == report.KindFanIn {
+	switch s.Kind {
+	case report.KindFanIn:
 		info.path = pathOf(s.Link, s.Ring) + ", into one engine"
 		return b.fanIn(ctx, s, length)
+	case report.KindRPC:
+		return b.rpc(ctx, s, length, info)
+	case report.KindTopic:
+		return b.topic(ctx, s, length, info)
 	}
 	j := job{Op: opEcho, CPU: s.CPUs[1]}
 	if s.Kind == report.KindStream {
@@ -143,6 +154,18 @@ func (b *Bench) round(ctx context.Context, s *Spec, length time.Duration, info *
 // over connects the peer, runs f on this side's end, and returns the peer's
 // answer.
 func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func(*end) error) (answer, error) {
+	return b.meet(ctx, s, j, info, func(_ context.Context, c *uds.Conn) error {
+		e, err := newEnd(c, s.Wait)
+		if err != nil {
+			return err
+		}
+		return onCPU(s.CPUs[0], func() error { return f(e) })
+	})
+}
+
+// meet connects the peer and runs f on this side's end, in a context that ends
+// with the peer. It returns the peer's answer.
+func (b *Bench) meet(ctx context.Context, s *Spec, j job, info *connInfo, f func(context.Context, *uds.Conn) error) (answer, error) {
 	l, err := b.listen(s, &j)
 	if err != nil {
 		return answer{}, err
@@ -163,15 +186,12 @@ func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func
 	}
 	defer c.Close()
 	*info = connInfo{path: pathOf(c.Info().Kind, s.Ring), why: c.Info().Why}
-	e, err := newEnd(c, s.Wait)
 	if s.Garbage > 0 {
 		stop := make(chan struct{})
 		defer close(stop)
 		go litter(s.Garbage, stop)
 	}
-	if err == nil {
-		err = onCPU(s.CPUs[0], func() error { return f(e) })
-	}
+	err = f(alive, c)
 	if err != nil {
 		c.Shutdown() // the peer sees the end and answers
 	}
@@ -210,7 +230,7 @@ func (b *Bench) describe(res *report.Result, s *Spec) {
 	if s.Garbage > 0 {
 		res.Notes = append(res.Notes, fmt.Sprintf("a goroutine in the caller's process made %d MB of garbage a second", s.Garbage/1e6))
 	}
-	if s.Kind == report.KindStream && s.Input == "" && s.Rate == report.MaxRate && res.Limit == nil && !s.NoLimit {
+	if (s.Kind == report.KindStream || s.Kind == report.KindTopic) && s.Input == "" && s.Rate == report.MaxRate && res.Limit == nil && !s.NoLimit {
 		res.Notes = append(res.Notes, "no limit beside it: "+b.whyNo)
 	}
 }

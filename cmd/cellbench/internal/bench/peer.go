@@ -79,6 +79,10 @@ func do(j job, s *shared) (a answer, err error) {
 			err = withConn(j, func(e *end) (err error) { a, err = e.sink(j); return err })
 		case opCall:
 			a, err = callMany(j)
+		case opServe:
+			err = serveCalls(j)
+		case opListen:
+			a, err = listenEvents(j, s)
 		default:
 			err = fmt.Errorf("unknown job %q", j.Op)
 		}

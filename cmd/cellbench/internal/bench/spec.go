@@ -28,7 +28,7 @@ const (
 // Spec says what to measure. Duration, Rounds, Size and Batch must be set; Check fills
 // in the rest where it is zero.
 type Spec struct {
-	Kind string // report.KindRTT, KindStream or KindFanIn
+	Kind string // report.KindRTT, KindStream, KindFanIn, KindRPC or KindTopic
 	Link string
 	// Size is the whole vesicle in bytes as it lies in a ring: commit word,
 	// header and payload. 64 is one cache line with 40 bytes of payload.
@@ -49,6 +49,8 @@ type Spec struct {
 	// Garbage is how many bytes a second a goroutine beside the caller
 	// allocates and drops.
 	Garbage int
+	// RPC is for KindRPC.
+	RPC RPC
 }
 
 // Bounds of a Spec.
@@ -75,10 +77,10 @@ func (s *Spec) Check() error {
 		bad  bool
 		text string
 	}{
-		{s.Link != LinkRing && s.Link != LinkUDS, fmt.Sprintf("--link %q: ring or uds", s.Link)},
+		{s.Link != LinkRing && s.Link != LinkUDS && s.Link != LinkBroadcast, fmt.Sprintf("--link %q: ring or uds", s.Link)},
 		{s.Size < Prefix || s.Size > MaxSize, fmt.Sprintf("--size %d: from %d (an empty payload) to %d", s.Size, Prefix, MaxSize)},
 		{s.Batch < 1 || s.Batch > MaxBatch, fmt.Sprintf("--batch %d: from 1 to %d", s.Batch, MaxBatch)},
-		{s.Kind != report.KindStream && s.Batch > 1, fmt.Sprintf("--batch %d: streams only; calls go one by one on a connection", s.Batch)},
+		{s.Kind != report.KindStream && s.Kind != report.KindTopic && s.Batch > 1, fmt.Sprintf("--batch %d: streams and topics only; calls go one by one on a connection", s.Batch)},
 		{s.Warmup < 0 || s.Warmup > time.Minute, fmt.Sprintf("--warmup %v: from 0 to 1m", s.Warmup)},
 		{s.Ring < ring.MinSize || s.Ring > ring.MaxSize || s.Ring&(s.Ring-1) != 0,
 			fmt.Sprintf("--ring %d: a power of two from %d to %d", s.Ring, ring.MinSize, ring.MaxSize)},
@@ -95,8 +97,10 @@ func (s *Spec) Check() error {
 			return fmt.Errorf("%w: %s", ErrSpec, c.text)
 		}
 	}
-	_, err := waitMode(s.Wait)
-	return err
+	if _, err := waitMode(s.Wait); err != nil {
+		return err
+	}
+	return s.checkRPC()
 }
 
 // checkTime refuses durations and numbers of rounds that can't be measured.
@@ -113,6 +117,7 @@ func (s *Spec) checkTime() error {
 }
 
 func (s *Spec) defaults() {
+	s.rpcDefaults()
 	if s.Wait == "" {
 		s.Wait = "spin"
 	}
@@ -132,8 +137,10 @@ func (s *Spec) defaults() {
 func DefaultRing(kind string, size int) int {
 	n := 16 << 10
 	switch {
-	case kind == report.KindRTT:
+	case kind == report.KindRTT, kind == report.KindRPC:
 		n = 64 << 10
+	case kind == report.KindTopic:
+		n = 256 << 10
 	case kind == report.KindStream && size > 256:
 		n = 4 << 20
 	}
@@ -150,8 +157,11 @@ func (s *Spec) setting() report.Setting {
 	if s.Rate != report.MaxRate {
 		r.Loop = report.Open
 	}
-	if s.Kind == report.KindFanIn {
+	switch s.Kind {
+	case report.KindFanIn:
 		r.Peers, r.Busy = s.Peers, s.Busy
+	case report.KindRPC:
+		r.Payload, r.Caller, r.Handler, r.Window = s.message(), s.RPC.Caller, s.RPC.Handler, s.RPC.Window
 	}
 	return r
 }

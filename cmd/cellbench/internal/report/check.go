@@ -67,8 +67,8 @@ func (s Setting) check() error {
 		return bad("kind is empty")
 	case s.Size < 0 || s.Payload < 0:
 		return bad("size %d and payload %d must not be negative", s.Size, s.Payload)
-	case s.Batch < 0 || s.Peers < 0 || s.Busy < 0:
-		return bad("batch %d, peers %d and busy %d must not be negative", s.Batch, s.Peers, s.Busy)
+	case s.Batch < 0 || s.Peers < 0 || s.Busy < 0 || s.Window < 0:
+		return bad("batch %d, peers %d, busy %d and window %d must not be negative", s.Batch, s.Peers, s.Busy, s.Window)
 	case s.busy() > s.peers():
 		return bad("%d of %d peers are busy", s.Busy, s.peers())
 	case s.Rate != MaxRate && !validRate(float64(s.Rate)):

@@ -16,6 +16,12 @@ const (
 	KindStream = "stream"
 	// KindFanIn: several peers stream to one receiver.
 	KindFanIn = "fanin"
+	// KindRPC: a typed call and its answer; ns is from the call to the answer,
+	// and not there where several are under way at once.
+	KindRPC = "rpc"
+	// KindTopic: typed events of a topic travel from a publisher to a
+	// subscriber.
+	KindTopic = "topic"
 	// KindLimit: what the pair of cores can do without any of Cell's code.
 	KindLimit = "limit"
 	// KindJitter: gaps in the time of a spinning core; ns is their length.
@@ -51,6 +57,13 @@ type Setting struct {
 	Peers int `json:"peers,omitempty"`
 	// Busy is how many of Peers sent; 0, left out of the JSON, means all.
 	Busy int `json:"busy,omitempty"`
+	// Caller is who made typed calls: "engine" or "goroutine"; Handler is who
+	// answered them: "inline", on the engine, or "pool", on a goroutine; Window
+	// is how many were under way at once. All are left out of the JSON except
+	// for KindRPC.
+	Caller  string `json:"caller,omitempty"`
+	Handler string `json:"handler,omitempty"`
+	Window  int    `json:"window,omitempty"`
 	// Wait is how the sides waited: "spin", "yield", "park", "adaptive";
 	// empty where nothing waits.
 	Wait string `json:"wait"`

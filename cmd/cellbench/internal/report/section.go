@@ -50,6 +50,8 @@ var kindTitles = map[string]string{
 	KindRTT:    "Round trips",
 	KindStream: "One-way streams",
 	KindFanIn:  "Many peers to one",
+	KindRPC:    "Typed calls",
+	KindTopic:  "Events of a topic",
 	KindLimit:  "Limits of the hardware",
 	KindJitter: "What the host takes from a spinning core",
 }
@@ -164,6 +166,15 @@ func settingFields() []field {
 		{column: column{title: "peers", right: true, drop: 2}, setting: true,
 			common: func(v string) string { return v + " peers" },
 			got:    func(r *Result) string { return peersOf(r.Setting) }},
+		{column: column{title: "caller", drop: 1}, setting: true,
+			common: func(v string) string { return "called from " + article(v) },
+			got:    func(r *Result) string { return printable(r.Caller) }},
+		{column: column{title: "handler", drop: 1}, setting: true,
+			common: func(v string) string { return "handled " + handledBy(v) },
+			got:    func(r *Result) string { return printable(r.Handler) }},
+		{column: column{title: "window", right: true, drop: 1}, setting: true,
+			common: func(v string) string { return v + " under way" },
+			got:    func(r *Result) string { return windowOf(r.Setting) }},
 		{column: column{title: "wait", drop: 4}, setting: true,
 			common: func(v string) string { return "wait " + v },
 			got:    func(r *Result) string { return printable(r.Wait) }},
@@ -240,7 +251,7 @@ func ratioFields(kind string) []field {
 		one("p99/limit", 6, func(r *Result) *float64 { return r.RatioP99 }),
 		one("p99.9/limit", 6, func(r *Result) *float64 { return r.RatioP999 }),
 	}
-	if kind == KindRTT {
+	if kind == KindRTT || kind == KindRPC {
 		return fields
 	}
 	return append(fields,
@@ -263,7 +274,7 @@ func verdict(r *Result) string {
 		over = spread.RatioBytes
 	}
 	switch {
-	case r.Kind != KindRTT && ratio != nil:
+	case r.Kind != KindRTT && r.Kind != KindRPC && ratio != nil:
 		return formatPercent(*ratio) + " of the limit" + between(over, formatPercent)
 	case r.RatioP50 != nil && *r.RatioP50 >= 2:
 		return digits3(*r.RatioP50) + " times the limit" + between(spread.RatioP50, digits3)
@@ -303,6 +314,30 @@ func peersOf(s Setting) string {
 	return fmt.Sprintf("%d of %d", s.busy(), s.peers())
 }
 
+// article puts its article before a caller.
+func article(caller string) string {
+	if caller == "engine" {
+		return "an engine"
+	}
+	return "a " + caller
+}
+
+// handledBy says who handles a call.
+func handledBy(handler string) string {
+	if handler == "pool" {
+		return "by a pool of goroutines"
+	}
+	return handler
+}
+
+// windowOf is "" for calls one by one, which is what everybody expects.
+func windowOf(s Setting) string {
+	if s.Window <= 1 {
+		return ""
+	}
+	return strconv.Itoa(s.Window)
+}
+
 func loadOf(s Setting) string {
 	switch s.Loop {
 	case Closed:
@@ -324,6 +359,12 @@ func (s Setting) String() string {
 	}
 	if p := peersOf(s); p != "" {
 		parts = append(parts, p+" peers")
+	}
+	if s.Caller != "" {
+		parts = append(parts, "from "+article(s.Caller), handledBy(s.Handler))
+	}
+	if w := windowOf(s); w != "" {
+		parts = append(parts, "window "+w)
 	}
 	parts = append(parts, s.Wait, loadOf(s))
 	return printable(spaced(parts...))
