@@ -131,7 +131,7 @@ func TestWrongUsage(t *testing.T) {
 		{"limit --duration 1ns", "from 1ms"},
 		{"jitter --duration 0s", "from 1ms"},
 		{"jitter --threshold 1ns", "from 100ns"},
-		{"suite --duration 1ms", "from 55ms"},
+		{"suite --duration 1ms", "from 75ms"},
 		{"compare", "name two"},
 		{"compare one.json", "name two"},
 		{"compare a b c", "name two"},

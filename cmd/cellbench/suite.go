@@ -26,6 +26,10 @@ func suiteSpecs() []bench.Spec {
 		{Kind: report.KindStream, Link: bench.LinkRing, Size: 1 << 20},
 		{Kind: report.KindStream, Link: bench.LinkUDS, Size: 64, Batch: 32},
 		{Kind: report.KindStream, Link: bench.LinkUDS, Size: 64 << 10},
+		{Kind: report.KindRPC, Link: bench.LinkRing, Size: 64},
+		{Kind: report.KindRPC, Link: bench.LinkRing, Size: 64, RPC: bench.RPC{Caller: bench.CallerGoroutine}},
+		{Kind: report.KindRPC, Link: bench.LinkRing, Size: 64, RPC: bench.RPC{Window: 64}},
+		{Kind: report.KindTopic, Link: bench.LinkBroadcast, Size: 64, Batch: topicBatch},
 	}
 }
 
@@ -33,7 +37,7 @@ func suiteSpecs() []bench.Spec {
 const suiteRounds = 5
 
 func runSuite(ctx context.Context, args []string) error {
-	o := newFlags("suite", "Measures rings and unix sockets between two processes, beside the host's own limits.")
+	o := newFlags("suite", "Measures rings, unix sockets and typed calls between two processes, beside the host's own limits.")
 	o.set.StringVar(&o.out, "out", ".", "`DIR` for cellbench.json and cellbench.html")
 	o.set.DurationVar(&o.spec.Duration, "duration", 20*time.Second, "of all measurements together, without their limits")
 	o.set.BoolVar(&o.noC, "no-c", false, "do not build the limits in C")

@@ -27,7 +27,8 @@ type engineCaller struct {
 	done   chan error
 	onLine func(tag uint64, reply echo.AnswerView, err error)
 	onData func(tag uint64, reply echo.SizedView, err error)
-	body   []byte // of calls of variable length
+	body   []byte // of calls of variable length; nil: fields of fixed size
+	window int
 
 	id     uint64
 	flying int
@@ -89,7 +90,10 @@ func callFromEngine(ctx context.Context, s *Spec, c *uds.Conn, length time.Durat
 func (k *engineCaller) run(conn *rpc.AsyncConn) {
 	k.client = echo.NewEchoAsync(conn)
 	k.onLine, k.onData = k.lineDone, k.dataDone // made once: no allocation for a call
-	k.body = make([]byte, max(k.spec.data(), 0))
+	if n := k.spec.data(); n >= 0 {
+		k.body = make([]byte, n)
+	}
+	k.window = k.spec.RPC.Window
 	k.timer.Func = func(*engine.Timer) { k.more() }
 	if k.spec.Rate != report.MaxRate {
 		k.perCall = float64(sched.NanosToTicks(1e9)) / float64(k.spec.Rate)
@@ -111,7 +115,7 @@ func (k *engineCaller) beginCounting(now uint64) {
 
 // more begins as many calls as the window has room for.
 func (k *engineCaller) more() {
-	for k.flying < k.spec.RPC.Window && !k.over {
+	for k.flying < k.window && !k.over {
 		if k.perCall > 0 && k.warm {
 			k.start = k.from + uint64(float64(k.count)*k.perCall)
 			if !past(sched.Ticks(), k.start) {
@@ -119,13 +123,11 @@ func (k *engineCaller) more() {
 				return
 			}
 		}
-		err := k.call()
-		if errors.Is(err, link.ErrFull) && k.flying > 0 {
+		if err := k.call(); err != nil {
+			if !errors.Is(err, link.ErrFull) || k.flying == 0 {
+				k.end(err)
+			}
 			return // an answer will make room
-		}
-		if err != nil {
-			k.end(err)
-			return
 		}
 		k.flying++
 	}
@@ -134,7 +136,7 @@ func (k *engineCaller) more() {
 // call begins one call.
 func (k *engineCaller) call() error {
 	k.id++
-	if k.spec.data() < 0 {
+	if k.body == nil {
 		req, err := k.client.BeginLine()
 		if err != nil {
 			return err
@@ -184,7 +186,7 @@ func (k *engineCaller) ended(err error) {
 		k.end(err)
 		return
 	case k.over:
-	case k.spec.RPC.Window == 1:
+	case k.window == 1:
 		now := sched.Ticks()
 		k.rec.ticks(now - k.start)
 		k.start = now

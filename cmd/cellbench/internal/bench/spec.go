@@ -140,7 +140,7 @@ func DefaultRing(kind string, size int) int {
 	case kind == report.KindRTT, kind == report.KindRPC:
 		n = 64 << 10
 	case kind == report.KindTopic:
-		n = 256 << 10
+		n = 4 << 20
 	case kind == report.KindStream && size > 256:
 		n = 4 << 20
 	}
