@@ -41,7 +41,8 @@ type MethodBinding struct {
 	Outcome Binding
 	// Use is the fingerprint that is sent; 0 if the method can't be called.
 	Use uint64
-	// Current is the server's own fingerprint of the method; 0 if it has none.
+	// Current is the fingerprint of the form by which the server serves it or,
+	// if it doesn't, of its newest method of that name; 0 if it has none.
 	Current uint64
 	// Err is why the method can't be called, an [*Error] with
 	// wire.StatusFingerprint or wire.StatusUnimplemented.

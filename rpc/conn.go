@@ -128,9 +128,10 @@ func (c *Conn) callOnce(ctx context.Context, m *Method, budget time.Duration, re
 		s.abandon(p, true)
 		return failure(m, StatusOf(err), nil, "given up by the caller; it may have been executed")
 	}
-	err = s.settle(p)
-	if e, ok := err.(*Error); ok {
-		e.sent, e.life = use, s.life
+	if err = s.settle(p); err != nil {
+		if e, ok := err.(*Error); ok && e.Remote { // this call's alone
+			e.sent, e.life = use, s.life
+		}
 	}
 	return err
 }

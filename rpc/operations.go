@@ -141,8 +141,9 @@ type BindAnswer struct {
 	// Use is the fingerprint to send: the client's own, or that of the newest
 	// of its ancestors that the server serves; "" if there is none.
 	Use string `json:"use,omitempty"`
-	// Current is the server's own fingerprint of the method of that name; ""
-	// if it has none.
+	// Current is the fingerprint of the form that the server serves it by:
+	// that of Use or a newer one. Without Use, it is that of the server's
+	// newest method of that name; "" if it has none.
 	Current string `json:"current,omitempty"`
 }
 
@@ -259,19 +260,22 @@ func (s *Server) bind(q *BindRequest) BindReply {
 		current = &ServiceDesc{}
 	}
 	table := s.table.Load()
-	serves := func(text string) bool {
+	serves := func(text string) *served {
 		fingerprint, err := parseFingerprint(text)
-		return err == nil && table.find(fingerprint) != nil
+		if err != nil {
+			return nil
+		}
+		return table.find(fingerprint)
 	}
 	reply := BindReply{Methods: make([]BindAnswer, len(q.Methods))}
 	for i, m := range q.Methods {
 		answer := &reply.Methods[i]
 		for _, known := range append(slices.Clone(m.Ancestors), m.Fingerprint) {
-			if serves(known) { // the newest of them stays
-				answer.Use = known
+			if by := serves(known); by != nil { // the newest of them stays
+				answer.Use, answer.Current = known, schema.FormatFingerprint(by.method.Fingerprint)
 			}
 		}
-		if own := current.Method(m.Name); own != nil {
+		if own := current.Method(m.Name); own != nil && answer.Use == "" {
 			answer.Current = schema.FormatFingerprint(own.Fingerprint)
 		}
 	}

@@ -35,7 +35,7 @@ func (s *session) learn(d *ServiceDesc, all []MethodBinding) {
 			maps.Copy(b.use, old.use)
 			maps.Copy(b.services, old.services)
 		}
-		b.services[d] = true
+		b.services[d] = firstError(all) == nil // else who asks again hears why not
 		for i := range all {
 			own := all[i].Method.Fingerprint
 			if delete(b.use, own); all[i].Use != 0 && all[i].Use != own {

@@ -166,6 +166,9 @@ func (s *Server) enter(m *served, added map[uint64]*served) error {
 		name := "no method, since fingerprints are never 0"
 		if other != nil {
 			name = other.method.String()
+			if other.fingerprint != other.method.Fingerprint || m.fingerprint != m.method.Fingerprint {
+				name += ", of which one is a newer form: register that alone, it serves callers of both"
+			}
 		}
 		return fmt.Errorf("%w: fingerprint %s of %v belongs to %s", ErrRegistered, schema.FormatFingerprint(m.fingerprint), m.method, name)
 	}
