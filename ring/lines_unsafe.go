@@ -80,9 +80,11 @@ type oneWords struct {
 	c    [8]byte
 }
 
-// fillsLine reports whether a payload fits one line and a whole line can be
-// copied from where it lies.
-func fillsLine(payload []byte) bool { return len(payload) <= onePayload && cap(payload) >= onePayload }
+// fillsLine reports whether a payload fills one line, or is declared, by a
+// capacity of just that, to lie where a whole line may be copied.
+func fillsLine(payload []byte) bool {
+	return len(payload) == onePayload || cap(payload) == onePayload
+}
 
 // unsafeStart returns where a payload with a capacity above 0 begins.
 func unsafeStart(payload []byte) *byte { return unsafe.SliceData(payload) }

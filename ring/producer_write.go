@@ -12,10 +12,10 @@ import (
 // with Claim. Each vesicle's length is len(Payload), whatever its Header.Length
 // says, and the ring keeps nothing of vs.
 //
-// Payloads of up to 40 bytes are fastest in slices of at least 40 bytes'
-// capacity: those 40 bytes are copied at once, so the peer can see what lies
-// between length and capacity there. Give such capacity only to memory that
-// holds nothing but what this peer may know.
+// Payloads of 40 bytes are fastest, and shorter ones in slices whose capacity is
+// exactly 40: that declares that all 40 bytes may be copied at once, so that the
+// peer can see what lies between length and capacity there. Of other slices it
+// never sees more than their length.
 //
 // n is how many vesicles were written, in order, and published; fewer than
 // len(vs) with a nil error means that the ring is full after those. What was

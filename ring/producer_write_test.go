@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -126,4 +127,28 @@ func TestWriteOfNothing(t *testing.T) {
 		t.Fatalf("Write of nothing = %d, %v", n, err)
 	}
 	x.empty()
+}
+
+// Whoever writes a part of a buffer does not show the rest of it.
+func TestWriteShowsNothingBehindAPayload(t *testing.T) {
+	for _, batch := range []int{1, 3} {
+		x := newPair(t, MinSize)
+		secret := bytes.Repeat([]byte{0xa5}, 4096)
+		vs := make([]wire.Vesicle, batch)
+		for i := range vs {
+			vs[i] = wire.Vesicle{Header: header(uint32(i)), Payload: secret[:8]}
+		}
+		if n, err := x.p.Write(vs); n != batch || err != nil {
+			t.Fatal(n, err)
+		}
+		in := make([]wire.Vesicle, batch)
+		if n, err := x.c.Poll(in); n != batch || err != nil {
+			t.Fatal(n, err)
+		}
+		for off := uint64(0); off < uint64(batch)*line; off += line {
+			if r := x.near.data.line(off); bytes.Count(r.payload[:], []byte{0xa5}) != 8 {
+				t.Errorf("the line at %d holds %x", off, r.payload)
+			}
+		}
+	}
 }
