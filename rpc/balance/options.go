@@ -106,7 +106,7 @@ func (o *Options) setDefaults() error {
 	switch {
 	case o.Strategy >= strategies:
 		return fmt.Errorf("%w: Strategy is %d; RoundRobin to Sticky", ErrOptions, o.Strategy)
-	case o.Load >= 0 && !(o.Load >= 1):
+	case !(o.Load >= 1 || o.Load < 0):
 		return fmt.Errorf("%w: Load is %v; 1 or more, or negative for no bound", ErrOptions, o.Load)
 	case o.Failures < 1:
 		return fmt.Errorf("%w: Failures is %d; 1 or more, or 0 for 3", ErrOptions, o.Failures)

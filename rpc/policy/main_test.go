@@ -60,11 +60,10 @@ func wrap(t testing.TB, next rpc.Caller, o policy.Options) rpc.Caller {
 
 // Methods of the service that the tests call.
 var (
-	add   = arith.ArithDesc.Method("Add")  // idempotent
-	echo  = arith.ArithDesc.Method("Echo") // not
-	note  = arith.ArithDesc.Method("Note") // one-way
-	count = arith.ArithDesc.Method("Count")
-	tick  = arith.ArithDesc.Method("Tick")
+	add  = arith.ArithDesc.Method("Add")  // idempotent
+	echo = arith.ArithDesc.Method("Echo") // not
+	note = arith.ArithDesc.Method("Note") // one-way
+	tick = arith.ArithDesc.Method("Tick")
 )
 
 // scripted is a caller whose calls end as a function says.

@@ -61,9 +61,10 @@ const (
 // judge tells what an outcome says about the server. A deadline that passes
 // counts against it: a server that hangs is the case for which breakers exist.
 func judge(err error) verdict {
-	switch rpc.StatusOf(err) {
-	case wire.StatusOK:
+	if err == nil {
 		return healthy
+	}
+	switch rpc.StatusOf(err) {
 	case wire.StatusCanceled:
 		return neutral
 	case wire.StatusUnavailable, wire.StatusPeerGone, wire.StatusDraining, wire.StatusDeadlineExceeded,
