@@ -1,0 +1,277 @@
+package afxdp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/link"
+)
+
+// socketBuffer is how many bytes the kernel is asked to keep for a socket in
+// each direction; it may allow less.
+const socketBuffer = 4 << 20
+
+// udpMedium is an ordinary UDP socket, connected, in batches (sendmmsg,
+// recvmmsg).
+type udpMedium struct {
+	sock       int
+	v6         bool
+	fragmented bool // the path's MTU was lowered; the kernel fragments now
+
+	free  []*outFrame
+	ins   [][]byte // memory to receive into
+	spare []int    // of it, by index
+
+	sending, receiving mmsgBatch
+}
+
+// DialUDP connects over an ordinary UDP socket bound to local, to the peer at
+// remote, which does the same the other way round; neither need be first. A nil
+// o means defaults. ctx bounds the handshake and does not concern the
+// connection afterwards.
+//
+// Errors: what is wrong with o or the addresses, ErrMismatch, what the kernel
+// says, or the context's, if the peer does not answer.
+func DialUDP(ctx context.Context, local, remote netip.AddrPort, o *Options) (*Conn, error) {
+	s, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	m, err := openUDP(local, remote, &s)
+	if err != nil {
+		return nil, err
+	}
+	return connect(ctx, m, s, link.Info{
+		Kind: "udp", Peer: link.Peer{Addr: remote.String()},
+		Why: []string{"An ordinary UDP socket was asked for, not AF_XDP."},
+	})
+}
+
+// openUDP makes the socket and settles o.Datagram.
+func openUDP(local, remote netip.AddrPort, o *Options) (*udpMedium, error) {
+	local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	if !local.IsValid() || !remote.IsValid() || remote.Port() == 0 || local.Addr().Is4() != remote.Addr().Is4() {
+		return nil, fmt.Errorf("afxdp: %v to %v is no pair of addresses: both must be IPv4 or both IPv6, the peer's with a port", local, remote)
+	}
+	m := &udpMedium{v6: remote.Addr().Is6()}
+	family := unix.AF_INET
+	if m.v6 {
+		family = unix.AF_INET6
+	}
+	var err error
+	if m.sock, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("afxdp: making a UDP socket: %w", err)
+	}
+	if err = m.bind(local, remote); err == nil {
+		err = m.tune(o)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	m.allot(o)
+	return m, nil
+}
+
+func (m *udpMedium) bind(local, remote netip.AddrPort) error {
+	from, err := sockaddr(local)
+	if err != nil {
+		return err
+	}
+	to, err := sockaddr(remote)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(m.sock, from); err != nil {
+		return fmt.Errorf("afxdp: binding UDP %v: %w (is it an address of this host, and is the port free?)", local, err)
+	}
+	if err := unix.Connect(m.sock, to); err != nil {
+		return fmt.Errorf("afxdp: no way from %v to %v: %w", local, remote, err)
+	}
+	return nil
+}
+
+func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
+	}
+	s := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	if zone := a.Addr().Zone(); zone != "" {
+		i, err := net.InterfaceByName(zone)
+		if err != nil {
+			return nil, fmt.Errorf("afxdp: the zone of %v: %w", a, err)
+		}
+		s.ZoneId = uint32(i.Index)
+	}
+	return s, nil
+}
+
+// tune asks for large buffers, no fragments, and the path's MTU.
+func (m *udpMedium) tune(o *Options) error {
+	for _, b := range [][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
+		if unix.SetsockoptInt(m.sock, unix.SOL_SOCKET, b[0], socketBuffer) != nil {
+			_ = unix.SetsockoptInt(m.sock, unix.SOL_SOCKET, b[1], socketBuffer)
+		}
+	}
+	if o.BusyPoll > 0 {
+		us := int((o.BusyPoll + time.Microsecond - 1) / time.Microsecond)
+		if err := unix.SetsockoptInt(m.sock, unix.SOL_SOCKET, unix.SO_BUSY_POLL, us); err != nil {
+			return fmt.Errorf("afxdp: Options.BusyPoll: %w (it needs CAP_NET_ADMIN to go above net.core.busy_read)", err)
+		}
+	}
+	level, opt, headers := unix.IPPROTO_IP, unix.IP_MTU, 28
+	if m.v6 {
+		level, opt, headers = unix.IPPROTO_IPV6, unix.IPV6_MTU, 48
+	}
+	mtu, err := unix.GetsockoptInt(m.sock, level, opt)
+	if err != nil {
+		return fmt.Errorf("afxdp: the path's MTU: %w", err)
+	}
+	fits := min(mtu-headers, maxDatagram) &^ (recordAlign - 1)
+	if o.Datagram == 0 {
+		o.Datagram = min(fits, defaultDatagram)
+	}
+	if o.Datagram > fits || fits < minDatagram {
+		return fmt.Errorf("afxdp: the path's MTU is %d, which carries datagrams of %d bytes; Options.Datagram is %d, and %d are needed",
+			mtu, fits, o.Datagram, minDatagram)
+	}
+	o.Datagram &^= recordAlign - 1
+	return m.fragment(false)
+}
+
+// fragment lets the kernel cut datagrams up, or forbids it.
+func (m *udpMedium) fragment(allow bool) error {
+	level, opt, how := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO
+	if m.v6 {
+		level, opt, how = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO
+	}
+	if allow {
+		how = unix.IP_PMTUDISC_DONT // IPv6 has the same value
+	}
+	if err := unix.SetsockoptInt(m.sock, level, opt, how); err != nil {
+		return fmt.Errorf("afxdp: path MTU discovery: %w", err)
+	}
+	return nil
+}
+
+// allot takes memory for a window of datagrams in each direction, and for one
+// batch more.
+func (m *udpMedium) allot(o *Options) {
+	n := o.Window + sendBatch
+	slab := make([]byte, n*o.Datagram)
+	m.free = make([]*outFrame, n)
+	for i := range m.free {
+		m.free[i] = &outFrame{buf: slab[i*o.Datagram : (i+1)*o.Datagram : (i+1)*o.Datagram]}
+	}
+	n = o.Window + 2*receiveBatch
+	slab = make([]byte, n*o.Datagram)
+	for i := range n {
+		m.ins = append(m.ins, slab[i*o.Datagram:(i+1)*o.Datagram:(i+1)*o.Datagram])
+		m.spare = append(m.spare, i)
+	}
+}
+
+func (m *udpMedium) grab() *outFrame {
+	last := len(m.free) - 1
+	if last < 0 {
+		return nil
+	}
+	f := m.free[last]
+	m.free = m.free[:last]
+	f.reset()
+	return f
+}
+
+func (m *udpMedium) put(f *outFrame) { m.free = append(m.free, f) }
+func (m *udpMedium) reclaim()        {}
+func (m *udpMedium) starved() bool   { return len(m.spare) == 0 }
+func (m *udpMedium) fd() int         { return m.sock }
+
+func (m *udpMedium) send(fs []*outFrame) (n int, err error) {
+	for i, f := range fs {
+		m.sending.set(i, f.buf[:f.n])
+	}
+	for {
+		n, errno := m.sending.send(m.sock, len(fs))
+		if n > 0 || errno == 0 {
+			return n, nil
+		}
+		if again, err := m.failed(errno); !again {
+			return 0, err
+		}
+	}
+}
+
+// failed says whether to try again after an error of a system call.
+func (m *udpMedium) failed(errno unix.Errno) (again bool, err error) {
+	switch errno {
+	case unix.EINTR:
+		return true, nil
+	case unix.EAGAIN, unix.ENOBUFS:
+		return false, nil
+	case unix.ECONNREFUSED:
+		return false, errRefused
+	case unix.EMSGSIZE:
+		if !m.fragmented {
+			m.fragmented = true
+			err := m.fragment(true)
+			return err == nil, err
+		}
+	}
+	return false, errno
+}
+
+func (m *udpMedium) control(b []byte) error {
+	for {
+		_, err := unix.Write(m.sock, b)
+		if err == nil {
+			return nil
+		}
+		var errno unix.Errno
+		if !errors.As(err, &errno) {
+			return err
+		}
+		if again, err := m.failed(errno); !again {
+			return err
+		}
+	}
+}
+
+func (m *udpMedium) receive(fs []inFrame) (n int, err error) {
+	most := min(len(fs), len(m.spare), receiveBatch)
+	for i := range most {
+		m.receiving.set(i, m.ins[m.spare[len(m.spare)-1-i]])
+	}
+	for most > 0 {
+		n, errno := m.receiving.receive(m.sock, most)
+		if n > 0 {
+			for i := range n {
+				at := m.spare[len(m.spare)-1-i]
+				fs[i] = inFrame{buf: m.ins[at][:m.receiving.length(i)], id: uint64(at)}
+			}
+			m.spare = m.spare[:len(m.spare)-n]
+			return n, nil
+		}
+		if again, err := m.failed(errno); !again {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+func (m *udpMedium) recycle(f inFrame) { m.spare = append(m.spare, int(f.id)) }
+
+func (m *udpMedium) close() error {
+	if m.sock < 0 {
+		return nil
+	}
+	err := unix.Close(m.sock)
+	m.sock = -1
+	return err
+}
