@@ -171,7 +171,7 @@ func TestComesBackWhenHealthIsGood(t *testing.T) {
 
 // A question that hangs must not keep the others from being asked.
 func TestHealthThatHangs(t *testing.T) {
-	b, _ := over(t, 0, balance.Options{HealthEvery: time.Millisecond, ProbeMin: time.Millisecond, ProbeTimeout: 2 * time.Second})
+	b, _ := over(t, 0, balance.Options{HealthEvery: time.Millisecond, ProbeMin: time.Millisecond, ProbeTimeout: 200 * time.Millisecond})
 	var asked atomic.Int64
 	if err := b.Add(balance.Instance{Name: "hangs", Caller: &scripted{}, Health: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}); err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func TestLoadIsLookedAt(t *testing.T) {
 			free := make(chan struct{})
 			all[2].ends(func(context.Context) error { <-free; return nil })
 			var stuck sync.WaitGroup
-			for range 200 {
+			for made := range int64(200) {
 				if all[2].calls.Load() > 0 {
 					break
 				}
@@ -86,7 +86,7 @@ func TestLoadIsLookedAt(t *testing.T) {
 					for _, i := range all {
 						n += i.calls.Load()
 					}
-					return n > 0
+					return n == made+1
 				})
 			}
 			until(t, "one call is stuck", func() bool { return all[2].calls.Load() > 0 })
