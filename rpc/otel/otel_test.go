@@ -72,12 +72,11 @@ func (l *lab) connect(t testing.TB, inline bool) {
 	t.Helper()
 	serve := ok[rpc.ServerMiddleware](t)(otel.Server(l.options))
 	s := ok[*rpc.Server](t)(rpc.NewServer(&rpc.ServerOptions{Middleware: []rpc.ServerMiddleware{serve}}))
-	impl := arith.Blocking{Hang: make(chan struct{})}
 	var err error
 	if inline {
-		err = arith.RegisterArithViews(s, (&arith.Views{Blocking: impl}).ArithViews())
+		err = arith.RegisterArithViews(s, (&arith.Views{}).ArithViews())
 	} else {
-		err = arith.RegisterArith(s, &seen{Blocking: impl})
+		err = arith.RegisterArith(s, &seen{})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +143,7 @@ func (l *lab) pair(t testing.TB, name string) (client, server tracetest.SpanStub
 func attributes(all []attribute.KeyValue) map[string]string {
 	m := map[string]string{}
 	for _, a := range all {
-		m[string(a.Key)] = a.Value.Emit()
+		m[string(a.Key)] = a.Value.String()
 	}
 	return m
 }

@@ -47,8 +47,6 @@ func TestBreakerTrips(t *testing.T) {
 	} {
 		for kind, breaker := range breakers(t, time.Hour) {
 			next := &scripted{call: func(_ context.Context, n int, _ *rpc.Method, _ rpc.Encoder, _ rpc.Decoder) error {
-				// The rate is known from the fourth call on: a failure among
-				// nine successes that comes first must not decide.
 				return c.outcomes[n%len(c.outcomes)]
 			}}
 			wrapped := wrap(t, next, policy.Options{Client: policy.Policy{Breaker: breaker}})

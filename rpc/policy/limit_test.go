@@ -102,8 +102,9 @@ func TestRefusalsGiveBackWhatTheyTook(t *testing.T) {
 // TestStreamsHoldTheirPlace does so over a real link.
 func TestStreamsHoldTheirPlace(t *testing.T) {
 	dial, s, _ := serveArith(t, startEngine(t))
-	pub := ok[*rpc.Publisher](t)(s.Publisher(tick))
-	_ = pub
+	if _, err := s.Publisher(tick); err != nil {
+		t.Fatal(err)
+	}
 	place := ok[*policy.Concurrency](t)(policy.NewConcurrency(1, 0))
 	breaker := ok[*policy.Breaker](t)(policy.NewBreaker(1, time.Hour))
 	c := arith.NewArithClient(wrap(t, connect(t, dial), policy.Options{
