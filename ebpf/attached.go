@@ -1,0 +1,95 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attachment is an XDP program that is attached to an interface.
+type Attachment struct {
+	Mode Mode   // ModeDriver or ModeGeneric; ModeAuto for hardware
+	ID   uint32 // of the program: bpftool prog show id …
+}
+
+// OccupiedError says which program is in the way.
+type OccupiedError struct {
+	Interface string
+	Attachment
+}
+
+func (e *OccupiedError) Error() string {
+	return fmt.Sprintf("%v: %s has program %d in mode %v, which belongs to somebody else and stays (bpftool prog show id %d says whose it is; ip link set dev %s xdp off removes it, unless a bpf_link holds it)",
+		ErrOccupied, e.Interface, e.ID, e.Mode, e.ID, e.Interface)
+}
+
+// Unwrap makes errors.Is find ErrOccupied.
+func (e *OccupiedError) Unwrap() error { return ErrOccupied }
+
+// Attributes of an interface, from linux/if_link.h.
+const (
+	iflaXDP       = 43
+	iflaXDPDrvID  = 5
+	iflaXDPSkbID  = 6
+	iflaXDPHwID   = 7
+	nlaTypeMask   = 0x3fff
+	nlaHeaderSize = 4
+)
+
+// Attached lists the XDP programs of the interface with an index in the calling
+// thread's network namespace.
+func Attached(ifindex int) ([]Attachment, error) {
+	dump, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
+	if err != nil {
+		return nil, fmt.Errorf("ebpf: listing interfaces: %w", err)
+	}
+	messages, err := syscall.ParseNetlinkMessage(dump)
+	if err != nil {
+		return nil, fmt.Errorf("ebpf: listing interfaces: %w", err)
+	}
+	for _, m := range messages {
+		if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg ||
+			int(int32(binary.NativeEndian.Uint32(m.Data[4:]))) != ifindex {
+			continue
+		}
+		attributes, err := syscall.ParseNetlinkRouteAttr(&m)
+		if err != nil {
+			return nil, fmt.Errorf("ebpf: interface %d: %w", ifindex, err)
+		}
+		for _, a := range attributes {
+			if a.Attr.Type&nlaTypeMask == iflaXDP {
+				return parseXDP(a.Value), nil
+			}
+		}
+		return nil, nil
+	}
+	return nil, fmt.Errorf("ebpf: there is no interface with index %d in this network namespace", ifindex)
+}
+
+// parseXDP reads the nested attributes of IFLA_XDP.
+func parseXDP(b []byte) (all []Attachment) {
+	for len(b) >= nlaHeaderSize {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < nlaHeaderSize || size > len(b) {
+			return all
+		}
+		mode := ModeAuto
+		known := true
+		switch binary.NativeEndian.Uint16(b[2:]) & nlaTypeMask {
+		case iflaXDPDrvID:
+			mode = ModeDriver
+		case iflaXDPSkbID:
+			mode = ModeGeneric
+		case iflaXDPHwID:
+		default:
+			known = false
+		}
+		if known && size == nlaHeaderSize+4 {
+			all = append(all, Attachment{mode, binary.NativeEndian.Uint32(b[nlaHeaderSize:])})
+		}
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	return all
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+// redirect takes UDP datagrams to one port to the AF_XDP socket of the queue on
+// which they came, and passes everything else to the kernel: who cuts this off
+// must not be able to cut off anything else. It needs no kernel headers but
+// linux/bpf.h, so that it compiles the same everywhere.
+#include <linux/bpf.h>
+
+#define SEC(name) __attribute__((section(name), used))
+#define __uint(name, val) int(*name)[val]
+#define __type(name, val) typeof(val) *name
+
+static void *(*map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
+static long (*redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define net16(x) __builtin_bswap16(x)
+#else
+#define net16(x) (x)
+#endif
+
+#define MAX_QUEUES 64
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, MAX_QUEUES);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
+// The UDP port, in host byte order; 0, which no datagram is for, redirects none.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} port SEC(".maps");
+
+enum { REDIRECTED, NO_SOCKET, FRAGMENT, OTHER, COUNTERS };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+static __attribute__((always_inline)) int count(__u32 which, int verdict)
+{
+	__u64 *n = map_lookup(&counters, &which);
+	if (n)
+		(*n)++;
+	return verdict;
+}
+
+struct eth { __u8 dst[6], src[6]; __u16 proto; } __attribute__((packed));
+struct vlan { __u16 tci, proto; } __attribute__((packed));
+struct ip4 { __u8 vhl, tos; __u16 len, id, off; __u8 ttl, proto; __u16 sum; __u32 src, dst; } __attribute__((packed));
+struct ip6 { __u32 flow; __u16 len; __u8 next, hops; __u8 src[16], dst[16]; } __attribute__((packed));
+struct udp { __u16 src, dst, len, sum; } __attribute__((packed));
+
+SEC("xdp")
+int redirect(struct xdp_md *ctx)
+{
+	__u8 *p = (__u8 *)(long)ctx->data, *end = (__u8 *)(long)ctx->data_end;
+	struct eth *eth = (void *)p;
+	if ((__u8 *)(eth + 1) > end)
+		return count(OTHER, XDP_PASS);
+	p = (__u8 *)(eth + 1);
+	__u16 proto = eth->proto;
+	if (proto == net16(0x8100) || proto == net16(0x88a8)) {
+		struct vlan *tag = (void *)p;
+		if ((__u8 *)(tag + 1) > end)
+			return count(OTHER, XDP_PASS);
+		proto = tag->proto;
+		p = (__u8 *)(tag + 1);
+	}
+	if (proto == net16(0x0800)) {
+		struct ip4 *ip = (void *)p;
+		// Options are for the kernel.
+		if ((__u8 *)(ip + 1) > end || ip->vhl != 0x45 || ip->proto != 17)
+			return count(OTHER, XDP_PASS);
+		// So is putting fragments together.
+		if (ip->off & net16(0x3fff))
+			return count(FRAGMENT, XDP_PASS);
+		p = (__u8 *)(ip + 1);
+	} else if (proto == net16(0x86dd)) {
+		struct ip6 *ip = (void *)p;
+		// Extension headers, of which fragments are one, are for the kernel.
+		if ((__u8 *)(ip + 1) > end || (*(__u8 *)ip >> 4) != 6)
+			return count(OTHER, XDP_PASS);
+		if (ip->next == 44)
+			return count(FRAGMENT, XDP_PASS);
+		if (ip->next != 17)
+			return count(OTHER, XDP_PASS);
+		p = (__u8 *)(ip + 1);
+	} else {
+		return count(OTHER, XDP_PASS);
+	}
+	struct udp *udp = (void *)p;
+	if ((__u8 *)(udp + 1) > end)
+		return count(OTHER, XDP_PASS);
+	__u32 zero = 0, *want = map_lookup(&port, &zero);
+	if (!want || !*want || net16(udp->dst) != *want)
+		return count(OTHER, XDP_PASS);
+	// XDP_PASS where the queue has no socket (Linux 5.3).
+	int verdict = redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+	return count(verdict == XDP_REDIRECT ? REDIRECTED : NO_SOCKET, verdict);
+}
+
+char _license[] SEC("license") = "GPL";
