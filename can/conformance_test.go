@@ -58,6 +58,7 @@ type buses struct {
 func conforms(t *testing.T, quick Config, total int, open func(t testing.TB) buses) {
 	others := map[link.Link]buses{}
 	linktest.Run(t, linktest.Harness{
+		Settle: quick.Dead / 8, // longer than a loaded machine stops one of the nodes
 		Open: func(t testing.TB) (link.Link, link.Link) {
 			x := open(t)
 			ca, cb := quick, quick

@@ -66,6 +66,10 @@ type Harness struct {
 	MaxTotal int
 	// Timeout bounds each wait without progress; default 10 s.
 	Timeout time.Duration
+	// Settle is how long a link must say that it is full before a case believes
+	// it: longer than its medium may pause while it still takes something.
+	// Default 20 ms.
+	Settle time.Duration
 }
 
 // Run runs all cases over links of h, each as a subtest of t.
@@ -183,6 +187,9 @@ func runCase(t testing.TB, h Harness, c conformance) {
 	}
 	if h.Timeout == 0 {
 		h.Timeout = 10 * time.Second
+	}
+	if h.Settle == 0 {
+		h.Settle = settle
 	}
 	if c.skip != nil {
 		if why := c.skip(&h); why != "" {

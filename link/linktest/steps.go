@@ -225,7 +225,7 @@ func (s *suite) stuffFrom(l link.Sender, st *stream, i int) int {
 			s.Fatalf("Claim: %d, %v", n, err)
 		case n != 0:
 			s.Fatalf("Claim: %d, %v; nothing may be claimed with an error", n, err)
-		case time.Since(lastProgress) > settle:
+		case time.Since(lastProgress) > s.h.Settle:
 			return i
 		default:
 			time.Sleep(100 * time.Microsecond) // the medium may still be taking some
