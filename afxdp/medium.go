@@ -37,7 +37,6 @@ type outFrame struct {
 	id  uint64 // the medium's own
 
 	busy bool // the medium still reads it
-	free bool // given back while it was busy
 
 	// While it is being filled: behind the last vesicle that is committed,
 	// behind the last one that is claimed, and how many are claimed still.
