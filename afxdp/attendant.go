@@ -33,6 +33,11 @@ const (
 	// acknowledgement goes alone.
 	ackDelay = 5 * time.Millisecond
 
+	// readPace is how often acknowledgements are read while some are awaited
+	// and the user neither polls nor is short of room. If that were left until
+	// the deadline, the deadline would be what is measured as a round trip.
+	readPace = 2 * ackDelay
+
 	lingerPace  = 2 * time.Millisecond
 	lingerQuiet = 200 * time.Millisecond // without anything being acknowledged
 	lingerMost  = 2 * time.Second
@@ -76,6 +81,9 @@ func (c *Conn) nextDue() time.Duration {
 	}
 	if c.in.due {
 		at = min(at, c.now()+ackDelay)
+	}
+	if c.out.base < c.out.sent {
+		at = min(at, c.now()+readPace)
 	}
 	return at
 }
