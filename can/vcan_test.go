@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -81,6 +82,28 @@ func receiveAll(t *testing.T, s *Socket) (all []Frame) {
 	}
 }
 
+// stayOnOneCPU keeps the test's thread where it is. A vcan queues what is sent
+// on the sender's CPU, so frames of a thread that moves can overtake each other,
+// as those of one controller never do.
+func stayOnOneCPU(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	var old, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &old); err != nil {
+		t.Fatal(err)
+	}
+	one.Set(0)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.SchedSetaffinity(0, &old); err != nil {
+			t.Error(err)
+		}
+		runtime.UnlockOSThread()
+	})
+}
+
 func TestKernelBurst(t *testing.T) {
 	const burst = 20_000
 	from := openVCAN(t, "vcan0", &InterfaceOptions{Everything: true})
@@ -91,6 +114,7 @@ func TestKernelBurst(t *testing.T) {
 		}
 	}
 	t.Run("all frames wait for a reader that comes late", func(t *testing.T) {
+		stayOnOneCPU(t)
 		to := openVCAN(t, "vcan0", &InterfaceOptions{Node: 20})
 		for i := range burst {
 			send(i)
@@ -109,6 +133,7 @@ func TestKernelBurst(t *testing.T) {
 		}
 	})
 	t.Run("what a small buffer loses is counted to the frame", func(t *testing.T) {
+		stayOnOneCPU(t)
 		to := openVCAN(t, "vcan0", &InterfaceOptions{Node: 20, ReceiveBuffer: 64 << 10})
 		for i := range burst {
 			send(i)
