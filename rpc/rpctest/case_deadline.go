@@ -31,7 +31,7 @@ func caseDeadlineSeen(s *suite) {
 func caseDeadlinePasses(s *suite) {
 	for _, mode := range []rpc.WaitMode{rpc.WaitAdaptive, rpc.WaitSpin, rpc.WaitPark} {
 		srv, impl := s.blocking(nil)
-		conn := s.connect(srv, &rpc.ConnOptions{Wait: mode, Timeout: 40 * time.Millisecond})
+		conn := s.connect(srv, &rpc.ConnOptions{Wait: mode, Timeout: 250 * time.Millisecond})
 		c := arith.NewArithClient(conn)
 		began := time.Now()
 		_, err := c.Echo(context.Background(), arith.Text{Bytes: []byte("hang")})
@@ -39,7 +39,7 @@ func caseDeadlinePasses(s *suite) {
 		if !errors.Is(err, wire.StatusDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) {
 			s.Fatalf("%v: %v", mode, err)
 		}
-		if took < 40*time.Millisecond {
+		if took < 250*time.Millisecond {
 			s.Errorf("%v: after %v", mode, took)
 		}
 		close(impl.Hang)
