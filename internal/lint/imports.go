@@ -99,6 +99,9 @@ var wireMayImport = []string{"encoding/binary", "errors"}
 // below them: the export of histograms, and the program that draws them.
 var hdrImporters = []string{"metrics/hdr", "cmd/cellbench"}
 
+// cellnodeOnly are modules that one program alone needs.
+var cellnodeOnly = []string{"github.com/spf13/cobra"}
+
 // CheckImports holds the product's packages among all to the import table.
 // all must contain their dependencies too, as go list -deps prints them.
 func CheckImports(all []Package) []Finding {
@@ -161,6 +164,8 @@ func checkDirect(rel, path string) string {
 		return "imports " + path + ", but wire may import only " + strings.Join(wireMayImport, " and ")
 	case within(path, hdrModule) && !slices.ContainsFunc(hdrImporters, func(root string) bool { return within(rel, root) }):
 		return "imports " + hdrModule + ", which only " + strings.Join(hdrImporters, " and ") + " may"
+	case !within(rel, "cmd/cellnode") && slices.ContainsFunc(cellnodeOnly, func(root string) bool { return within(path, root) }):
+		return "imports " + path + ", which only cmd/cellnode may"
 	}
 	return ""
 }

@@ -89,6 +89,8 @@ func TestDirectImportRules(t *testing.T) {
 		"a part of cellbench on it":   {"cmd/cellbench/internal/report", hdrModule, ""},
 		"a name that looks like it":   {"cmd/cellbenchmark", hdrModule, "imports"},
 		"cellnode on hdrhistogram":    {"cmd/cellnode", hdrModule, "cmd/cellnode: imports"},
+		"cellnode on its own library": {"cmd/cellnode/internal/cli", cellnodeOnly[0] + "/doc", ""},
+		"another program on that":     {"cmd/cellgen", cellnodeOnly[0], "cmd/cellgen: imports"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			expect(t, CheckImports([]Package{{ImportPath: Module + "/" + c.pkg, Imports: []string{c.imports}}}), c.want)

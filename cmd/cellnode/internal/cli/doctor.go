@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cell-runtime/cell/sched"
+)
+
+// probe looks at one side of the host.
+type probe struct {
+	name string
+	what string // what it looks at, for help
+	// look returns a finding for each check, also for what is in order. Its
+	// error says that it could not look.
+	look func(ctx context.Context) ([]sched.Finding, error)
+}
+
+// probes are what doctor looks at, in the order of its report.
+var probes = []probe{
+	{"sched", "cores, clocks, interrupts, memory limits", probeSched},
+}
+
+func probeSched(context.Context) ([]sched.Finding, error) {
+	host := sched.Local()
+	topology, err := host.Topology()
+	if err != nil {
+		return nil, err
+	}
+	return host.Probe(topology, sched.CPUSet{}), nil
+}
+
+// report is what doctor found out in one run.
+type report struct {
+	Worst    sched.Severity  `json:"worst"`
+	Findings []sched.Finding `json:"findings"`
+}
+
+// newDoctor says what is wrong with the host, and how to mend it.
+func newDoctor(env *Env) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "doctor [PROBE…]",
+		Short: "Say what is wrong with this host for cells, with evidence and fix",
+		Long: `Looks at the host, changing nothing, and says of each thing that latency or
+sandboxes depend on whether it is as it should be: what was read and where, and
+the command or setting that mends it. Without arguments it looks at everything.
+
+The exit code is 1 when something is a problem: it defeats the purpose. A
+warning costs tail latency and nothing else.
+
+Probes:` + listProbes(),
+		Example:   "  cellnode doctor\n  cellnode doctor sched --all\n  cellnode doctor -o json | jq '.findings[] | select(.severity == \"problem\")'",
+		ValidArgs: probeNames(),
+		Args:      cobra.OnlyValidArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := examine(cmd.Context(), args)
+			if showErr := env.Show(r, func(w io.Writer) error { return r.print(w, all) }); showErr != nil {
+				return showErr
+			}
+			if err == nil && r.Worst == sched.Problem {
+				return ErrReported
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "print what is in order too (json always has it)")
+	return cmd
+}
+
+func probeNames() (names []string) {
+	for _, p := range probes {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func listProbes() (text string) {
+	for _, p := range probes {
+		text += fmt.Sprintf("\n  %-8s %s", p.name, p.what)
+	}
+	return text
+}
+
+// examine runs the named probes, or all. What could not be looked at is in the
+// error; the report has the rest.
+func examine(ctx context.Context, only []string) (report, error) {
+	r := report{Findings: []sched.Finding{}}
+	var errs []error
+	for _, p := range probes {
+		if !chosen(only, p.name) {
+			continue
+		}
+		found, err := p.look(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		}
+		r.Findings = append(r.Findings, found...)
+	}
+	r.Worst = sched.Worst(r.Findings)
+	return r, errors.Join(errs...)
+}
+
+func chosen(only []string, name string) bool {
+	for _, o := range only {
+		if o == name {
+			return true
+		}
+	}
+	return len(only) == 0
+}
+
+func (r report) print(w io.Writer, all bool) error {
+	var count [sched.Problem + 1]int
+	for _, f := range r.Findings {
+		count[min(f.Severity, sched.Problem)]++
+		if f.Severity == sched.OK && !all {
+			continue
+		}
+		if _, err := fmt.Fprintln(w, f); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "%d in order, %d to know, %d warnings, %d problems\n",
+		count[sched.OK], count[sched.Info], count[sched.Warning], count[sched.Problem])
+	return err
+}

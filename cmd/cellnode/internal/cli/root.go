@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// group is what help lists under one heading.
+type group struct {
+	id, title string
+	commands  []func(*Env) *cobra.Command
+}
+
+// groups are all commands, in the order of help.
+var groups = []group{
+	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor}},
+	{"self", "This program:", []func(*Env) *cobra.Command{newCompletion, newMan, newVersion}},
+}
+
+// NewRoot returns the whole command line.
+func NewRoot(env *Env) *cobra.Command {
+	env.format = formatText
+	root := &cobra.Command{
+		Use:   "cellnode",
+		Short: "Run, watch and evolve cells on a host",
+		Long: `cellnode runs, watches and evolves cells on a host. A cell is a process that
+serves or calls typed methods.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 64 + status for the call that a
+command was asked to make.`,
+		Example:       "  cellnode doctor\n  cellnode doctor -o json",
+		SilenceErrors: true, // Run prints them
+		SilenceUsage:  true,
+	}
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	root.CompletionOptions.DisableDefaultCmd = true // ours leaves powershell out
+	root.SetHelpCommandGroupID("self")
+	root.PersistentFlags().VarP(&env.format, "output", "o", "text, or json for programs")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatText, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, make := range g.commands {
+			cmd := make(env)
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
+	}
+	strict(root)
+	return root
+}
+
+// strict has cmd and all below it tell wrong usage as a UsageError.
+func strict(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{err} })
+	cmd.SuggestionsMinimumDistance = 2
+	check := cmd.Args
+	switch {
+	case cmd.HasSubCommands() && cmd.RunE == nil:
+		check = oneOf
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+			if cmd.HasParent() {
+				return usagef("which one? %s", strings.Join(names(cmd), ", "))
+			}
+			return cmd.Help()
+		}
+	case check == nil:
+		check = cobra.NoArgs
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &UsageError{err}
+		}
+		return nil
+	}
+	for _, sub := range cmd.Commands() {
+		strict(sub)
+	}
+}
+
+// oneOf is the check of a command that only has others below it.
+func oneOf(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	near := ""
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		near = "; did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return usagef("there is no command %q%s", args[0], near)
+}
+
+func names(cmd *cobra.Command) (all []string) {
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			all = append(all, sub.Name())
+		}
+	}
+	return all
+}
