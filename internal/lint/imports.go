@@ -66,6 +66,8 @@ func mayImport(folder string) (allowed []string, ok bool) {
 		return formats, true
 	case folder == "link":
 		return slices.Concat(formats, machine), true
+	case folder == "afxdp": // its sockets need a program that sends packets to them
+		return slices.Concat(formats, machine, []string{"link", "ebpf"}), true
 	case slices.Contains(links, folder), folder == "engine":
 		return slices.Concat(formats, machine, []string{"link"}), true
 	case folder == "rpc":

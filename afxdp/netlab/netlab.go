@@ -1,0 +1,197 @@
+// Package netlab makes two hosts on one machine for tests and measurements: two
+// network namespaces with a pair of veth interfaces between them. They have no
+// names and no files: when the threads that hold them end, by [Lab.Close] or
+// with the process however it ends, the kernel removes them with everything in
+// them. Nothing outside them is touched. It needs CAP_SYS_ADMIN and
+// CAP_NET_ADMIN, and no programs.
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Options sets up a [Lab]. Zero fields get the default.
+type Options struct {
+	MTU    int // default 1,500
+	Queues int // of each interface; default 1
+	// VLAN, if not 0, puts the addresses on a VLAN interface with that id, atop
+	// of the veth.
+	VLAN int
+}
+
+// Lab is a pair of hosts.
+type Lab struct{ A, B *Host }
+
+// Host is a network namespace with one interface, up, with addresses.
+type Host struct {
+	Interface string // of the veth
+	Index     int    // of it
+	Device    string // that has the addresses: Interface, or a VLAN atop of it
+	V4, V6    netip.Addr
+	Net       *netlink.Handle // to change it with; for one goroutine at a time
+
+	jobs chan func()
+	ns   int
+}
+
+// New makes a lab.
+func New(o Options) (*Lab, error) {
+	if o.MTU == 0 {
+		o.MTU = 1500
+	}
+	if o.Queues == 0 {
+		o.Queues = 1
+	}
+	a, err := newHost("veth0", "10.77.0.1", "fd77::1")
+	if err != nil {
+		return nil, err
+	}
+	b, err := newHost("veth1", "10.77.0.2", "fd77::2")
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	l := &Lab{a, b}
+	if err := l.wire(o); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// newHost makes a namespace and the thread that holds it.
+func newHost(name, v4, v6 string) (*Host, error) {
+	h := &Host{Interface: name, Device: name, V4: netip.MustParseAddr(v4), V6: netip.MustParseAddr(v6), jobs: make(chan func()), ns: -1}
+	begun := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			h.ns, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		}
+		if err == nil {
+			h.Net, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		}
+		begun <- err
+		if err != nil {
+			return
+		}
+		for job := range h.jobs {
+			job()
+		}
+	}()
+	if err := <-begun; err != nil {
+		if h.ns >= 0 {
+			_ = unix.Close(h.ns)
+		}
+		return nil, fmt.Errorf("netlab: a network namespace: %w (it takes root, or CAP_SYS_ADMIN and CAP_NET_ADMIN)", err)
+	}
+	return h, nil
+}
+
+// Do runs f on the host's thread: sockets that it makes and processes that it
+// starts belong to the host. One f runs at a time.
+func (h *Host) Do(f func() error) error {
+	done := make(chan error, 1)
+	h.jobs <- func() { done <- f() }
+	return <-done
+}
+
+// Addr returns the host's IPv6 or IPv4 address.
+func (h *Host) Addr(v6 bool) netip.Addr {
+	if v6 {
+		return h.V6
+	}
+	return h.V4
+}
+
+func (h *Host) close() error {
+	close(h.jobs)
+	h.Net.Close()
+	return unix.Close(h.ns)
+}
+
+// Close ends both hosts.
+func (l *Lab) Close() error { return errors.Join(l.A.close(), l.B.close()) }
+
+// wire makes the interfaces, gives them their addresses and brings them up.
+func (l *Lab) wire(o Options) error {
+	attributes := netlink.NewLinkAttrs()
+	attributes.Name, attributes.MTU, attributes.NumTxQueues, attributes.NumRxQueues = l.A.Interface, o.MTU, o.Queues, o.Queues
+	pair := &netlink.Veth{LinkAttrs: attributes, PeerName: l.B.Interface, PeerNamespace: netlink.NsFd(l.B.ns),
+		PeerMTU: uint32(o.MTU), PeerNumTxQueues: uint32(o.Queues), PeerNumRxQueues: uint32(o.Queues)}
+	if err := l.A.Net.LinkAdd(pair); err != nil {
+		return fmt.Errorf("netlab: a pair of veth interfaces: %w", err)
+	}
+	for _, h := range []*Host{l.A, l.B} {
+		if err := h.bringUp(o); err != nil {
+			return fmt.Errorf("netlab: %s: %w", h.Interface, err)
+		}
+	}
+	return nil
+}
+
+func (h *Host) bringUp(o Options) error {
+	// Without this the kernel sends packets of its own (router solicitations,
+	// multicast reports), and addresses of IPv6 wait for a second.
+	if err := h.Do(func() error { return quiet("default") }); err != nil {
+		return err
+	}
+	lo, err := h.Net.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	veth, err := h.Net.LinkByName(h.Interface)
+	if err != nil {
+		return err
+	}
+	h.Index = veth.Attrs().Index
+	for _, l := range []netlink.Link{lo, veth} {
+		if err := h.Net.LinkSetUp(l); err != nil {
+			return err
+		}
+	}
+	device := veth
+	if o.VLAN != 0 {
+		attributes := netlink.NewLinkAttrs()
+		attributes.Name, attributes.ParentIndex = fmt.Sprintf("%s.%d", h.Interface, o.VLAN), h.Index
+		if err := h.Net.LinkAdd(&netlink.Vlan{LinkAttrs: attributes, VlanId: o.VLAN, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}); err != nil {
+			return err
+		}
+		h.Device = attributes.Name
+		if device, err = h.Net.LinkByName(h.Device); err != nil {
+			return err
+		}
+		if err := h.Net.LinkSetUp(device); err != nil {
+			return err
+		}
+	}
+	for _, a := range []struct {
+		addr netip.Addr
+		bits int
+	}{{h.V4, 24}, {h.V6, 64}} {
+		ip := &net.IPNet{IP: a.addr.AsSlice(), Mask: net.CIDRMask(a.bits, a.addr.BitLen())}
+		if err := h.Net.AddrAdd(device, &netlink.Addr{IPNet: ip, Flags: unix.IFA_F_NODAD}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quiet turns off router solicitations of future interfaces of this thread's
+// namespace. Kernels without IPv6 have nothing to turn off.
+func quiet(device string) error {
+	for _, name := range []string{"router_solicitations", "accept_dad"} {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/"+name, []byte("0"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
