@@ -33,6 +33,7 @@ type places struct {
 	used   int                 // vs[from:used] are filled in; vs[used] is the next
 	have   int                 // vs[used:have] are free
 	lines  bool                // the places are memory
+	backed bool                // every place of vs that has a memory lies in it
 	vs     [maxPlaces]wire.Vesicle
 	memory [eagerPlaces][engine.LinePayload]byte
 }
@@ -76,6 +77,7 @@ func (p *places) more(size, want int) (*wire.Vesicle, error) {
 		return v, nil
 	}
 	room := roundUp(size, p.max)
+	p.backed = false
 	n, err := p.port.ClaimBatch(p.vs[:max(1, min(want, p.most))], room)
 	if err != nil {
 		return nil, err
@@ -93,12 +95,14 @@ func (p *places) reserveLines() bool {
 	if n == 0 {
 		return false
 	}
-	if !p.lines {
-		p.lines = true
+	if !p.backed {
+		// Not each time: sixteen slices are as much work as two calls.
+		p.backed = true
 		for i := range p.memory {
 			p.vs[i].Payload = p.memory[i][:]
 		}
 	}
+	p.lines = true
 	p.size, p.from, p.used, p.have = engine.LinePayload, 0, 0, n
 	return true
 }
