@@ -52,7 +52,7 @@ func commands() []command {
 	}
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(profiled(os.Args[1:])) }
 
 func run(args []string) int {
 	if len(args) > 0 && args[0] == bench.PeerArg {

@@ -190,6 +190,7 @@ func differences(a, b *Result) []Difference {
 	check("host.gogc", ha.GOGC, hb.GOGC)
 	check("host.gomemlimit", ha.GOMEMLIMIT, hb.GOMEMLIMIT)
 	check("host.godebug", ha.GODEBUG, hb.GODEBUG)
+	check("host.pgo", ha.PGO, hb.PGO)
 	check("host.race", ha.Race, hb.Race)
 	return out
 }

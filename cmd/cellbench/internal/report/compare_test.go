@@ -100,6 +100,7 @@ func TestCompareRefusesUnlikeHosts(t *testing.T) {
 		"host.gomaxprocs": func(r *Result) { r.Host.GOMAXPROCS = 1 },
 		"host.gogc":       func(r *Result) { r.Host.GOGC = "off" },
 		"host.go":         func(r *Result) { r.Host.Go = "go1.27" },
+		"host.pgo":        func(r *Result) { r.Host.PGO = !r.Host.PGO },
 		"host.godebug":    func(r *Result) { r.Host.GODEBUG = "" },
 		"host.race":       func(r *Result) { r.Host.Race = true },
 		"host":            func(r *Result) { r.Host = nil },

@@ -63,6 +63,8 @@ type Host struct {
 	GODEBUG string `json:"godebug"`
 	// Race: the race detector was compiled in; times mean nothing.
 	Race bool `json:"race"`
+	// PGO: compiled with a profile (-pgo).
+	PGO bool `json:"pgo"`
 	// Commit is the version control revision of cellbench.
 	Commit string `json:"commit"`
 	// Dirty: the working tree differed from Commit.
@@ -85,6 +87,7 @@ func CollectHost() Host {
 	h.GOGC, h.GOMEMLIMIT = collector()
 	h.GODEBUG = os.Getenv("GODEBUG")
 	h.Race = raceEnabled
+	h.PGO = profileGuided()
 	h.Commit, h.Dirty = commit()
 	return h
 }
