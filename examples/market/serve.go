@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/uds"
 )
@@ -21,9 +22,17 @@ func Main(run func(ctx context.Context) error) {
 	}
 }
 
-// Serve serves what register registers under name until ctx ends.
+// Serve serves what register registers under name until ctx ends. It shows its
+// metrics where the environment says (CELL_METRICS).
 func Serve(ctx context.Context, name string, register func(*rpc.Server) error) error {
-	server, err := rpc.NewServer(&rpc.ServerOptions{Name: name})
+	file, err := metrics.FromEnv(metrics.Options{})
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		defer file.Close()
+	}
+	server, err := rpc.NewServer(&rpc.ServerOptions{Name: name, Metrics: file})
 	if err != nil {
 		return err
 	}

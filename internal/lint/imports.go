@@ -102,7 +102,7 @@ var wireMayImport = []string{"encoding/binary", "errors"}
 var hdrImporters = []string{"metrics/hdr", "cmd/cellbench"}
 
 // cellnodeOnly are modules that one program alone needs.
-var cellnodeOnly = []string{"github.com/spf13/cobra"}
+var cellnodeOnly = []string{"github.com/spf13/cobra", "github.com/gdamore/tcell"}
 
 // CheckImports holds the product's packages among all to the import table.
 // all must contain their dependencies too, as go list -deps prints them.

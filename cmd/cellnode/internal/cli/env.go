@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
 )
 
 // Formats of -o.
@@ -34,6 +37,9 @@ type Env struct {
 	Out io.Writer // results
 	Err io.Writer // complaints, progress
 
+	// Dir is the runtime directory; "" for the default.
+	Dir string
+
 	format format
 }
 
@@ -61,4 +67,15 @@ func (e *Env) Line(v any, text func(w io.Writer) error) error {
 	enc := json.NewEncoder(e.Out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// table writes rows under a heading in columns that are as wide as need be.
+func table(w io.Writer, heading []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range slices.Concat([][]string{heading}, rows) {
+		if _, err := fmt.Fprintln(t, strings.TrimRight(strings.Join(row, "\t"), "\t")); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
 }

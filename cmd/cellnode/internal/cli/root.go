@@ -14,6 +14,7 @@ type group struct {
 
 // groups are all commands, in the order of help.
 var groups = []group{
+	{"cells", "Cells that run:", []func(*Env) *cobra.Command{newLs, newDescribe, newCall, newEcho, newHz, newPath, newHealth, newVersions, newStat, newTop}},
 	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor}},
 	{"self", "This program:", []func(*Env) *cobra.Command{newCompletion, newMan, newVersion}},
 }
@@ -39,6 +40,7 @@ command was asked to make.`,
 	root.CompletionOptions.DisableDefaultCmd = true // ours leaves powershell out
 	root.SetHelpCommandGroupID("self")
 	root.PersistentFlags().VarP(&env.format, "output", "o", "text, or json for programs")
+	root.PersistentFlags().StringVar(&env.Dir, "runtime-dir", "", "folder with the sockets of cells (default $CELL_RUNTIME_DIR, else /run/cell for root, else $XDG_RUNTIME_DIR/cell)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatText, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
