@@ -46,7 +46,7 @@ func DecodePackages(r io.Reader) ([]Package, error) {
 // place already.
 var (
 	formats  = []string{"wire", "schema"}
-	machine  = []string{"ring", "sched", "metrics"}
+	machine  = []string{"ring", "sched", "metrics", "identity"}
 	links    = []string{"uds", "afxdp", "ebpf", "quic", "serial", "can"}
 	calls    = []string{"engine", "rpc"}
 	organism = []string{"discovery", "capsid", "consensus", "registry"}
