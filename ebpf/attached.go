@@ -17,13 +17,25 @@ type Attachment struct {
 // OccupiedError says which program is in the way.
 type OccupiedError struct {
 	Interface string
+	Program   string // its name, if this process may know it
 	Attachment
 }
 
 func (e *OccupiedError) Error() string {
-	return fmt.Sprintf("%v: %s has program %d in mode %v, which belongs to somebody else and stays (bpftool prog show id %d says whose it is; ip link set dev %s xdp off removes it, unless a bpf_link holds it)",
-		ErrOccupied, e.Interface, e.ID, e.Mode, e.ID, e.Interface)
+	what := fmt.Sprintf("program %d", e.ID)
+	if e.Program != "" {
+		what += " (" + e.Program + ")"
+	}
+	how := fmt.Sprintf("bpftool prog show id %d says whose it is; ip link set dev %s xdp off removes it, unless a bpf_link holds it", e.ID, e.Interface)
+	if e.Program == dispatcher {
+		how = fmt.Sprintf("it is libxdp's dispatcher: xdp-loader status %s lists its programs, xdp-loader unload %s --all removes them; in mode tcx pheromone runs beside it", e.Interface, e.Interface)
+	}
+	return fmt.Sprintf("%v: %s has %s in mode %v, which belongs to somebody else and stays (%s)", ErrOccupied, e.Interface, what, e.Mode, how)
 }
+
+// dispatcher is the name of the program with which libxdp runs several on one
+// interface.
+const dispatcher = "xdp_dispatcher"
 
 // Unwrap makes errors.Is find ErrOccupied.
 func (e *OccupiedError) Unwrap() error { return ErrOccupied }

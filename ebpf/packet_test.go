@@ -19,10 +19,23 @@ type packet struct {
 	options   int    // words of IPv4 options
 	extension []byte // in front of UDP, with proto naming it
 	badSum    bool
+	source    byte   // the last of the source address
+	hops      byte   // instead of 64
+	payload   []byte // of UDP, instead of "vesicles"
+	udpLength uint16 // instead of what is true
 }
 
 func (p packet) build() []byte {
-	b := make([]byte, 12, 128)
+	payload := p.payload
+	if payload == nil {
+		payload = []byte("vesicles")
+	}
+	hops := p.hops
+	if hops == 0 {
+		hops = 64
+	}
+	size := 8 + len(payload)
+	b := make([]byte, 12, 128+size)
 	for range p.vlans {
 		b = append(b, 0x81, 0, 0, 7)
 	}
@@ -40,13 +53,13 @@ func (p packet) build() []byte {
 	}
 	if p.v6 {
 		ip := make([]byte, 40)
-		ip[0], ip[6], ip[7] = 0x60, proto, 64
-		binary.BigEndian.PutUint16(ip[4:], uint16(len(p.extension)+16))
+		ip[0], ip[6], ip[7], ip[23] = 0x60, proto, hops, p.source
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(p.extension)+size))
 		b = append(append(b, ip...), p.extension...)
 	} else {
 		ip := make([]byte, 20+4*p.options)
-		ip[0], ip[8], ip[9] = 0x45+byte(p.options), 64, proto
-		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+16))
+		ip[0], ip[8], ip[9], ip[15] = 0x45+byte(p.options), hops, proto, p.source
+		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+size))
 		binary.BigEndian.PutUint16(ip[6:], p.fragment)
 		if p.badSum {
 			ip[10] = 0xff
@@ -57,9 +70,13 @@ func (p packet) build() []byte {
 	if port == 0 {
 		port = testPort
 	}
+	if p.udpLength != 0 {
+		size = int(p.udpLength)
+	}
 	b = binary.BigEndian.AppendUint16(b, 9999)
 	b = binary.BigEndian.AppendUint16(b, port)
-	return append(b, 0, 16, 0, 0, 'v', 'e', 's', 'i', 'c', 'l', 'e', 's')
+	b = binary.BigEndian.AppendUint16(b, uint16(size))
+	return append(append(b, 0, 0), payload...)
 }
 
 // verdict is what the program does with a frame.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
@@ -22,9 +23,20 @@ var (
 	ErrOccupied = errors.New("ebpf: the interface has an XDP program already")
 )
 
-// Probe says whether programs of this package can be loaded here: nil, or an
-// error that names the first thing that is missing.
+// Probe says whether every program of this package can be loaded here: nil, or
+// an error that names the first thing that is missing.
 func Probe() error {
+	if err := probeFilters(); err != nil {
+		return err
+	}
+	if err := features.HaveMapType(ebpf.XSKMap); err != nil {
+		return fmt.Errorf("ebpf: maps of AF_XDP sockets: %w (Linux 4.18 with CONFIG_XDP_SOCKETS has them)", err)
+	}
+	return nil
+}
+
+// probeFilters is Probe for what needs no AF_XDP.
+func probeFilters() error {
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
@@ -34,10 +46,26 @@ func Probe() error {
 	if err := features.HaveProgramType(ebpf.XDP); err != nil {
 		return fmt.Errorf("ebpf: programs of type XDP: %w (Linux 4.8 with CONFIG_BPF_SYSCALL has them)", err)
 	}
-	if err := features.HaveMapType(ebpf.XSKMap); err != nil {
-		return fmt.Errorf("ebpf: maps of AF_XDP sockets: %w (Linux 4.18 with CONFIG_XDP_SOCKETS has them)", err)
+	if err := features.HaveMapType(ebpf.LRUHash); err != nil {
+		return fmt.Errorf("ebpf: maps that forget what is used least: %w (Linux 4.10 has them)", err)
 	}
 	return nil
+}
+
+// loadError says what stood in the way of loading an object.
+func loadError(what string, err error) error {
+	var verifier *ebpf.VerifierError
+	switch {
+	case errors.As(err, &verifier):
+		return fmt.Errorf("%w: this kernel's verifier refuses %s; Linux 5.15 and later take it: %w", ErrNotSupported, what, err)
+	case errors.Is(err, btf.ErrNotSupported):
+		return fmt.Errorf("ebpf: loading %s: this kernel takes no type information (BTF, Linux 4.18): %w", what, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: the kernel refuses to load %s; a security module (lockdown, SELinux) may forbid it, and within a user namespace the capabilities don't count: %w", ErrPermission, what, err)
+	case errors.Is(err, unix.ENOMEM):
+		return fmt.Errorf("%w: loading %s: the memory limit of the control group counts, too: %w", ErrMemlock, what, err)
+	}
+	return fmt.Errorf("ebpf: loading %s: %w", what, err)
 }
 
 // checkCapabilities looks before the kernel does: what that says to a process

@@ -1,22 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // redirect takes UDP datagrams to one port to the AF_XDP socket of the queue on
 // which they came, and passes everything else to the kernel: who cuts this off
-// must not be able to cut off anything else. It needs no kernel headers but
-// linux/bpf.h, so that it compiles the same everywhere.
-#include <linux/bpf.h>
-
-#define SEC(name) __attribute__((section(name), used))
-#define __uint(name, val) int(*name)[val]
-#define __type(name, val) typeof(val) *name
-
-static void *(*map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
-static long (*redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define net16(x) __builtin_bswap16(x)
-#else
-#define net16(x) (x)
-#endif
+// must not be able to cut off anything else.
+#include "frame.h"
 
 #define MAX_QUEUES 64
 
@@ -44,19 +30,13 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-static __attribute__((always_inline)) int count(__u32 which, int verdict)
+INLINE int count(__u32 which, int verdict)
 {
 	__u64 *n = map_lookup(&counters, &which);
 	if (n)
 		(*n)++;
 	return verdict;
 }
-
-struct eth { __u8 dst[6], src[6]; __u16 proto; } __attribute__((packed));
-struct vlan { __u16 tci, proto; } __attribute__((packed));
-struct ip4 { __u8 vhl, tos; __u16 len, id, off; __u8 ttl, proto; __u16 sum; __u32 src, dst; } __attribute__((packed));
-struct ip6 { __u32 flow; __u16 len; __u8 next, hops; __u8 src[16], dst[16]; } __attribute__((packed));
-struct udp { __u16 src, dst, len, sum; } __attribute__((packed));
 
 SEC("xdp")
 int redirect(struct xdp_md *ctx)

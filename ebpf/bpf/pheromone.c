@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0
+// pheromone looks at the datagrams to the port of discovery and lets those pass
+// to the kernel that may be beacons of this cluster; the others it drops and
+// counts, each by its reason. What is for other ports it leaves alone.
+//
+// It verifies no signature. What it drops user space would drop too, but for
+// the limits of rate: so it decides nothing, it saves work.
+//
+// Two entries, one judgement: XDP, before the kernel has made a packet of the
+// frame, and tcx, behind that, where XDP can't be had.
+#include "frame.h"
+
+// A beacon begins so (numbers little-endian) and ends with its signature.
+struct beacon {
+	__u32 magic; // "CELP"
+	__u8 version, kind;
+	__u16 length; // of all of it
+	__u64 cluster;
+	__u8 node[32];
+	__u64 incarnation, counter;
+	__u8 flags, hops; // over how many links others may pass it on
+} __attribute__((packed));
+
+#define SIGNATURE 64
+#define SHORTEST 168
+#define SIZE_MASK 0x7ff
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define MAGIC 0x504c4543
+#else
+#define MAGIC 0x43454c50
+#endif
+
+// reasons; up to OTHER the packet passes. The Go side has the same list.
+enum { ACCEPTED, OTHER, FRAGMENT, HEADERS, LENGTH, WRONG_MAGIC, VERSION, CLUSTER, HOPS, OLD, REPLAY, RATE, STRANGERS, REASONS };
+
+// CUT goes with a reason that is one only because the frame ended too early for
+// another; nothing has been noted then.
+#define CUT 0x100
+
+struct rules {
+	__u64 cluster;    // 0: any
+	__u64 interval;   // ns between beacons of a source in the long run; 0: no limit
+	__u64 tolerance;  // ns by which a source may be ahead of that
+	__u64 newcomers;  // the same two for beacons of sources not seen before
+	__u64 crowd;
+	__u16 port;       // 0: none
+	__u16 longest;
+	__u8 version;
+	__u8 left;        // the least that the IP header must have left of hops
+	__u8 hops;        // the most that the beacon may say
+	__u8 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rules);
+} rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+struct address { __u64 half[2]; };
+
+// When each source will have used up what its rate allows (GCRA, ITU-T I.371).
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct address);
+	__type(value, __u64);
+} sources SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} newcomers SEC(".maps");
+
+// A beacon that went by. The signature belongs to it: were it the counter alone,
+// anybody who guesses the next one could have the genuine beacon dropped.
+struct mark { __u64 half[(32 + 8 + 8 + SIGNATURE) / 8]; };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct mark);
+	__type(value, __u8);
+} seen SEC(".maps");
+
+// Up to where user space has verified the beacons of each node.
+struct node { __u64 half[4]; };
+struct floor { __u64 incarnation, counter; };
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct node);
+	__type(value, struct floor);
+} floors SEC(".maps");
+
+// late says whether a stream that has used up its rate until *until may not have
+// another beacon now, and notes it otherwise. Two CPUs at once may each let one
+// pass where one was meant; to prevent that would cost a locked instruction.
+INLINE int late(__u64 *until, __u64 now, __u64 interval, __u64 tolerance)
+{
+	__u64 from = *until;
+	if (from < now)
+		from = now;
+	if (from - now > tolerance)
+		return 1;
+	*until = from + interval;
+	return 0;
+}
+
+INLINE __u32 too_fast(const struct rules *r, const struct address *source)
+{
+	if (!r->interval)
+		return ACCEPTED;
+	__u64 now = ktime(), *until = map_lookup(&sources, source);
+	if (until)
+		return late(until, now, r->interval, r->tolerance) ? RATE : ACCEPTED;
+	// Forged sources are all new: together they have one rate.
+	__u32 zero = 0;
+	__u64 *all = map_lookup(&newcomers, &zero);
+	if (all && r->newcomers && late(all, now, r->newcomers, r->crowd))
+		return STRANGERS;
+	__u64 first = now + r->interval;
+	map_update(&sources, source, &first, 0);
+	return ACCEPTED;
+}
+
+// judge_beacon judges the payload of a datagram to the port.
+INLINE __u32 judge_beacon(const struct rules *r, const __u8 *p, const __u8 *end, __u32 size, __u8 left, const struct address *source)
+{
+	const struct beacon *b = (const void *)p;
+	if (size < SHORTEST || size > r->longest)
+		return LENGTH;
+	if (p + SHORTEST > end)
+		return LENGTH | CUT;
+	if (b->magic != MAGIC)
+		return WRONG_MAGIC;
+	if (b->version != r->version)
+		return VERSION;
+	if (little16(b->length) != size)
+		return LENGTH;
+	if (r->cluster && b->cluster != r->cluster)
+		return CLUSTER;
+	if (left < r->left || b->hops > r->hops)
+		return HOPS;
+
+	// The verifier has to see that this is bounded, and the compiler not that it
+	// is anyway.
+	__u64 at = size - SIGNATURE;
+	asm volatile("" : "+r"(at));
+	at &= SIZE_MASK;
+	asm volatile("" : "+r"(at));
+	const __u8 *signature = p + at;
+	if (signature + SIGNATURE > end)
+		return LENGTH | CUT;
+	struct mark m;
+	const __u64 *from = (const __u64 *)b->node, *tail = (const __u64 *)signature;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		m.half[i] = from[i];
+#pragma unroll
+	for (int i = 0; i < SIGNATURE / 8; i++)
+		m.half[6 + i] = tail[i];
+
+	const struct floor *f = map_lookup(&floors, &m);
+	if (f) {
+		__u64 incarnation = little64(m.half[4]), counter = little64(m.half[5]);
+		if (incarnation < f->incarnation || (incarnation == f->incarnation && counter <= f->counter))
+			return OLD;
+	}
+	// Before the rate, so that who repeats a node's beacons doesn't use up what
+	// is that node's.
+	if (map_lookup(&seen, &m))
+		return REPLAY;
+	__u32 reason = too_fast(r, source);
+	if (reason == ACCEPTED) {
+		__u8 one = 1;
+		map_update(&seen, &m, &one, 0);
+	}
+	return reason;
+}
+
+INLINE __u32 judge_udp(const struct rules *r, const __u8 *p, const __u8 *end, __u8 left, const struct address *source)
+{
+	const struct udp *udp = (const void *)p;
+	if (p + sizeof *udp > end)
+		return OTHER | CUT;
+	if (net16(udp->dst) != r->port)
+		return OTHER;
+	__u32 size = net16(udp->len);
+	if (size < sizeof *udp || size > sizeof *udp + SIZE_MASK)
+		return LENGTH;
+	if (p + size > end)
+		return LENGTH | CUT;
+	return judge_beacon(r, p + sizeof *udp, end, size - sizeof *udp, left, source);
+}
+
+// hidden returns reason for UDP to the port.
+INLINE __u32 hidden(const struct rules *r, const __u8 *p, const __u8 *end, __u32 reason)
+{
+	const struct udp *udp = (const void *)p;
+	if (p + sizeof *udp > end)
+		return OTHER | CUT;
+	return net16(udp->dst) == r->port ? reason : OTHER;
+}
+
+// behind judges what has IPv6 extension headers in front: no beacon has any, but
+// the kernel would give it to the socket.
+INLINE __u32 behind(const struct rules *r, const __u8 *p, const __u8 *end, __u8 next)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__u8 kind = next;
+		if (kind != NEXT_HOP_BY_HOP && kind != NEXT_ROUTING && kind != NEXT_OPTIONS && kind != NEXT_FRAGMENT)
+			return OTHER;
+		if (p + 8 > end)
+			return OTHER | CUT;
+		next = p[0];
+		if (kind == NEXT_FRAGMENT) {
+			// Only the first fragment shows the port; without it the
+			// kernel puts nothing together.
+			if (*(const __u16 *)(p + 2) & net16(0xfff8) || next != NEXT_UDP)
+				return OTHER;
+			return hidden(r, p + 8, end, FRAGMENT);
+		}
+		p += (p[1] + 1) * 8;
+		if (next == NEXT_UDP)
+			return hidden(r, p, end, HEADERS);
+	}
+	return OTHER;
+}
+
+INLINE __u32 judge_ip4(const struct rules *r, const __u8 *p, const __u8 *end)
+{
+	const struct ip4 *ip = (const void *)p;
+	if (p + sizeof *ip > end)
+		return OTHER | CUT;
+	if (ip->vhl >> 4 != 4 || ip->proto != NEXT_UDP || ip->off & net16(0x1fff))
+		return OTHER;
+	__u32 words = ip->vhl & 15;
+	if (words < 5)
+		return OTHER;
+	if (words > 5 || ip->off & net16(0x2000))
+		return hidden(r, p + words * 4, end, words > 5 ? HEADERS : FRAGMENT);
+	struct address source = {};
+	__u32 *word = (__u32 *)&source;
+	((__u16 *)&source)[5] = 0xffff; // mapped into IPv6 (RFC 4291)
+	word[3] = ip->src;
+	return judge_udp(r, p + sizeof *ip, end, ip->ttl, &source);
+}
+
+INLINE __u32 judge_ip6(const struct rules *r, const __u8 *p, const __u8 *end)
+{
+	const struct ip6 *ip = (const void *)p;
+	if (p + sizeof *ip > end)
+		return OTHER | CUT;
+	if (*p >> 4 != 6)
+		return OTHER;
+	if (ip->next != NEXT_UDP)
+		return behind(r, p + sizeof *ip, end, ip->next);
+	struct address source;
+	const __u64 *from = (const __u64 *)ip->src;
+	source.half[0] = from[0];
+	source.half[1] = from[1];
+	return judge_udp(r, p + sizeof *ip, end, ip->hops, &source);
+}
+
+// judge returns the reason for what is done with a frame.
+INLINE __u32 judge(const __u8 *p, const __u8 *end, int tagged)
+{
+	const struct eth *eth = (const void *)p;
+	if (p + sizeof *eth > end)
+		return OTHER | CUT;
+	__u16 proto = eth->proto;
+	p += sizeof *eth;
+	if (!tagged && (proto == ETHERTYPE_VLAN || proto == ETHERTYPE_QINQ)) {
+		const struct vlan *tag = (const void *)p;
+		if (p + sizeof *tag > end)
+			return OTHER | CUT;
+		proto = tag->proto;
+		p += sizeof *tag;
+	}
+	__u32 zero = 0;
+	const struct rules *r = map_lookup(&rules, &zero);
+	if (!r || !r->port)
+		return OTHER;
+	if (proto == ETHERTYPE_IP4)
+		return judge_ip4(r, p, end);
+	if (proto == ETHERTYPE_IP6)
+		return judge_ip6(r, p, end);
+	return OTHER;
+}
+
+INLINE int decide(__u32 reason, int pass, int drop)
+{
+	reason &= ~CUT;
+	__u64 *n = map_lookup(&counters, &reason);
+	if (n)
+		(*n)++;
+	return reason <= OTHER ? pass : drop;
+}
+
+SEC("xdp")
+int pheromone_xdp(struct xdp_md *ctx)
+{
+	return decide(judge((void *)(long)ctx->data, (void *)(long)ctx->data_end, 0), XDP_PASS, XDP_DROP);
+}
+
+// What a beacon takes at most, with everything in front of it.
+#define MOST (14 + 4 + 40 + 8 + SIZE_MASK)
+
+SEC("tcx/ingress")
+int pheromone_tcx(struct __sk_buff *skb)
+{
+	__u32 reason = judge((void *)(long)skb->data, (void *)(long)skb->data_end, skb->vlan_present);
+	// A packet may lie in pieces, of which only the first was seen. To pull it
+	// together may copy it, so that is done only where it matters.
+	if (reason & CUT && skb->data_end - skb->data < skb->len) {
+		skb_pull(skb, skb->len < MOST ? skb->len : MOST);
+		reason = judge((void *)(long)skb->data, (void *)(long)skb->data_end, skb->vlan_present);
+	}
+	return decide(reason, TCX_NEXT, TCX_DROP);
+}
+
+char _license[] SEC("license") = "GPL";
