@@ -260,19 +260,22 @@ func (s *Server) bind(q *BindRequest) BindReply {
 		current = &ServiceDesc{}
 	}
 	table := s.table.Load()
-	serves := func(text string) *served {
+	serves := func(text string) *Method {
 		fingerprint, err := parseFingerprint(text)
 		if err != nil {
 			return nil
 		}
-		return table.find(fingerprint)
+		if own := table.find(fingerprint); own != nil {
+			return own.method
+		}
+		return s.announced(fingerprint)
 	}
 	reply := BindReply{Methods: make([]BindAnswer, len(q.Methods))}
 	for i, m := range q.Methods {
 		answer := &reply.Methods[i]
 		for _, known := range append(slices.Clone(m.Ancestors), m.Fingerprint) {
 			if by := serves(known); by != nil { // the newest of them stays
-				answer.Use, answer.Current = known, schema.FormatFingerprint(by.method.Fingerprint)
+				answer.Use, answer.Current = known, schema.FormatFingerprint(by.Fingerprint)
 			}
 		}
 		if own := current.Method(m.Name); own != nil && answer.Use == "" {

@@ -28,6 +28,7 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	methods  map[uint64]*served
 	services []*ServiceDesc
+	foreign  map[*ServiceDesc]struct{} // those of services that a relay reaches
 	links    map[*serverLink]struct{}
 	idle     chan struct{} // closed and made anew whenever a link leaves
 	closed   bool

@@ -31,6 +31,9 @@ type serverLink struct {
 	timer   engine.Timer
 	stats   linkCounts
 	trace   traceOf
+
+	relay    RelayLink // nil: none, or none for this link
+	attached bool      // relay was asked for
 }
 
 func newServerLink(s *Server, l link.Link) *serverLink {
@@ -222,5 +225,8 @@ func (s *serverLink) gone(p *engine.Port, err error) {
 		sub.topic.remove(sub)
 	}
 	clear(s.subs)
+	if s.relay != nil {
+		s.relay.Detach()
+	}
 	s.server.left(s)
 }

@@ -51,6 +51,8 @@ type ServerOptions struct {
 	// Middleware wraps the handlers of services registered later, the first
 	// one outermost.
 	Middleware []ServerMiddleware
+	// Relay, if set, is offered what the server does not serve itself.
+	Relay Relay
 	// Metrics, if set, shows counters and times of each method to other
 	// processes, under a writer of the server's name.
 	Metrics *metrics.File

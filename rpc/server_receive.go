@@ -16,6 +16,11 @@ import (
 // returns false, and has done nothing, if the link has no room for what would
 // follow from it.
 func (s *serverLink) handle(v *wire.Vesicle) (handled bool) {
+	if s.server.opts.Relay != nil {
+		if taken, waits := s.relayed(v); taken {
+			return !waits
+		}
+	}
 	if v.Header.Flags&wire.FlagFragment != 0 {
 		s.piece(*v)
 		return true
