@@ -125,9 +125,6 @@ func saltOf(from *source, h *wire.Header) uint32 {
 	return from.salt
 }
 
-// begun reports whether a part of the vesicle under way was sent.
-func (o *source) begun() bool { return o.split != nil && o.split.pieces.Busy() }
-
 // abandon gives up the vesicle under way.
 func (o *source) abandon() {
 	if sp := o.split; sp != nil {
