@@ -37,6 +37,30 @@ func (s *Server) Drain(ctx context.Context) error {
 	return nil
 }
 
+// Retire has the server leave without a call that fails for it: it drains, and
+// waits until the clients, each of which learns of it by its next call, have
+// gone to another server, or ctx ends. Clients that may dial do so by
+// themselves ([Connect]); those that make no call stay, so give it a second
+// or a few. Afterwards call Close.
+func (s *Server) Retire(ctx context.Context) {
+	_ = s.Drain(ctx) // how far it came is seen by whoever is cut off
+	t := time.NewTicker(drainPace)
+	defer t.Stop()
+	for {
+		s.mu.Lock()
+		links := len(s.links)
+		s.mu.Unlock()
+		if links == 0 {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Draining reports whether Drain was called.
 func (s *Server) Draining() bool { return s.draining.Load() }
 

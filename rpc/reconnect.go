@@ -41,7 +41,7 @@ func (d *dialing) close() {
 // session returns the link's session, a new one if it was lost.
 func (c *Conn) session(ctx context.Context, m *Method) (*session, error) {
 	s := c.current.Load()
-	if s.dead.Load() == nil {
+	if s.usable() {
 		return s, nil
 	}
 	return c.reconnect(ctx, m)
@@ -58,9 +58,13 @@ func (c *Conn) reconnect(ctx context.Context, m *Method) (*session, error) {
 		return nil, failure(m, StatusOf(ctx.Err()), nil, "the link is being opened anew; not executed")
 	}
 	old := c.current.Load()
+	if old.usable() {
+		return old, nil // another caller has done it
+	}
 	dead := old.dead.Load()
 	if dead == nil {
-		return old, nil // another caller has done it
+		dead = &deadLink{errLeft}
+		d.spare(old)
 	}
 	select {
 	case <-d.ended:
@@ -87,12 +91,24 @@ func (c *Conn) reconnect(ctx context.Context, m *Method) (*session, error) {
 	c.counts.reconnects.Add(1)
 	s := newSession(c, l)
 	c.current.Store(s)
-	go old.close() // as soon as nobody is inside
+	go old.leave() // as soon as nobody is inside
 	return s, nil
 }
 
-// maxResends bounds how often one call is sent again.
-const maxResends = 3
+// spare has the next attempt wait if the link that is left was opened just now:
+// whoever drains has no successor yet.
+func (d *dialing) spare(old *session) {
+	if d.next.IsZero() && time.Since(old.born) < settleTime {
+		d.next, d.pause = time.Now().Add(d.pause/2+rand.N(d.pause/2+1)), min(2*d.pause, d.most)
+	}
+}
+
+// maxResends bounds how often one call is sent again, but for servers that
+// drain: those have not touched it, and each may be replaced while others are.
+const (
+	maxResends = 3
+	maxMoves   = 8
+)
 
 // again decides about a call that failed. It is sent again, within its budget,
 // if the link was lost and sending it twice does no harm, and if the server
@@ -100,7 +116,12 @@ const maxResends = 3
 // follow the other: whoever takes a lost server's place may be older.
 func (c *Conn) again(ctx context.Context, m *Method, budget time.Duration, req Encoder, reply Decoder, err error) error {
 	began := time.Now()
-	for range maxResends {
+	for tries, moves := 0, 0; tries < maxResends && moves < maxMoves; {
+		if leaves(err) {
+			moves++
+		} else {
+			tries++
+		}
 		refused := refusedAsUnknown(m, err)
 		if refused != nil {
 			err = c.rebind(ctx, m, refused)
@@ -132,13 +153,16 @@ func (c *Conn) again(ctx context.Context, m *Method, budget time.Duration, req E
 
 // mayResend returns the failure if the call may be sent again: that of an
 // idempotent method whose link was lost, and that of any which was never sent
-// because the link was gone already.
+// because the link was gone already, or which a server refused that drains.
 func (c *Conn) mayResend(m *Method, err error) *Error {
 	e, ok := err.(*Error) // this package's own, unwrapped
-	if !ok || e.Remote || c.dialing.dial == nil || m.Mode != schema.Unary {
-		return nil
-	}
 	switch {
+	case !ok || c.dialing.dial == nil || m.Mode != schema.Unary:
+		return nil
+	case leaves(err):
+		return e // not executed, and there is a place to go to
+	case e.Remote:
+		return nil
 	case m.Idempotent && e.Status == wire.StatusPeerGone,
 		m.Idempotent && e.Status == wire.StatusUnavailable,
 		e.Status == wire.StatusUnavailable && e.wait == 0: // one attempt, at once

@@ -227,6 +227,7 @@ func (s *Server) Accept(ctx context.Context, e *engine.Engine, accept AcceptFunc
 
 // Run is Accept on an engine of its own, which idles adaptively on no
 // particular core and ends with Run. It is for programs that have no engine.
+// When ctx has ended the server is retired, within ServerOptions.Grace.
 func (s *Server) Run(ctx context.Context, accept AcceptFunc) error {
 	e, err := engine.New(engine.Config{Name: s.opts.Name, CPU: engine.Unpinned, Logger: s.opts.Logger})
 	if err != nil {
@@ -235,7 +236,14 @@ func (s *Server) Run(ctx context.Context, accept AcceptFunc) error {
 	if err := e.Start(context.Background()); err != nil {
 		return err
 	}
-	err = s.Accept(ctx, e, accept)
-	_ = e.Stop()
-	return err
+	defer e.Stop()
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(serving, s.opts.Grace)
+		defer cancel()
+		s.Retire(grace)
+		stop(context.Cause(ctx))
+	})()
+	return s.Accept(serving, e, accept)
 }

@@ -45,6 +45,9 @@ type ServerOptions struct {
 	// MaxDeadline bounds the deadline of every call, also of those without
 	// one; 0: no bound.
 	MaxDeadline time.Duration
+	// Grace is how long Run goes on when its context has ended, so that no
+	// call fails for the end of the server: see [Server.Retire]. Default 0.
+	Grace time.Duration
 	// Operations says which peer may ask what on the operations channel.
 	// Default OpenOperations.
 	Operations OperationsPolicy

@@ -26,6 +26,8 @@ type session struct {
 	link     link.Link
 	max      int // the link's MaxPayload
 	dead     atomic.Pointer[deadLink]
+	draining atomic.Bool // its server takes no more calls
+	born     time.Time
 	due      atomic.Int64             // least deadline of a call, or earlier
 	life     uint64                   // how many links the connection had before
 	bindings atomic.Pointer[bindings] // nil: its server was not asked yet
@@ -56,7 +58,7 @@ type session struct {
 type deadLink struct{ err error }
 
 func newSession(c *Conn, l link.Link) *session {
-	s := &session{conn: c, link: l, life: c.counts.reconnects.Load(), max: l.Info().MaxPayload, want: 1}
+	s := &session{conn: c, link: l, born: time.Now(), life: c.counts.reconnects.Load(), max: l.Info().MaxPayload, want: 1}
 	s.due.Store(noDeadline)
 	s.table.init(c.opts.MaxInFlight)
 	s.bell.fd = -1

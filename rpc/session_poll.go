@@ -159,7 +159,9 @@ func (s *session) complete(p *pending, h *wire.Header, payload []byte) {
 		p.word.Store(word(p.id, phaseWaiting))
 		return
 	case h.Kind == wire.KindError:
-		p.err = remoteError(p.method, payload)
+		e := remoteError(p.method, payload)
+		s.drains(e)
+		p.err = e
 	case p.stream != nil:
 		p.stream.replied(payload)
 	case p.reply != nil:

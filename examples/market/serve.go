@@ -32,7 +32,7 @@ func Serve(ctx context.Context, name string, register func(*rpc.Server) error) e
 	if file != nil {
 		defer file.Close()
 	}
-	server, err := rpc.NewServer(&rpc.ServerOptions{Name: name, Metrics: file})
+	server, err := rpc.NewServer(&rpc.ServerOptions{Name: name, Metrics: file, Grace: time.Second})
 	if err != nil {
 		return err
 	}
