@@ -44,8 +44,13 @@ func (none) Start(ctx context.Context, s Spec) (Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	g, err := newGroup(s)
+	if err != nil {
+		return nil, err
+	}
 	l := &launch{
-		spec: s, dir: s.Dir,
+		group: g,
+		spec:  s, dir: s.Dir,
 		path: fmt.Sprintf("/proc/self/fd/%d", f.Fd()),
 		argv: append([]string{"cell-shim"}, s.Command...),
 		config: shimConfig{
