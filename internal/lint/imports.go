@@ -104,6 +104,15 @@ var hdrImporters = []string{"metrics/hdr", "cmd/cellbench"}
 // cellnodeOnly are modules that one program alone needs.
 var cellnodeOnly = []string{"github.com/spf13/cobra", "github.com/gdamore/tcell"}
 
+// confined are modules that only one place may import, so that a program can
+// be built without them, or another one can take their place.
+var confined = map[string]string{
+	"github.com/lni/dragonboat":         "consensus/dragonboat",
+	"github.com/lni/vfs":                "consensus/dragonboat",
+	"github.com/google/btree":           "consensus/kv",
+	"github.com/anishathalye/porcupine": "consensus", // its tests
+}
+
 // CheckImports holds the product's packages among all to the import table.
 // all must contain their dependencies too, as go list -deps prints them.
 func CheckImports(all []Package) []Finding {
@@ -164,12 +173,23 @@ func checkDirect(rel, path string) string {
 	switch {
 	case folderOf(rel) == "wire" && !slices.Contains(wireMayImport, path):
 		return "imports " + path + ", but wire may import only " + strings.Join(wireMayImport, " and ")
+	case !mayImportConfined(rel, path):
+		return "imports " + path + ", which is confined to one place: see confined in internal/lint/imports.go"
 	case within(path, hdrModule) && !slices.ContainsFunc(hdrImporters, func(root string) bool { return within(rel, root) }):
 		return "imports " + hdrModule + ", which only " + strings.Join(hdrImporters, " and ") + " may"
 	case !within(rel, "cmd/cellnode") && slices.ContainsFunc(cellnodeOnly, func(root string) bool { return within(path, root) }):
 		return "imports " + path + ", which only cmd/cellnode may"
 	}
 	return ""
+}
+
+func mayImportConfined(rel, path string) bool {
+	for module, place := range confined {
+		if within(path, module) && !within(rel, place) {
+			return false
+		}
+	}
+	return true
 }
 
 // within reports whether path is root or lies below it.

@@ -91,6 +91,9 @@ func TestDirectImportRules(t *testing.T) {
 		"cellnode on hdrhistogram":    {"cmd/cellnode", hdrModule, "cmd/cellnode: imports"},
 		"cellnode on its own library": {"cmd/cellnode/internal/cli", cellnodeOnly[0] + "/doc", ""},
 		"another program on that":     {"cmd/cellgen", cellnodeOnly[0], "cmd/cellgen: imports"},
+		"the backend on its Raft":     {"consensus/dragonboat", "github.com/lni/dragonboat/v4/config", ""},
+		"the interface on a Raft":     {"consensus", "github.com/lni/dragonboat/v4", "consensus: imports"},
+		"a program on a Raft":         {"cmd/cellnode", "github.com/lni/dragonboat/v4", "cmd/cellnode: imports"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			expect(t, CheckImports([]Package{{ImportPath: Module + "/" + c.pkg, Imports: []string{c.imports}}}), c.want)

@@ -1,0 +1,214 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cell-runtime/cell/wire"
+)
+
+// Proposer is the part of a [Group] that a session needs: a log.
+type Proposer interface {
+	// ProposeEntry appends an entry and waits until it was applied here.
+	ProposeEntry(ctx context.Context, entry []byte) (Result, error)
+}
+
+// Once marks a command, so that it is executed once however often it arrives.
+type Once struct {
+	Session  uint64
+	Sequence uint64 // of the command within its session, from 1
+	Answered uint64 // results up to this sequence are no longer needed
+}
+
+// Sessions are where sessions are kept: a group, or a service before one.
+type Sessions interface {
+	OpenSession(ctx context.Context) (id uint64, err error)
+	ProposeOnce(ctx context.Context, once Once, command []byte) (Result, error)
+	CloseSession(ctx context.Context, id uint64) error
+}
+
+// SessionsOf returns the sessions of a group.
+func SessionsOf(p Proposer) Sessions { return logSessions{p} }
+
+type logSessions struct{ p Proposer }
+
+func (l logSessions) OpenSession(ctx context.Context) (uint64, error) {
+	r, err := l.propose(ctx, encodeSession(entryOpen, time.Now(), 0, 0, 0, nil))
+	return r.Value, err
+}
+
+func (l logSessions) ProposeOnce(ctx context.Context, o Once, command []byte) (Result, error) {
+	if err := checkSize(command); err != nil {
+		return Result{}, err
+	}
+	return l.propose(ctx, encodeSession(entrySession, time.Now(), o.Session, o.Sequence, o.Answered, command))
+}
+
+func (l logSessions) CloseSession(ctx context.Context, id uint64) error {
+	_, err := l.propose(ctx, encodeSession(entryClose, time.Now(), id, 0, 0, nil))
+	return err
+}
+
+func (l logSessions) propose(ctx context.Context, entry []byte) (Result, error) {
+	r, err := l.p.ProposeEntry(ctx, entry)
+	if err != nil {
+		return Result{}, err
+	}
+	return outcomeOf(r)
+}
+
+// Session executes commands exactly once, however often they have to be sent:
+// what a lost leader leaves unanswered is sent again, and the group knows what
+// it has executed already. Any number of goroutines may use it, up to
+// [MaxUnanswered] at once; their commands are not ordered among each other.
+//
+// A group remembers [MaxSessions] sessions. One that was pushed out, by many
+// newer ones, ends with [ErrSessionExpired].
+type Session struct {
+	to Sessions
+	id uint64
+
+	mu       sync.Mutex
+	next     uint64
+	answered uint64          // all up to here
+	later    map[uint64]bool // answered beyond it
+	slots    chan struct{}
+}
+
+const (
+	// sessionPatience is between two attempts to reach a group without leader.
+	sessionPatience = 20 * time.Millisecond
+	// attemptPatience is how long an attempt may take: what was on its way to
+	// a leader that died is lost without a word, and is sent again.
+	attemptPatience = time.Second
+)
+
+// NewSession opens a session with a group. The machine must be in memory:
+// one with storage of its own has to remember by itself what it has executed.
+func NewSession(ctx context.Context, p Proposer) (*Session, error) {
+	return OpenSession(ctx, SessionsOf(p))
+}
+
+// OpenSession is [NewSession] over anything that keeps sessions.
+func OpenSession(ctx context.Context, to Sessions) (*Session, error) {
+	for {
+		// A session opened by an attempt without answer is never used, and is
+		// pushed out in time.
+		each, cancel := context.WithTimeout(ctx, attemptPatience)
+		id, err := to.OpenSession(each)
+		cancel()
+		if err == nil {
+			return &Session{to: to, id: id, later: make(map[uint64]bool), slots: make(chan struct{}, MaxUnanswered)}, nil
+		}
+		if !worthRepeating(err) || !pause(ctx) {
+			return nil, err
+		}
+	}
+}
+
+// ID is the session's number within its group.
+func (s *Session) ID() uint64 { return s.id }
+
+// Propose executes a command exactly once. It sends it again until ctx ends;
+// an error that wraps [ErrTimeout] or [ErrCanceled] means that it may have been
+// executed, once, or may be yet.
+func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
+	if err := checkSize(command); err != nil {
+		return Result{}, err
+	}
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("%w: waiting for one of %d places of the session: not sent", ContextError(ctx), MaxUnanswered)
+	}
+	defer func() { <-s.slots }()
+	sequence := s.begin()
+	defer s.end(sequence)
+	for {
+		s.mu.Lock()
+		answered := s.answered
+		s.mu.Unlock()
+		each, cancel := context.WithTimeout(ctx, attemptPatience)
+		r, err := s.to.ProposeOnce(each, Once{Session: s.id, Sequence: sequence, Answered: answered}, command)
+		cancel()
+		if err == nil || !worthRepeating(err) || !pause(ctx) {
+			return r, err
+		}
+	}
+}
+
+// Close tells the group that it may forget the session.
+func (s *Session) Close(ctx context.Context) error { return s.to.CloseSession(ctx, s.id) }
+
+func (s *Session) begin() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next++
+	return s.next
+}
+
+// end notes that a command's caller waits no longer: its result is not needed,
+// whether it came or not.
+func (s *Session) end(sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.later[sequence] = true
+	for s.later[s.answered+1] {
+		s.answered++
+		delete(s.later, s.answered)
+	}
+}
+
+func outcomeOf(r Result) (Result, error) {
+	if len(r.Data) == 0 {
+		return Result{}, fmt.Errorf("%w: a session's result without outcome", ErrDamaged)
+	}
+	o := outcome(r.Data[0])
+	r.Data = r.Data[1:]
+	switch o {
+	case outcomeDone:
+		return r, nil
+	case outcomeExpired:
+		return Result{}, ErrSessionExpired
+	case outcomeFull:
+		return Result{}, fmt.Errorf("%w: too many unanswered results of the session", ErrBusy)
+	case outcomeRefused:
+		return Result{}, fmt.Errorf("%w: a machine with storage of its own keeps no sessions", ErrUnsupported)
+	}
+	return Result{}, fmt.Errorf("%w: outcome %d of a session", ErrDamaged, o)
+}
+
+// worthRepeating: the next attempt may find a leader, room, or another server.
+func worthRepeating(err error) bool {
+	for _, status := range []wire.Status{
+		wire.StatusUnavailable, wire.StatusResourceExhausted, wire.StatusDeadlineExceeded, wire.StatusPeerGone, wire.StatusDraining,
+	} {
+		if errors.Is(err, status) {
+			return !errors.Is(err, ErrClosed) // this very replica: no attempt will help
+		}
+	}
+	return false
+}
+
+// pause waits a moment; false if ctx has ended.
+func pause(ctx context.Context) bool {
+	t := time.NewTimer(sessionPatience)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// ContextError returns the sentinel for the end of ctx.
+func ContextError(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ErrCanceled
+	}
+	return ErrTimeout
+}
