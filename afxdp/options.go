@@ -26,6 +26,10 @@ type Options struct {
 	// receive that finds nothing (SO_BUSY_POLL); default 0. Raising it needs
 	// CAP_NET_ADMIN.
 	BusyPoll time.Duration
+	// NoOffload has every datagram take the way through the kernel alone. By
+	// default datagrams of one length that follow each other go as one message
+	// (UDP_SEGMENT), and arrive as one (UDP_GRO), where the kernel can do that.
+	NoOffload bool
 }
 
 const (

@@ -25,7 +25,7 @@ type incoming struct {
 	count link.Stats
 }
 
-const receiveBatch = 32
+const receiveBatch = 64
 
 type inSlot struct {
 	frame inFrame
@@ -48,8 +48,12 @@ func (in *incoming) report(window uint64) (next, limit uint32, here uint64) {
 func (in *incoming) told() { in.due = false }
 
 // service reads what has arrived and does what follows from it.
-func (c *Conn) service() {
-	for c.gone == nil {
+func (c *Conn) service() { c.serve(false) }
+
+// serve is service; with enough it stops once there is something to hand out,
+// before more than the cache holds is read.
+func (c *Conn) serve(enough bool) {
+	for c.gone == nil && !(enough && c.in.polling < c.in.next) {
 		most := len(c.in.batch)
 		if !c.reliable {
 			most = int(min(uint64(most), c.in.released+c.window-c.in.next))
@@ -162,7 +166,7 @@ func (c *Conn) poll(in []wire.Vesicle) (n int, err error) {
 	}
 	if c.in.polling == c.in.next && c.gone == nil {
 		c.tell()
-		c.service()
+		c.serve(true)
 	}
 	n = c.handOut(in)
 	if n == 0 && (len(in) > 0 || c.gone != nil) && c.in.polling == c.in.next {

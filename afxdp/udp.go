@@ -17,18 +17,20 @@ import (
 // each direction; it may allow less.
 const socketBuffer = 4 << 20
 
+// udpBatch is how many messages one system call sends or receives at most.
+const udpBatch = sendBatch
+
 // udpMedium is an ordinary UDP socket, connected, in batches (sendmmsg,
-// recvmmsg).
+// recvmmsg), of messages that are many datagrams each where the kernel can cut
+// up and put together (GSO, GRO).
 type udpMedium struct {
 	sock       int
 	v6         bool
 	fragmented bool // the path's MTU was lowered; the kernel fragments now
+	why        []string
 
-	free  []*outFrame
-	ins   [][]byte // memory to receive into
-	spare []int    // of it, by index
-
-	sending, receiving mmsgBatch
+	out udpSender
+	in  udpReceiver
 }
 
 // DialUDP connects over an ordinary UDP socket bound to local, to the peer at
@@ -49,7 +51,7 @@ func DialUDP(ctx context.Context, local, remote netip.AddrPort, o *Options) (*Co
 	}
 	return connect(ctx, m, s, link.Info{
 		Kind: "udp", Peer: link.Peer{Addr: remote.String()},
-		Why: []string{"An ordinary UDP socket was asked for, not AF_XDP."},
+		Why: append([]string{"An ordinary UDP socket was asked for, not AF_XDP."}, m.why...),
 	})
 }
 
@@ -75,6 +77,7 @@ func openUDP(local, remote netip.AddrPort, o *Options) (*udpMedium, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
+	m.offload(o)
 	m.allot(o)
 	return m, nil
 }
@@ -110,6 +113,21 @@ func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
 		s.ZoneId = uint32(i.Index)
 	}
 	return s, nil
+}
+
+// localAddr is what a socket is bound to.
+func localAddr(sock int) (netip.AddrPort, error) {
+	s, err := unix.Getsockname(sock)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("afxdp: the socket's own address: %w", err)
+	}
+	switch a := s.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), nil
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)), nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("afxdp: the socket's own address is none of IP: %T", s)
 }
 
 // tune asks for large buffers, no fragments, and the path's MTU.
@@ -160,53 +178,36 @@ func (m *udpMedium) fragment(allow bool) error {
 	return nil
 }
 
+// offload asks the kernel to cut up and put together.
+func (m *udpMedium) offload(o *Options) {
+	if o.NoOffload {
+		m.why = append(m.why, "Each datagram is a message of its own, as Options.NoOffload says.")
+		return
+	}
+	// Zero changes nothing; that it is taken shows that the kernel can.
+	if err := unix.SetsockoptInt(m.sock, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0); err != nil {
+		m.why = append(m.why, fmt.Sprintf("The kernel does not cut up messages into datagrams (UDP_SEGMENT: %v; Linux 4.18 does).", err))
+	} else {
+		m.out.segment = true
+	}
+	if err := unix.SetsockoptInt(m.sock, unix.IPPROTO_UDP, unix.UDP_GRO, 1); err != nil {
+		m.why = append(m.why, fmt.Sprintf("The kernel does not put together datagrams (UDP_GRO: %v; Linux 5.0 does).", err))
+	}
+}
+
 // allot takes memory for a window of datagrams in each direction, and for one
 // batch more.
 func (m *udpMedium) allot(o *Options) {
 	n := o.Window + sendBatch
 	slab := make([]byte, n*o.Datagram)
-	m.free = make([]*outFrame, n)
-	for i := range m.free {
-		m.free[i] = &outFrame{buf: slab[i*o.Datagram : (i+1)*o.Datagram : (i+1)*o.Datagram]}
+	m.out.free = make([]*outFrame, n)
+	for i := range m.out.free {
+		m.out.free[n-1-i] = &outFrame{buf: slab[i*o.Datagram : (i+1)*o.Datagram : (i+1)*o.Datagram], id: uint64(i)}
 	}
-	n = o.Window + 2*receiveBatch
-	slab = make([]byte, n*o.Datagram)
-	for i := range n {
-		m.ins = append(m.ins, slab[i*o.Datagram:(i+1)*o.Datagram:(i+1)*o.Datagram])
-		m.spare = append(m.spare, i)
-	}
+	m.in.open(o.Window+2*receiveBatch, o.Datagram)
 }
 
-func (m *udpMedium) grab() *outFrame {
-	last := len(m.free) - 1
-	if last < 0 {
-		return nil
-	}
-	f := m.free[last]
-	m.free = m.free[:last]
-	f.reset()
-	return f
-}
-
-func (m *udpMedium) put(f *outFrame) { m.free = append(m.free, f) }
-func (m *udpMedium) reclaim()        {}
-func (m *udpMedium) starved() bool   { return len(m.spare) == 0 }
-func (m *udpMedium) fd() int         { return m.sock }
-
-func (m *udpMedium) send(fs []*outFrame) (n int, err error) {
-	for i, f := range fs {
-		m.sending.set(i, f.buf[:f.n])
-	}
-	for {
-		n, errno := m.sending.send(m.sock, len(fs))
-		if n > 0 || errno == 0 {
-			return n, nil
-		}
-		if again, err := m.failed(errno); !again {
-			return 0, err
-		}
-	}
-}
+func (m *udpMedium) fd() int { return m.sock }
 
 // failed says whether to try again after an error of a system call.
 func (m *udpMedium) failed(errno unix.Errno) (again bool, err error) {
@@ -226,46 +227,6 @@ func (m *udpMedium) failed(errno unix.Errno) (again bool, err error) {
 	}
 	return false, errno
 }
-
-func (m *udpMedium) control(b []byte) error {
-	for {
-		_, err := unix.Write(m.sock, b)
-		if err == nil {
-			return nil
-		}
-		var errno unix.Errno
-		if !errors.As(err, &errno) {
-			return err
-		}
-		if again, err := m.failed(errno); !again {
-			return err
-		}
-	}
-}
-
-func (m *udpMedium) receive(fs []inFrame) (n int, err error) {
-	most := min(len(fs), len(m.spare), receiveBatch)
-	for i := range most {
-		m.receiving.set(i, m.ins[m.spare[len(m.spare)-1-i]])
-	}
-	for most > 0 {
-		n, errno := m.receiving.receive(m.sock, most)
-		if n > 0 {
-			for i := range n {
-				at := m.spare[len(m.spare)-1-i]
-				fs[i] = inFrame{buf: m.ins[at][:m.receiving.length(i)], id: uint64(at)}
-			}
-			m.spare = m.spare[:len(m.spare)-n]
-			return n, nil
-		}
-		if again, err := m.failed(errno); !again {
-			return 0, err
-		}
-	}
-	return 0, nil
-}
-
-func (m *udpMedium) recycle(f inFrame) { m.spare = append(m.spare, int(f.id)) }
 
 func (m *udpMedium) close() error {
 	if m.sock < 0 {
