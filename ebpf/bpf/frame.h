@@ -35,6 +35,12 @@ struct __sk_buff {
 #define __uint(name, val) int(*name)[val]
 #define __type(name, val) typeof(val) *name
 
+struct sk_reuseport_md {
+	void *data __attribute__((aligned(8)));
+	void *data_end __attribute__((aligned(8)));
+	__u32 len, eth_protocol, ip_protocol, bind_inany, hash;
+};
+
 /* Helpers of the kernel, by their numbers. */
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;

@@ -33,15 +33,6 @@ func (m *message) set(b []byte, segment int) {
 	}
 }
 
-// segment is what the kernel says of a received message: the bytes of each of
-// its datagrams, or 0.
-func (m *message) segment() int {
-	if int(m.header.Controllen) < unix.CmsgLen(4) || m.control.header.Type != unix.UDP_GRO {
-		return 0
-	}
-	return int(binary.NativeEndian.Uint32(m.control.value[:]))
-}
-
 func (m *message) call(number uintptr, fd int) (int, unix.Errno) {
 	n, _, errno := unix.Syscall(number, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), unix.MSG_DONTWAIT)
 	return int(n), errno
