@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects to the listener of name in the runtime directory. A nil o
+// Dial connects to the listener of name in the runtime directory, or, in a cell
+// in a capsid, to whom its node lets it reach by that name (EnvNode). A nil o
 // means defaults. ctx bounds connecting and shaking hands, which take
 // Options.HandshakeTimeout at most; it does not concern the connection
 // afterwards.
 //
 // Errors: ErrName, ErrDir, ErrNoListener, ErrRefused (errors.As to
 // *RefusedError says who refused and why), link.ErrPeerGone if the listener
-// died meanwhile, or the context's.
+// (or the node) died meanwhile, or the context's.
 func Dial(ctx context.Context, name string, o *Options) (*Conn, error) {
 	s, err := o.settle()
 	if err != nil {
@@ -26,11 +27,13 @@ func Dial(ctx context.Context, name string, o *Options) (*Conn, error) {
 	if err := ValidateName(name); err != nil {
 		return nil, err
 	}
-	d, err := resolveDir(s.Dir)
-	if err != nil {
-		return nil, err
+	if n, err := viaNode(o); n != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return patiently(ctx, s.WaitForListener, func() (*Conn, error) { return dialNode(ctx, n, s.brokered(o), name) })
 	}
-	path, err := socketPath(d, name)
+	d, path, err := locate(s, name)
 	if err != nil {
 		return nil, err
 	}

@@ -20,4 +20,7 @@
 // owner can write to ([RuntimeDir]); a file left by a dead process is replaced,
 // one of a living process never. docs/UDS.md has the wire format of the
 // handshake and what each side sees of each failure.
+//
+// In a sandbox (package capsid) the same calls go through the one socket that
+// the process inherited, and its node, a [Broker], connects it: see [EnvNode].
 package uds

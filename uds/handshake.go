@@ -48,10 +48,15 @@ func overSocket(ctx context.Context, c *net.UnixConn, o *Options, addr string, f
 		c.Close()
 		return nil, err
 	}
+	return overSocketOf(ctx, c, o, peer, fds, shake)
+}
+
+// overSocketOf is overSocket where somebody who knows has said who the peer is.
+func overSocketOf(ctx context.Context, c *net.UnixConn, o *Options, peer link.Peer, fds int, shake shaker) (*Conn, error) {
 	x := newExchange(c, peer, fds)
 	stop := x.bound(ctx, o.HandshakeTimeout)
 	defer stop()
-	if err = admit(o, peer); err != nil {
+	if err := admit(o, peer); err != nil {
 		x.tell(err)
 		x.close()
 		return nil, err

@@ -21,6 +21,8 @@ func child(args []string) {
 	case "dial":
 		_, err := Dial(context.Background(), "test", &Options{Dir: args[1], Policy: AnyUser})
 		say(err)
+	case "inherits":
+		childInherits()
 	case "victim":
 		path, _ := strconv.Atoi(args[4])
 		mode, _ := strconv.Atoi(args[5])
@@ -144,4 +146,26 @@ func childInHandshake(dir, side, phase string) {
 	}
 	say("reached")
 	select {}
+}
+
+// childInherits dials, serves, and says that it is ready, all through the
+// socket that it inherited.
+func childInherits() {
+	c := must(Dial(context.Background(), "echo", nil))
+	var v [1]wire.Vesicle
+	must(c.ClaimWait(context.Background(), v[:], 5, WaitPark))
+	copy(v[0].Payload, "hello")
+	v[0].Header = wire.Header{Kind: wire.KindEvent}
+	must(0, c.Commit(v[:]))
+	must(0, c.Flush())
+	must(c.PollWait(context.Background(), v[:], WaitPark))
+	l := must(Listen("kid", nil))
+	must(0, Ready())
+	if os.Getenv(EnvNode) != "" {
+		say("the variable is left to children")
+	}
+	say("echoed", string(v[0].Payload))
+	for {
+		go echoUntilGone(must(l.Accept(context.Background())))
+	}
 }

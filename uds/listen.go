@@ -35,6 +35,9 @@ type Listener struct {
 	memory budget
 	spare  int // a descriptor to give up when there are no others
 
+	leave func() error                                               // of a name that a node has given
+	take  func(ctx context.Context, c *net.UnixConn, peer link.Peer) // of a gate
+
 	open     atomic.Int64 // connections, and handshakes that may become some
 	accepted atomic.Uint64
 	refused  atomic.Uint64
@@ -50,7 +53,8 @@ type ListenerStats struct {
 	Memory   int64  // bytes of rings now
 }
 
-// Listen listens under name in the runtime directory. A nil o means defaults.
+// Listen listens under name in the runtime directory, or, in a cell in a capsid,
+// at its node (EnvNode). A nil o means defaults.
 // The socket of a dead process under the same name is replaced. Errors:
 // ErrName, ErrDir, ErrInUse (with the pid), or the kernel's.
 func Listen(name string, o *Options) (*Listener, error) {
@@ -61,26 +65,41 @@ func Listen(name string, o *Options) (*Listener, error) {
 	if err := ValidateName(name); err != nil {
 		return nil, err
 	}
-	d, err := resolveDir(s.Dir)
+	if n, err := viaNode(o); n != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return listenNode(n, s.brokered(o), name)
+	}
+	d, path, err := locate(s, name)
 	if err != nil {
 		return nil, err
 	}
-	path, err := socketPath(d, name)
-	if err != nil {
+	l := newListener(name, path, s)
+	if err := l.begin(d); err != nil {
 		return nil, err
 	}
+	return l, nil
+}
+
+func newListener(name, path string, s *Options) *Listener {
 	l := &Listener{
 		name: name, path: path, opts: s, spare: -1,
 		slots: make(chan struct{}, s.MaxPending), ready: make(chan *Conn),
 		memory: budget{limit: s.MaxMemory},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
+}
+
+// begin takes the name in directory d and listens.
+func (l *Listener) begin(d string) error {
 	if err := l.occupy(d); err != nil {
-		return nil, errors.Join(err, l.free())
+		return errors.Join(err, l.free())
 	}
 	l.work.Add(1)
 	go l.run()
-	return l, nil
+	return nil
 }
 
 // occupy takes the directory, the name and the socket, in this order.
@@ -106,6 +125,9 @@ func (l *Listener) free() (err error) {
 	l.cancel()
 	if l.net != nil {
 		err = l.net.Close()
+	}
+	if l.leave != nil {
+		err = l.leave()
 	}
 	l.work.Wait()
 	if l.spare >= 0 {
@@ -187,7 +209,11 @@ func (l *Listener) run() {
 			continue
 		}
 		l.work.Add(1)
-		go l.shake(x)
+		if l.take != nil {
+			go l.handOn(x)
+		} else {
+			go l.shake(x)
+		}
 	}
 }
 
@@ -195,10 +221,18 @@ func (l *Listener) run() {
 // whom the policy refuses can hold a slot.
 func (l *Listener) admit(c *net.UnixConn) (*exchange, error) {
 	peer, err := peerOf(c, l.path)
-	x := newExchange(c, peer, 0)
-	if err == nil {
-		err = admit(l.opts, peer)
+	if err != nil {
+		c.Close()
+		l.reject(peer, err)
+		return nil, err
 	}
+	return l.admitAs(c, peer)
+}
+
+// admitAs is admit where it is known who the peer is.
+func (l *Listener) admitAs(c *net.UnixConn, peer link.Peer) (*exchange, error) {
+	x := newExchange(c, peer, 0)
+	err := admit(l.opts, peer)
 	if n := l.open.Add(1); err == nil && n > int64(l.opts.MaxConns) {
 		err = refuse(wire.StatusResourceExhausted, "the listener has %d connections, its limit (Options.MaxConns); close some or raise it", n-1)
 	}

@@ -297,6 +297,25 @@ func spawnAs(t testing.TB, who *syscall.Credential, role ...any) *kid {
 	return k
 }
 
+// spawnInheriting starts a child that inherits f as the socket to its node.
+func spawnInheriting(t testing.TB, f *os.File, role ...any) *kid {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &kid{cmd: exec.Command("/proc/self/exe"), out: r}
+	k.cmd.Env = append(os.Environ(), childEnv+"="+strings.TrimSuffix(fmt.Sprintln(role...), "\n"), EnvNode+"=3")
+	k.cmd.Stdout, k.cmd.Stderr, k.cmd.ExtraFiles = w, os.Stderr, []*os.File{f}
+	err = k.cmd.Start()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.kill)
+	return k
+}
+
 // said reads one line of the child.
 func (k *kid) said(t testing.TB) string {
 	t.Helper()

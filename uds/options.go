@@ -40,7 +40,8 @@ type Options struct {
 	Dir string
 	// Path says whether to use rings. Default: if possible.
 	Path Path
-	// Policy decides about the peer. Default: SameUser.
+	// Policy decides about the peer. Default: SameUser; for connections that a
+	// node hands over, AnyUser, since the node has decided.
 	Policy Policy
 	// RingSize is the bytes of records of one direction's ring, a power of
 	// two. The dialer's wish counts, within the listener's MaxRingSize;
@@ -81,6 +82,7 @@ type Options struct {
 	Refused func(peer link.Peer, why error)
 
 	// Set by tests only.
+	node        *node
 	low, high   uint8
 	createRings func(ring.Options) (*ring.Memory, error)
 	attachRing  func(fd int) (*ring.Memory, error)
@@ -99,6 +101,16 @@ const (
 	minPayload = 64
 	maxPayload = 256 << 20
 )
+
+// brokered is s, settled from o, for connections that a node hands over: it has
+// decided who may reach whom, so SameUser is no default there.
+func (s *Options) brokered(o *Options) *Options {
+	b := *s
+	if o == nil || o.Policy == nil {
+		b.Policy = AnyUser
+	}
+	return &b
+}
 
 // settle returns a copy of o with defaults filled in, or what is wrong with it.
 func (o *Options) settle() (*Options, error) {
