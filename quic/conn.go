@@ -1,0 +1,350 @@
+package quic
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// conn is the connection to one peer, which all links to it share.
+type conn struct {
+	endpoint *Endpoint
+	q        *quicgo.Conn
+	peer     identity.Peer
+
+	mu      sync.Mutex
+	links   map[uint64]*quicLink
+	changed *sync.Cond // of mu: links has grown, or the connection has ended
+	waiting int        // lanes whose link is not known yet
+	expiry  *time.Timer
+}
+
+// quicLink is a link's place in its connection: the carrier.
+type quicLink struct {
+	conn    *conn
+	link    *Link
+	number  uint64
+	control *quicgo.Stream
+
+	mu       sync.Mutex // of the outgoing control stream and of reading
+	reading  []*quicgo.ReceiveStream
+	stopped  bool
+	said     bool // farewell
+	answered bool // received
+	acked    chan struct{}
+	ackOnce  sync.Once
+}
+
+const (
+	// laneWait is how long a lane may be there before its link, whose opening
+	// may have been overtaken.
+	laneWait = 5 * time.Second
+	// waitingMost bounds those.
+	waitingMost = 64
+)
+
+func newConn(e *Endpoint, q *quicgo.Conn, p identity.Peer) *conn {
+	c := &conn{endpoint: e, q: q, peer: p, links: make(map[uint64]*quicLink)}
+	c.changed = sync.NewCond(&c.mu)
+	return c
+}
+
+// serve takes what the peer opens until the connection ends.
+func (c *conn) serve() {
+	go c.acceptLanes()
+	go c.acceptDatagrams()
+	c.watchExpiry()
+	for {
+		s, err := c.q.AcceptStream(c.q.Context())
+		if err != nil {
+			break
+		}
+		go c.acceptLink(s)
+	}
+	c.mu.Lock()
+	c.changed.Broadcast()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	c.mu.Unlock()
+	c.endpoint.forget(c)
+}
+
+// watchExpiry closes the connection when what speaks for the peer ends, unless
+// something else does by then.
+func (c *conn) watchExpiry() {
+	if c.peer.Until.IsZero() {
+		return
+	}
+	c.mu.Lock()
+	c.expiry = time.AfterFunc(time.Until(c.peer.Until), c.check)
+	c.mu.Unlock()
+}
+
+// check asks whether the peer is still let in.
+func (c *conn) check() {
+	if _, err := c.endpoint.trust.CheckConnection(c.q.ConnectionState().TLS); err != nil {
+		c.end(codeRevoked, err.Error())
+	}
+}
+
+// end closes the connection, with a reason for the peer.
+func (c *conn) end(code quicgo.ApplicationErrorCode, text string) {
+	_ = c.q.CloseWithError(code, text[:min(len(text), maxText)])
+}
+
+func (c *conn) ended() bool { return c.q.Context().Err() != nil }
+
+// open opens a link.
+func (c *conn) open(ctx context.Context, o LinkOptions) (*Link, error) {
+	s, err := c.q.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opts := c.endpoint.opts
+	first := opening{lanes: o.Lanes, lossy: o.LossyEvents, maxPayload: opts.MaxPayload, credit: creditOf(opts.Receive, opts.MaxPayload)}
+	l, err := c.newLink(s, first)
+	if err != nil {
+		s.CancelRead(streamCancel)
+		s.CancelWrite(streamCancel)
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { s.CancelRead(streamCancel) })
+	_, err = s.Write(first.append(nil))
+	agreed, credit := 0, 0
+	if err == nil {
+		agreed, credit, err = readAnswer(s, opts.MaxPayload)
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		l.forsake()
+		s.CancelRead(streamCancel)
+		s.CancelWrite(streamCancel)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	l.settle(agreed, credit)
+	go l.attend()
+	return l.link, nil
+}
+
+// newLink makes a link of this connection and lets its lanes in.
+func (c *conn) newLink(s *quicgo.Stream, o opening) (*quicLink, error) {
+	l, err := newLink(c.endpoint.opts, o.maxPayload, o.lanes)
+	if err != nil {
+		return nil, err
+	}
+	q := &quicLink{conn: c, link: l, number: uint64(s.StreamID()), control: s, acked: make(chan struct{})}
+	l.carrier, l.peer = q, c.peer
+	if o.lossy {
+		l.lossy = newDatagrams(c.q, q.number)
+	}
+	l.info = link.Info{
+		Kind: "quic", Peer: link.Peer{ID: c.peer.ID.String(), Addr: c.q.RemoteAddr().String()},
+		Ordered: o.lanes == 1 && !o.lossy, Reliable: !o.lossy,
+	}
+	q.settle(o.maxPayload, o.credit)
+	s.SetPriority(urgencyControl, false)
+	c.mu.Lock()
+	c.links[q.number] = q
+	c.changed.Broadcast()
+	c.mu.Unlock()
+	return q, nil
+}
+
+// settle notes the most payload that was agreed on, and what may be sent before
+// the peer gives more credit.
+func (q *quicLink) settle(maxPayload, credit int) {
+	q.link.info.MaxPayload = maxPayload
+	q.link.send.max = maxPayload
+	q.link.send.granted.Store(int64(credit))
+}
+
+// forsake ends a link that has never been one.
+func (q *quicLink) forsake() {
+	q.ackOnce.Do(func() { close(q.acked) })
+	q.said, q.answered = true, true
+	_ = q.link.Close()
+	q.conn.drop(q)
+}
+
+func (c *conn) drop(q *quicLink) {
+	c.mu.Lock()
+	delete(c.links, q.number)
+	c.mu.Unlock()
+}
+
+// acceptLink answers an opening.
+func (c *conn) acceptLink(s *quicgo.Stream) {
+	_ = s.SetReadDeadline(time.Now().Add(c.endpoint.opts.HandshakeTimeout))
+	var b [openingSize]byte
+	if _, err := io.ReadFull(s, b[:]); err != nil {
+		s.CancelRead(streamCancel)
+		s.CancelWrite(streamCancel)
+		return
+	}
+	_ = s.SetReadDeadline(time.Time{})
+	o, err := parseOpening(b)
+	if err != nil {
+		c.refuse(s, err.Error())
+		return
+	}
+	c.mu.Lock()
+	crowded := len(c.links) >= c.endpoint.opts.MaxLinks
+	c.mu.Unlock()
+	if crowded {
+		c.refuse(s, fmt.Sprintf("%d links of this peer are open (Options.MaxLinks)", c.endpoint.opts.MaxLinks))
+		return
+	}
+	if c.peer.Enrolling {
+		c.refuse(s, "a counted token is good for being enrolled and for nothing else")
+		return
+	}
+	o.maxPayload = min(o.maxPayload, c.endpoint.opts.MaxPayload)
+	q, err := c.newLink(s, o)
+	if err != nil {
+		c.refuse(s, "no memory for another link")
+		return
+	}
+	if !c.endpoint.offer(q.link, func() error {
+		_, err := s.Write(appendAnswer(nil, statusAccepted, o.maxPayload, creditOf(c.endpoint.opts.Receive, o.maxPayload), ""))
+		go q.attend()
+		return err
+	}) {
+		q.forsake()
+		c.refuse(s, "too many links wait to be accepted (Options.MaxPending)")
+	}
+}
+
+func (c *conn) refuse(s *quicgo.Stream, text string) {
+	c.endpoint.refused(c.q.RemoteAddr().String(), errors.New(text))
+	_, _ = s.Write(appendAnswer(nil, statusRefused, 0, 0, text))
+	s.CancelRead(streamCancel)
+	_ = s.Close()
+}
+
+// acceptLanes takes the peer's lanes.
+func (c *conn) acceptLanes() {
+	for {
+		s, err := c.q.AcceptUniStream(c.q.Context())
+		if err != nil {
+			return
+		}
+		c.mu.Lock()
+		crowded := c.waiting >= waitingMost
+		if !crowded {
+			c.waiting++
+		}
+		c.mu.Unlock()
+		if crowded {
+			c.end(codeBreach, "too many lanes of no link")
+			return
+		}
+		go c.acceptLane(s)
+	}
+}
+
+func (c *conn) acceptLane(s *quicgo.ReceiveStream) {
+	_ = s.SetReadDeadline(time.Now().Add(laneWait))
+	var b [laneHeadSize]byte
+	_, err := io.ReadFull(s, b[:])
+	_ = s.SetReadDeadline(time.Time{})
+	var q *quicLink
+	if err == nil {
+		q = c.await(binary.LittleEndian.Uint64(b[:]))
+	}
+	c.mu.Lock()
+	c.waiting--
+	c.mu.Unlock()
+	if q == nil {
+		s.CancelRead(streamCancel) // a link that has gone, or never was
+		return
+	}
+	if !q.link.arrivals.begin(int(b[8])) {
+		s.CancelRead(streamCancel)
+		return
+	}
+	if !q.read(s) {
+		q.link.arrivals.end(nil)
+		return
+	}
+	q.link.arrivals.end(gone(q.link.receive.read(s)))
+	s.CancelRead(streamCancel) // harmless where it has ended
+}
+
+// await returns the link of a number, for which it waits a while.
+func (c *conn) await(number uint64) *quicLink {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if q := c.links[number]; q != nil {
+		return q
+	}
+	late := false
+	t := time.AfterFunc(laneWait, func() {
+		c.mu.Lock()
+		late = true
+		c.changed.Broadcast()
+		c.mu.Unlock()
+	})
+	defer t.Stop()
+	for c.links[number] == nil && !late && !c.ended() {
+		c.changed.Wait()
+	}
+	return c.links[number]
+}
+
+// acceptDatagrams hands events that came as datagrams to their links.
+func (c *conn) acceptDatagrams() {
+	for {
+		b, err := c.q.ReceiveDatagram(c.q.Context())
+		if err != nil {
+			return
+		}
+		if len(b) < datagramHead+frameSize {
+			continue
+		}
+		c.mu.Lock()
+		q := c.links[binary.LittleEndian.Uint64(b)]
+		c.mu.Unlock()
+		if q == nil || q.link.lossy == nil {
+			continue
+		}
+		b = b[datagramHead:]
+		h, err := wire.Decode(b)
+		if err != nil || h.Kind != wire.KindEvent || int(h.Length) != len(b)-frameSize || int(h.Length) > q.link.receive.max {
+			q.link.receive.corrupt.Add(1)
+			continue
+		}
+		q.link.receive.offer([]wire.Vesicle{{Header: h, Payload: b[frameSize:]}})
+	}
+}
+
+// gone turns an error of quic-go into one that a link's user understands.
+func gone(err error) error {
+	if err == nil || errors.Is(err, link.ErrCorrupt) || errors.Is(err, link.ErrClosed) {
+		return err
+	}
+	var app *quicgo.ApplicationError
+	if errors.As(err, &app) && app.Remote {
+		return fmt.Errorf("%w: it ended the connection: %s", link.ErrPeerGone, printable([]byte(app.ErrorMessage)))
+	}
+	var idle *quicgo.IdleTimeoutError
+	if errors.As(err, &idle) {
+		return fmt.Errorf("%w: no sign of life: %w", link.ErrPeerGone, err)
+	}
+	return fmt.Errorf("%w: %w", link.ErrPeerGone, err)
+}

@@ -1,0 +1,178 @@
+package quic
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/cell-runtime/cell/link"
+)
+
+// What QUIC's scheduler sends first, of the streams that have something
+// (RFC 9218: lower is more urgent; those of the same urgency take turns).
+const (
+	urgencyControl     = 0
+	urgencyConsensus   = 1
+	urgencyOperations  = 2
+	urgencyApplication = 3
+)
+
+// quicStream is a sendStream over QUIC.
+type quicStream struct{ *quicgo.SendStream }
+
+// Abandon implements sendStream.
+func (s quicStream) Abandon() { s.CancelWrite(streamCancel) }
+
+// openLane implements carrier.
+func (q *quicLink) openLane(index int) (sendStream, error) {
+	s, err := q.conn.q.OpenUniStream()
+	if err != nil {
+		return nil, err
+	}
+	urgency := int8(urgencyApplication)
+	if q.link.count > 1 {
+		switch index {
+		case laneConsensus:
+			urgency = urgencyConsensus
+		case laneOperations:
+			urgency = urgencyOperations
+		}
+	}
+	s.SetPriority(urgency, true)
+	head := append(binary.LittleEndian.AppendUint64(make([]byte, 0, laneHeadSize), q.number), byte(index))
+	if err := s.TryWriteAll(head); err != nil {
+		s.CancelWrite(streamCancel)
+		return nil, err
+	}
+	return quicStream{s}, nil
+}
+
+// giveCredit implements carrier.
+func (q *quicLink) giveCredit(n int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.said && q.answered {
+		return true // the stream has ended
+	}
+	var b [5]byte
+	b[0] = credited
+	binary.LittleEndian.PutUint32(b[1:], uint32(n))
+	return q.control.TryWriteAll(b[:]) == nil
+}
+
+// sayFarewell implements carrier.
+func (q *quicLink) sayFarewell(lanes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.said {
+		return
+	}
+	_, _ = q.control.Write([]byte{farewell, byte(lanes)})
+	q.said = true
+	q.closeControl()
+}
+
+// sayReceived implements carrier.
+func (q *quicLink) sayReceived() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.answered {
+		return
+	}
+	_, _ = q.control.Write([]byte{received})
+	q.answered = true
+	q.closeControl()
+}
+
+// closeControl ends this half of the control stream when both have been said.
+func (q *quicLink) closeControl() {
+	if q.said && q.answered {
+		_ = q.control.Close()
+	}
+}
+
+// acknowledged implements carrier.
+func (q *quicLink) acknowledged() <-chan struct{} { return q.acked }
+
+// release implements carrier. The place of the link is kept until the peer has
+// left, too: see attend.
+func (q *quicLink) release() {
+	if q.link.lossy != nil {
+		q.link.lossy.stop()
+	}
+}
+
+// read notes a stream that is being read; false if reading has stopped.
+func (q *quicLink) read(s *quicgo.ReceiveStream) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stopped {
+		s.CancelRead(streamCancel)
+		return false
+	}
+	q.reading = append(q.reading, s)
+	return true
+}
+
+// stopReading implements carrier.
+func (q *quicLink) stopReading() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopped = true
+	for _, s := range q.reading {
+		s.CancelRead(streamCancel)
+	}
+	q.reading = nil
+}
+
+// attend reads the control stream to its end, and thereby the link's.
+func (q *quicLink) attend() {
+	err := q.converse()
+	q.ackOnce.Do(func() { close(q.acked) })
+	if err != nil {
+		q.link.lost(gone(err))
+		q.link.leave()
+	}
+	<-q.link.finished
+	q.conn.drop(q)
+}
+
+// converse returns nil when the peer has said that it sends nothing more and
+// has received everything.
+func (q *quicLink) converse() error {
+	var b [1]byte
+	in := bufio.NewReaderSize(q.control, 64)
+	for said, acked := false, false; ; {
+		if _, err := io.ReadFull(in, b[:]); err != nil {
+			if said && acked {
+				return nil
+			}
+			return err
+		}
+		switch {
+		case b[0] == credited:
+			var n [4]byte
+			if _, err := io.ReadFull(in, n[:]); err != nil {
+				return err
+			}
+			q.link.credit(binary.LittleEndian.Uint32(n[:]))
+		case b[0] == farewell && !said:
+			if _, err := io.ReadFull(in, b[:]); err != nil {
+				return err
+			}
+			said = true
+			q.link.arrivals.farewell(int(b[0]))
+		case b[0] == received && !acked:
+			acked = true
+			q.ackOnce.Do(func() { close(q.acked) })
+		default:
+			q.link.receive.corrupt.Add(1)
+			err := fmt.Errorf("%w: %#x on the control stream", link.ErrCorrupt, b[0])
+			q.link.breached(err)
+			return err
+		}
+	}
+}

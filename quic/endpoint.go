@@ -1,0 +1,421 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/link"
+)
+
+// Endpoint is a UDP socket over which a node reaches others and is reached by
+// them. All methods may be called by any goroutine.
+type Endpoint struct {
+	opts        *Options
+	credentials *identity.Credentials
+	trust       *identity.Trust
+
+	socket    *net.UDPConn
+	transport *quicgo.Transport
+	listener  *quicgo.Listener
+	config    *quicgo.Config
+	tickets   tls.ClientSessionCache
+	gate      gate
+	stopWatch func()
+
+	accepted chan *Link
+	closed   chan struct{}
+	closing  sync.Once
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	peers map[identity.ID]*conn // the connection that new links take
+	calls map[string]*call      // dialing in progress, by address and peer
+}
+
+// call is a connection that is being made, for everybody who wants it.
+type call struct {
+	done chan struct{}
+	conn *conn
+	err  error
+}
+
+// Listen opens a UDP socket at addr ("host:port", or "" for a port of the
+// kernel's choice on all addresses) for being reached and for dialing.
+func Listen(addr string, c *identity.Credentials, t *identity.Trust, o *Options) (*Endpoint, error) {
+	opts, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	at, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("quic: address %q: %w", addr, err)
+	}
+	if addr == "" {
+		at = nil
+	}
+	socket, err := net.ListenUDP("udp", at)
+	if err != nil {
+		return nil, fmt.Errorf("quic: %w", err)
+	}
+	e := &Endpoint{
+		opts: opts, credentials: c, trust: t, socket: socket,
+		accepted: make(chan *Link, opts.MaxPending), closed: make(chan struct{}),
+		conns: make(map[*conn]struct{}), peers: make(map[identity.ID]*conn), calls: make(map[string]*call),
+		tickets: tls.NewLRUClientSessionCache(256),
+	}
+	if err := e.start(); err != nil {
+		socket.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *Endpoint) start() (err error) {
+	e.gate.open(e.opts)
+	e.transport = e.newTransport(e.socket)
+	e.transport.VerifySourceAddress = e.gate.suspicious
+	e.transport.ConnContext = e.gate.enter
+	e.config = e.newConfig()
+	e.listener, err = e.transport.Listen(identity.DeferredServerTLS(e.credentials, ALPN), e.config)
+	if err != nil {
+		return fmt.Errorf("quic: %w", err)
+	}
+	e.stopWatch = e.trust.Watch(e.recheck)
+	go e.listen()
+	return nil
+}
+
+// newTransport wraps a socket. Reading by batches, GSO, ECN and the MTU's
+// discovery are quic-go's affair, which it begins by the socket's type.
+func (e *Endpoint) newTransport(socket *net.UDPConn) *quicgo.Transport {
+	return &quicgo.Transport{Conn: socket, ConnectionIDLength: 8}
+}
+
+func (e *Endpoint) newConfig() *quicgo.Config {
+	o := e.opts
+	return &quicgo.Config{
+		HandshakeIdleTimeout:           o.HandshakeTimeout,
+		MaxIdleTimeout:                 o.IdleTimeout,
+		KeepAlivePeriod:                o.IdleTimeout / 3,
+		InitialStreamReceiveWindow:     firstStream,
+		MaxStreamReceiveWindow:         uint64(o.StreamWindow),
+		InitialConnectionReceiveWindow: firstConnection,
+		MaxConnectionReceiveWindow:     uint64(o.ConnectionWindow),
+		AllowConnectionWindowIncrease:  e.gate.allowGrowth,
+		MaxIncomingStreams:             int64(o.MaxLinks) + 1, // one to be refused on
+		MaxIncomingUniStreams:          int64(o.MaxLinks) * maxLane,
+		EnableDatagrams:                true,
+		Allow0RTT:                      false, // see docs/QUIC.md
+	}
+}
+
+// Addr is where the endpoint is reached.
+func (e *Endpoint) Addr() *net.UDPAddr { return e.socket.LocalAddr().(*net.UDPAddr) }
+
+func (e *Endpoint) listen() {
+	for {
+		q, err := e.listener.Accept(context.Background())
+		if err != nil {
+			return
+		}
+		go e.admit(q)
+	}
+}
+
+// admit decides about a peer whose handshake is over. Nothing it has sent was
+// looked at so far.
+func (e *Endpoint) admit(q *quicgo.Conn) {
+	defer e.gate.leave(q.Context())
+	p, err := e.trust.CheckConnection(q.ConnectionState().TLS, ALPN)
+	if err != nil {
+		e.refused(q.RemoteAddr().String(), err)
+		text := err.Error()
+		_ = q.CloseWithError(codeRefused, text[:min(len(text), maxText)])
+		return
+	}
+	c := newConn(e, q, p)
+	if err := e.remember(c); err != nil {
+		e.refused(q.RemoteAddr().String(), err)
+		c.end(codeTooMany, err.Error())
+		return
+	}
+	go c.serve()
+}
+
+// remember takes a connection among those that count.
+func (e *Endpoint) remember(c *conn) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-e.closed:
+		return ErrClosed
+	default:
+	}
+	if len(e.conns) >= e.opts.MaxConnections {
+		return fmt.Errorf("%d connections are open (Options.MaxConnections)", len(e.conns))
+	}
+	e.conns[c] = struct{}{}
+	e.peers[c.peer.ID] = c
+	return nil
+}
+
+// forget is called when a connection has ended.
+func (e *Endpoint) forget(c *conn) {
+	e.gate.giveBack(c.q)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.conns, c)
+	if e.peers[c.peer.ID] == c {
+		delete(e.peers, c.peer.ID)
+	}
+}
+
+// recheck closes the connections of whoever is no longer let in.
+func (e *Endpoint) recheck() {
+	for _, c := range e.all() {
+		c.check()
+	}
+}
+
+func (e *Endpoint) all() []*conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([]*conn, 0, len(e.conns))
+	for c := range e.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+func (e *Endpoint) refused(addr string, why error) {
+	if e.opts.Refused != nil {
+		e.opts.Refused(addr, why)
+	}
+}
+
+// offer puts a link among those that wait for Accept, if there is room, and
+// then answers its opener.
+func (e *Endpoint) offer(l *Link, answer func() error) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.accepted) == cap(e.accepted) {
+		return false
+	}
+	if answer() != nil {
+		return false
+	}
+	e.accepted <- l
+	return true
+}
+
+// Accept returns the next link that a peer has opened. Errors: [ErrClosed], or
+// the context's.
+func (e *Endpoint) Accept(ctx context.Context) (*Link, error) {
+	select {
+	case l := <-e.accepted:
+		return l, nil
+	case <-e.closed:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, fmt.Errorf("quic: accepting: %w", context.Cause(ctx))
+	}
+}
+
+// AcceptLink is Accept with the link as an interface: what Run and Accept of an
+// rpc.Server take.
+func (e *Endpoint) AcceptLink(ctx context.Context) (link.Link, error) {
+	l, err := e.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Dialer returns a function that dials as [Endpoint.Dial] does and returns the
+// link as an interface: what rpc.Connect takes.
+func (e *Endpoint) Dialer(addr string, peer identity.ID, o *LinkOptions) func(ctx context.Context) (link.Link, error) {
+	return func(ctx context.Context) (link.Link, error) {
+		l, err := e.Dial(ctx, addr, peer, o)
+		if err != nil {
+			return nil, err // not l: an interface that holds a nil *Link is not nil
+		}
+		return l, nil
+	}
+}
+
+// Dial opens a link to the node peer at addr ("host:port"), or, if peer is the
+// zero ID, to whatever trusted node is there. If there is a connection to that
+// peer already, whoever made it, the link takes that one, and addr is not
+// looked at. Options.HandshakeTimeout bounds it, and the context.
+//
+// Errors: [ErrRefused] with the peer's words, identity's errors if it is not
+// who it should be, [ErrHandshake], [ErrClosed].
+func (e *Endpoint) Dial(ctx context.Context, addr string, peer identity.ID, o *LinkOptions) (*Link, error) {
+	lo, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout, fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+	defer cancel()
+	for try := 0; ; try++ {
+		c, fresh, err := e.connect(ctx, addr, peer)
+		if err != nil {
+			return nil, fmt.Errorf("quic: dialing %v at %s: %w", nameOf(peer), addr, explain(err))
+		}
+		l, err := c.open(ctx, lo)
+		if err == nil {
+			return l, nil
+		}
+		// A connection that was there may have died without anybody knowing.
+		if fresh || try > 0 || !c.ended() || ctx.Err() != nil {
+			return nil, fmt.Errorf("quic: opening a link to %v at %s: %w", nameOf(peer), addr, explain(err))
+		}
+	}
+}
+
+func nameOf(peer identity.ID) string {
+	if peer.IsZero() {
+		return "any trusted node"
+	}
+	return peer.Short()
+}
+
+// explain turns an error of a handshake into one of this package.
+func explain(err error) error {
+	var app *quicgo.ApplicationError
+	if errors.As(err, &app) && app.Remote && app.ErrorCode != codeClosed {
+		return fmt.Errorf("%w: %s", ErrRefused, printable([]byte(app.ErrorMessage)))
+	}
+	if errors.Is(err, quicgo.ErrTransportClosed) {
+		return ErrClosed
+	}
+	for _, known := range []error{ErrRefused, ErrHandshake, ErrClosed} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrHandshake, err)
+}
+
+// connect returns the connection to a peer; fresh if it was made for this.
+func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID) (c *conn, fresh bool, err error) {
+	key := peer.String() + " " + addr
+	e.mu.Lock()
+	if c := e.peers[peer]; c != nil && !c.ended() {
+		e.mu.Unlock()
+		return c, false, nil
+	}
+	d := e.calls[key]
+	if d == nil {
+		d = &call{done: make(chan struct{})}
+		e.calls[key] = d
+		go func() {
+			// Bounded by the handshake's own timeouts, since others may wait.
+			d.conn, d.err = e.handshake(addr, peer)
+			e.mu.Lock()
+			delete(e.calls, key)
+			e.mu.Unlock()
+			close(d.done)
+		}()
+	}
+	e.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.conn, true, d.err
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	}
+}
+
+func (e *Endpoint) handshake(addr string, peer identity.ID) (*conn, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), e.opts.HandshakeTimeout,
+		fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+	defer cancel()
+	at, err := resolve(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	cfg := identity.ClientTLS(e.credentials, e.trust, peer, ALPN)
+	cfg.ClientSessionCache = e.tickets
+	q, err := e.transport.Dial(ctx, at, cfg, e.config)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	p, err := e.trust.CheckConnection(q.ConnectionState().TLS, ALPN)
+	if err != nil {
+		_ = q.CloseWithError(codeRefused, "")
+		return nil, err
+	}
+	c := newConn(e, q, p)
+	if err := e.remember(c); err != nil {
+		c.end(codeTooMany, err.Error())
+		return nil, err
+	}
+	go c.serve()
+	return c, nil
+}
+
+func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w; write host:port", err)
+	}
+	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	return &net.UDPAddr{IP: ips[0].IP, Port: n, Zone: ips[0].Zone}, nil
+}
+
+// Close ends all links, waits for at most Options.Linger until what was flushed
+// has arrived, and closes the socket.
+func (e *Endpoint) Close() error {
+	var err error
+	e.closing.Do(func() {
+		close(e.closed)
+		e.stopWatch()
+		patience := time.NewTimer(e.opts.Linger)
+		defer patience.Stop()
+		for _, c := range e.all() {
+			c.close(patience)
+		}
+		err = errors.Join(e.listener.Close(), e.transport.Close(), e.socket.Close())
+	})
+	return err
+}
+
+// close ends the links of a connection and then the connection.
+func (c *conn) close(patience *time.Timer) {
+	c.mu.Lock()
+	links := make([]*quicLink, 0, len(c.links))
+	for _, q := range c.links {
+		links = append(links, q)
+	}
+	c.mu.Unlock()
+	for _, q := range links {
+		q.link.Shutdown()
+	}
+	for _, q := range links {
+		select {
+		case <-q.link.finished:
+		case <-patience.C:
+			patience.Reset(0)
+		}
+	}
+	c.end(codeClosed, "closed")
+}
