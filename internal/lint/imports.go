@@ -111,6 +111,7 @@ var confined = map[string]string{
 	"github.com/lni/vfs":                "consensus/dragonboat",
 	"github.com/google/btree":           "consensus/kv",
 	"github.com/anishathalye/porcupine": "consensus", // its tests
+	"github.com/quic-go/quic-go":        "quic",
 }
 
 // CheckImports holds the product's packages among all to the import table.
