@@ -123,7 +123,7 @@ func (n *nodes) options(i int) Options {
 	addr, _ := n.resolve(n.t.Context(), n.keys[i].id)
 	o := Options{
 		Node: n.keys[i].id, Dir: filepath.Join(n.dir, strconv.Itoa(i)), Listen: addr,
-		Resolve: n.resolve, Security: n.keys[i], Tick: 10 * time.Millisecond, ElectionTicks: 20,
+		Resolve: n.resolve, Security: n.keys[i], Tick: 10 * time.Millisecond, ElectionTicks: 40,
 	}
 	if os.Getenv("CELL_RAFT_LOG") != "" {
 		o.Logger = slog.Default().With("node", i)

@@ -116,21 +116,40 @@ func (g *group) Begin(entry []byte, timeout time.Duration) (consensus.Pending, e
 	return &pending{g, rs}, nil
 }
 
+// ReadIndex asks again what got no answer: a question that was on its way to a
+// leader that died is lost without a word, and asking twice does no harm.
 func (g *group) ReadIndex(ctx context.Context) error {
-	timeout, err := timeoutOf(ctx)
-	if err != nil {
-		return err
+	if g.applier == nil {
+		return fmt.Errorf("%w: a witness has no state to read", consensus.ErrUnsupported)
 	}
-	began := time.Now()
+	patience := max(2*time.Duration(g.h.o.ElectionTicks)*g.h.o.Tick, 200*time.Millisecond)
+	for began := time.Now(); ; {
+		timeout, err := timeoutOf(ctx)
+		if err != nil {
+			return err
+		}
+		if _, ok := ctx.Deadline(); !ok { // the default's time goes on from the first attempt
+			timeout -= time.Since(began)
+		}
+		asked := time.Now()
+		err = g.readIndex(ctx, min(timeout, patience))
+		if err == nil {
+			g.applier.Confirm(asked)
+			return nil
+		}
+		if timeout <= patience || !errors.Is(err, consensus.ErrTimeout) {
+			return err
+		}
+	}
+}
+
+func (g *group) readIndex(ctx context.Context, timeout time.Duration) error {
 	rs, err := g.user.ReadIndex(max(timeout, g.h.o.Tick))
 	if err != nil {
 		return g.refused(err)
 	}
-	if _, err := g.wait(ctx, rs); err != nil {
-		return err
-	}
-	g.applier.Confirm(began)
-	return nil
+	_, err = g.wait(ctx, rs)
+	return err
 }
 
 func (g *group) Status() consensus.Status {

@@ -17,8 +17,9 @@ import (
 )
 
 // guardian waits for a word or for the end of its input, which is the end of
-// whoever holds the other end of the pipe. $0 is the group of processes.
-const guardian = `read -r word; [ "$word" = done ] || kill -9 -- "-$0"`
+// whoever holds the other end of the pipe. $0 is the group of processes. The
+// signal is named, since dash does not know "kill -9 --".
+const guardian = `read -r word; [ "$word" = done ] || kill -s KILL -- "-$0"`
 
 // Leash is what holds a process that was started.
 type Leash struct {

@@ -1,0 +1,2 @@
+// Package raft is an example of replicated services; see its README.
+package raft
