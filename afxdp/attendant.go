@@ -120,6 +120,7 @@ func (c *Conn) look() (wait time.Duration, more bool) {
 		return c.keepAlive, true // until Shutdown wakes it
 	}
 	if now >= c.planned {
+		c.medium.rouse()
 		c.service()
 		c.tell()
 		if c.reliable {
@@ -137,6 +138,7 @@ func (c *Conn) look() (wait time.Duration, more bool) {
 
 func (c *Conn) lookForPeer(now time.Duration) {
 	c.nextLook = now + c.keepAlive
+	c.medium.tend(c.heard == c.lastTime)
 	if c.heard != c.lastTime {
 		c.lastTime, c.silent = c.heard, 0
 		return
@@ -179,6 +181,7 @@ func (c *Conn) linger(now time.Duration) (more bool) {
 
 // lingerReading takes acknowledgements alone: nobody polls any more.
 func (c *Conn) lingerReading() {
+	c.medium.rouse()
 	for range 8 {
 		n, err := c.medium.receive(c.in.batch[:])
 		for _, f := range c.in.batch[:n] {

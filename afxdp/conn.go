@@ -78,7 +78,7 @@ func newConn(m medium, o Options, s settled, info link.Info) (*Conn, error) {
 		again: newWindow(minWindow),
 	}
 	c.in = incoming{slots: make([]inSlot, o.Window), granted: minWindow}
-	if err := c.sleep.open(m.fd()); err != nil {
+	if err := c.sleep.open(m.fds()); err != nil {
 		return nil, err
 	}
 	c.attendant = newAttendant(o.KeepAlive, o.Patience)

@@ -48,7 +48,10 @@ func (h *handshake) run(ctx context.Context) error {
 		}
 		h.say(true)
 		for end := time.Now().Add(helloPace); !h.answered && time.Now().Before(end) && ctx.Err() == nil; {
-			fds := []unix.PollFd{{Fd: int32(h.medium.fd()), Events: unix.POLLIN}}
+			var fds []unix.PollFd
+			for _, fd := range h.medium.fds() {
+				fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			}
 			if _, err := unix.Poll(fds, 5); err != nil && !errors.Is(err, unix.EINTR) {
 				return fmt.Errorf("afxdp: waiting for the peer: %w", err)
 			}
@@ -80,6 +83,7 @@ func (c *Conn) sayHello() {
 }
 
 func (h *handshake) receive() error {
+	h.medium.rouse()
 	var batch [1]inFrame // what follows an answer is the connection's
 	for !h.answered {
 		n, err := h.medium.receive(batch[:])

@@ -24,9 +24,15 @@ type medium interface {
 	recycle(f inFrame)
 	// starved says that receive has no memory to receive into.
 	starved() bool
-	// fd becomes readable when there are datagrams, and writable when send
-	// may take more.
-	fd() int
+	// fds become readable when there are datagrams; the first becomes writable
+	// when send may take more.
+	fds() []int
+	// rouse makes the next receive look everywhere, however rarely it looks at
+	// some place: somebody will sleep after it, or was woken.
+	rouse()
+	// tend is called now and then; silent says that the peer has not been heard
+	// for long.
+	tend(silent bool)
 	close() error
 }
 

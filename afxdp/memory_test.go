@@ -65,7 +65,9 @@ func (m *memory) grab() *outFrame {
 func (m *memory) put(f *outFrame) { m.free = append(m.free, f) }
 func (m *memory) reclaim()        {}
 func (m *memory) starved() bool   { return false }
-func (m *memory) fd() int         { return m.bell }
+func (m *memory) fds() []int      { return []int{m.bell} }
+func (m *memory) rouse()          {}
+func (m *memory) tend(bool)       {}
 func (m *memory) recycle(inFrame) {}
 
 func (m *memory) send(fs []*outFrame) (int, error) {

@@ -30,6 +30,8 @@ type Options struct {
 	// default datagrams of one length that follow each other go as one message
 	// (UDP_SEGMENT), and arrive as one (UDP_GRO), where the kernel can do that.
 	NoOffload bool
+	// XDP is for [Dial] alone.
+	XDP XDPOptions
 }
 
 const (
@@ -63,5 +65,5 @@ func (o *Options) settle() (Options, error) {
 	case s.BusyPoll < 0 || s.BusyPoll > time.Second:
 		return s, fmt.Errorf("afxdp: Options.BusyPoll is %v; it must be 0 to 1 s", s.BusyPoll)
 	}
-	return s, nil
+	return s, s.XDP.settle()
 }

@@ -178,6 +178,9 @@ func (c *Conn) seal() (any bool, err error) {
 func (c *Conn) transmit() {
 	o := &c.out
 	o.blocked = false
+	if o.again.lost > 0 {
+		c.medium.reclaim() // what is still busy can't be sent again
+	}
 	for {
 		n := c.gather()
 		if n == 0 {

@@ -17,15 +17,16 @@ const (
 // a bell for each half, so that neither consumes the other's wake-up. A bell
 // rings for what somebody else has read from the medium, and for the end.
 type sleeper struct {
-	fd, epoll int
-	bells     [2]int // eventfds
-	armed     [2]bool
-	want      [2]uint32
-	have      uint32
+	fds   []int
+	epoll int
+	bells [2]int // eventfds
+	armed [2]bool
+	want  [2]uint32
+	have  uint32
 }
 
-func (s *sleeper) open(fd int) (err error) {
-	*s = sleeper{fd: fd, epoll: -1, bells: [2]int{-1, -1}}
+func (s *sleeper) open(fds []int) (err error) {
+	*s = sleeper{fds: fds, epoll: -1, bells: [2]int{-1, -1}}
 	s.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	for half := range s.bells {
 		if err == nil {
@@ -54,16 +55,24 @@ func (s *sleeper) tell() {
 	if events == s.have {
 		return
 	}
-	ev, op := unix.EpollEvent{Events: events, Fd: int32(s.fd)}, unix.EPOLL_CTL_MOD
-	switch {
-	case s.have == 0:
-		op = unix.EPOLL_CTL_ADD
-	case events == 0:
-		op = unix.EPOLL_CTL_DEL
+	for i, fd := range s.fds {
+		had, wanted := s.have, events
+		if i > 0 { // only the first says when it may be written to
+			had, wanted = had&unix.EPOLLIN, wanted&unix.EPOLLIN
+		}
+		op := unix.EPOLL_CTL_MOD
+		switch {
+		case had == wanted:
+			continue
+		case had == 0:
+			op = unix.EPOLL_CTL_ADD
+		case wanted == 0:
+			op = unix.EPOLL_CTL_DEL
+		}
+		ev := unix.EpollEvent{Events: wanted, Fd: int32(fd)}
+		_ = unix.EpollCtl(s.epoll, op, fd, &ev) // of what it could fail of, nothing can be
 	}
-	if unix.EpollCtl(s.epoll, op, s.fd, &ev) == nil {
-		s.have = events
-	}
+	s.have = events
 }
 
 func (s *sleeper) arm(half int, events uint32) {
@@ -115,6 +124,7 @@ func (c *Conn) arm() bool {
 		return false
 	}
 	c.tell()
+	c.medium.rouse()
 	c.service()
 	if c.failed() != nil || c.in.polling < c.in.next {
 		return false
@@ -135,6 +145,7 @@ func (c *Conn) armSpace(size int) bool {
 	if c.failed() != nil || size > c.info.MaxPayload || c.room(size) && !c.out.blocked {
 		return false
 	}
+	c.medium.rouse()
 	c.makeRoom()
 	if c.failed() != nil || c.room(size) && !c.out.blocked {
 		return false
@@ -155,5 +166,6 @@ func (c *Conn) disarm(half int) {
 	defer c.mu.Unlock()
 	if c.state.Load() != stateClosed {
 		c.sleep.disarm(half)
+		c.medium.rouse()
 	}
 }

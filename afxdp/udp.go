@@ -207,7 +207,9 @@ func (m *udpMedium) allot(o *Options) {
 	m.in.open(o.Window+2*receiveBatch, o.Datagram)
 }
 
-func (m *udpMedium) fd() int { return m.sock }
+func (m *udpMedium) fds() []int { return []int{m.sock} }
+func (m *udpMedium) rouse()     {}
+func (m *udpMedium) tend(bool)  {}
 
 // failed says whether to try again after an error of a system call.
 func (m *udpMedium) failed(errno unix.Errno) (again bool, err error) {

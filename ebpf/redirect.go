@@ -61,6 +61,20 @@ func (r *Redirect) Attach(ifindex int, mode Mode) error {
 	return err
 }
 
+// Attached says whether the program is still attached: somebody may have
+// detached its bpf_link, or removed the interface.
+func (r *Redirect) Attached() (bool, error) {
+	if r.link == nil {
+		return false, nil
+	}
+	info, err := r.link.Info()
+	if err != nil {
+		return false, fmt.Errorf("ebpf: asking after redirect's link: %w", err)
+	}
+	x := info.XDP()
+	return x != nil && x.Ifindex != 0, nil
+}
+
 // SetSocket takes what comes on a queue to the AF_XDP socket fd, in place of
 // another if there is one. The map keeps no socket alive: a closed one leaves.
 func (r *Redirect) SetSocket(queue uint32, fd int) error {

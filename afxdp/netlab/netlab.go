@@ -25,6 +25,8 @@ type Options struct {
 	// VLAN, if not 0, puts the addresses on a VLAN interface with that id, atop
 	// of the veth.
 	VLAN int
+	// Addresses is how many addresses of each family a host has; default 1.
+	Addresses int
 }
 
 // Lab is a pair of hosts.
@@ -38,8 +40,9 @@ type Host struct {
 	V4, V6    netip.Addr
 	Net       *netlink.Handle // to change it with; for one goroutine at a time
 
-	jobs chan func()
-	ns   int
+	number byte // 1 or 2
+	jobs   chan func()
+	ns     int
 }
 
 // New makes a lab.
@@ -50,11 +53,14 @@ func New(o Options) (*Lab, error) {
 	if o.Queues == 0 {
 		o.Queues = 1
 	}
-	a, err := newHost("veth0", "10.77.0.1", "fd77::1")
+	if o.Addresses == 0 {
+		o.Addresses = 1
+	}
+	a, err := newHost("veth0", 1)
 	if err != nil {
 		return nil, err
 	}
-	b, err := newHost("veth1", "10.77.0.2", "fd77::2")
+	b, err := newHost("veth1", 2)
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -66,8 +72,9 @@ func New(o Options) (*Lab, error) {
 }
 
 // newHost makes a namespace and the thread that holds it.
-func newHost(name, v4, v6 string) (*Host, error) {
-	h := &Host{Interface: name, Device: name, V4: netip.MustParseAddr(v4), V6: netip.MustParseAddr(v6), jobs: make(chan func()), ns: -1}
+func newHost(name string, number byte) (*Host, error) {
+	h := &Host{Interface: name, Device: name, number: number, jobs: make(chan func()), ns: -1}
+	h.V4, h.V6 = h.Addr(false, 0), h.Addr(true, 0)
 	begun := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
@@ -77,6 +84,9 @@ func newHost(name, v4, v6 string) (*Host, error) {
 		}
 		if err == nil {
 			h.Net, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		}
+		if err == nil {
+			err = quiet()
 		}
 		begun <- err
 		if err != nil {
@@ -103,12 +113,13 @@ func (h *Host) Do(f func() error) error {
 	return <-done
 }
 
-// Addr returns the host's IPv6 or IPv4 address.
-func (h *Host) Addr(v6 bool) netip.Addr {
+// Addr returns the i-th of the host's IPv6 or IPv4 addresses, from 0. It is in
+// one network with the other host's i-th.
+func (h *Host) Addr(v6 bool, i int) netip.Addr {
 	if v6 {
-		return h.V6
+		return netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x77, 3: byte(i), 15: h.number})
 	}
-	return h.V4
+	return netip.AddrFrom4([4]byte{10, 77, byte(i), h.number})
 }
 
 func (h *Host) close() error {
@@ -138,11 +149,6 @@ func (l *Lab) wire(o Options) error {
 }
 
 func (h *Host) bringUp(o Options) error {
-	// Without this the kernel sends packets of its own (router solicitations,
-	// multicast reports), and addresses of IPv6 wait for a second.
-	if err := h.Do(func() error { return quiet("default") }); err != nil {
-		return err
-	}
 	lo, err := h.Net.LinkByName("lo")
 	if err != nil {
 		return err
@@ -172,11 +178,12 @@ func (h *Host) bringUp(o Options) error {
 			return err
 		}
 	}
-	for _, a := range []struct {
-		addr netip.Addr
-		bits int
-	}{{h.V4, 24}, {h.V6, 64}} {
-		ip := &net.IPNet{IP: a.addr.AsSlice(), Mask: net.CIDRMask(a.bits, a.addr.BitLen())}
+	for i := range 2 * o.Addresses {
+		addr, bits := h.Addr(i%2 == 1, i/2), 24
+		if addr.Is6() {
+			bits = 64
+		}
+		ip := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, addr.BitLen())}
 		if err := h.Net.AddrAdd(device, &netlink.Addr{IPNet: ip, Flags: unix.IFA_F_NODAD}); err != nil {
 			return err
 		}
@@ -184,11 +191,12 @@ func (h *Host) bringUp(o Options) error {
 	return nil
 }
 
-// quiet turns off router solicitations of future interfaces of this thread's
-// namespace. Kernels without IPv6 have nothing to turn off.
-func quiet(device string) error {
+// quiet keeps future interfaces of this thread's namespace from soliciting
+// routers, and from asking around for a second whether anybody has their IPv6
+// addresses. Kernels without IPv6 have nothing to turn off.
+func quiet() error {
 	for _, name := range []string{"router_solicitations", "accept_dad"} {
-		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/"+name, []byte("0"), 0)
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/"+name, []byte("0"), 0)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -1,0 +1,301 @@
+package afxdp
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cell-runtime/cell/afxdp/nexthop"
+	"github.com/cell-runtime/cell/afxdp/packet"
+	"github.com/cell-runtime/cell/afxdp/xsk"
+	"github.com/cell-runtime/cell/ebpf"
+)
+
+// station is what the connections of a process over one interface share: the
+// XDP program, for one UDP port, and the sockets with their memory. The first
+// connection makes it, the last one ends it. Packets are told apart by their
+// addresses and the peer's port.
+//
+// Its memory is divided up once. Frames to receive into go round between the
+// fill rings, the rx rings, connections and rest; frames to send from belong to
+// one connection at a time. Neither can starve the other.
+//
+//	0              receiving                        frames
+//	┌──────────────┬────────────────────────────────┐
+//	│ to receive   │ to send                        │
+//	└──────────────┴────────────────────────────────┘
+//
+// A datagram is written and read where it lies:
+//
+//	sent:      0            room-headers     room            frame size
+//	           ┌────────────┬────────────────┬───────────────┐
+//	           │            │ Ethernet…UDP   │ datagram      │
+//	           └────────────┴────────────────┴───────────────┘
+//	received:  the kernel's 256 bytes and headroom, headers, datagram
+type station struct {
+	key      stationKey
+	port     uint16
+	queues   *xsk.QueueSet
+	redirect *ebpf.Redirect
+	why      []string // of the way that was taken
+	zeroCopy bool
+	generic  bool
+	busyPoll bool
+
+	frameSize, receiving int
+
+	mu      sync.Mutex
+	members map[packet.Key]*xdpMedium
+	rest    []uint64 // frames for receiving that nobody has
+	turn    int      // the queue to look at first
+	sending []sendFrame
+	idle    []int // of sending, without an owner
+	pending bool  // the kernel has not taken all of the tx ring
+	missing bool  // the program is not attached any more
+	strays  uint64
+
+	dismissed      int // since dismissedSince
+	dismissedSince time.Time
+
+	descs [sendBatch]xsk.Desc
+	done  [sendBatch]uint64
+}
+
+// stationKey is an interface in a network namespace.
+type stationKey struct {
+	namespace uint64
+	index     int
+}
+
+// sendFrame is a frame for sending.
+type sendFrame struct {
+	out      outFrame
+	owner    *xdpMedium // nil: none
+	version  uint32     // of the owner's headers that stand in it; 0: none
+	returned bool       // put while the kernel was reading it
+}
+
+// stations are all of this process.
+var stations struct {
+	sync.Mutex
+	all map[stationKey]*station
+}
+
+// namespace identifies the calling thread's network namespace.
+func namespace() (uint64, error) {
+	i, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return 0, fmt.Errorf("afxdp: which network namespace is this: %w", err)
+	}
+	if s, ok := i.Sys().(*syscall.Stat_t); ok {
+		return s.Ino, nil
+	}
+	return 0, errors.New("afxdp: the network namespace has no number")
+}
+
+// join makes m a member of the station of its interface, which is made if there
+// is none.
+func join(m *xdpMedium, path *nexthop.Path, o *Options) error {
+	id, err := namespace()
+	if err != nil {
+		return err
+	}
+	key := stationKey{id, path.Interface}
+	stations.Lock()
+	defer stations.Unlock()
+	s := stations.all[key]
+	if s == nil {
+		if s, err = openStation(key, m.flow.Local.Port(), path, o); err != nil {
+			return err
+		}
+		if stations.all == nil {
+			stations.all = map[stationKey]*station{}
+		}
+		stations.all[key] = s
+	}
+	if err := s.admit(m, o); err != nil {
+		return errors.Join(err, s.leaveIfEmpty())
+	}
+	return nil
+}
+
+// admit gives m memory and packets.
+func (s *station) admit(m *xdpMedium, o *Options) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := m.flow.Key()
+	switch frames := framesFor(o); {
+	case s.port != m.flow.Local.Port():
+		return fmt.Errorf("this process has UDP port %d of the interface already, and %d is another; connections over one interface share their local port", s.port, m.flow.Local.Port())
+	case s.members[k] != nil:
+		return fmt.Errorf("this process has a connection from %v to %v already", m.flow.Local, m.flow.Remote)
+	case len(s.idle) < frames:
+		return fmt.Errorf("%d frames for sending are left of the interface's, and %d are needed; raise Options.XDP.Peers of its first connection", len(s.idle), frames)
+	case o.Datagram > s.longest(m.flow.Remote.Addr().Is6()):
+		return fmt.Errorf("the interface's frames have %d bytes, too few for datagrams of %d", s.frameSize, o.Datagram)
+	default:
+		m.station = s
+		m.allot(frames, o.Datagram)
+	}
+	s.members[k] = m
+	return nil
+}
+
+// leave ends a membership, and the station with the last one.
+func (s *station) leave(m *xdpMedium) error {
+	stations.Lock()
+	defer stations.Unlock()
+	s.mu.Lock()
+	delete(s.members, m.flow.Key())
+	for _, f := range m.inbox[m.inboxFirst:] {
+		s.rest = append(s.rest, s.frameAt(f.id))
+	}
+	m.inbox = nil
+	for i := range s.sending {
+		if f := &s.sending[i]; f.owner == m {
+			f.owner = nil
+			if !f.out.busy {
+				s.idle = append(s.idle, i)
+			}
+		}
+	}
+	s.mu.Unlock()
+	return s.leaveIfEmpty()
+}
+
+func (s *station) leaveIfEmpty() error {
+	if len(s.members) > 0 {
+		return nil
+	}
+	delete(stations.all, s.key)
+	return s.close()
+}
+
+func (s *station) close() error {
+	var errs []error
+	if s.redirect != nil {
+		errs = append(errs, s.redirect.Close())
+	}
+	if s.queues != nil {
+		errs = append(errs, s.queues.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// frameAt is the frame in which something lies that was received.
+func (s *station) frameAt(address uint64) uint64 { return address &^ uint64(s.frameSize-1) }
+
+// reclaim takes back what the kernel has sent.
+func (s *station) reclaim() {
+	if s.pending {
+		_ = s.kick() // the next send says what is wrong
+	}
+	for {
+		n := s.queues.Sockets[0].Completion.Take(s.done[:])
+		for _, a := range s.done[:n] {
+			i := int(a/uint64(s.frameSize)) - s.receiving
+			f := &s.sending[i]
+			f.out.busy = false
+			switch {
+			case f.owner == nil:
+				s.idle = append(s.idle, i)
+			case f.returned:
+				f.returned = false
+				f.owner.keep(f)
+			}
+		}
+		if n < len(s.done) {
+			return
+		}
+	}
+}
+
+// kick has the kernel send what is in the tx ring.
+func (s *station) kick() error {
+	t := s.queues.Sockets[0]
+	s.pending = false
+	if !t.Tx.NeedsWakeup() {
+		return nil
+	}
+	sent, err := t.WakeTx()
+	s.pending = !sent // also while the interface is down: it goes out later
+	return err
+}
+
+// refill gives frames to a queue's fill ring, those last used first.
+func (s *station) refill(q *xsk.Socket) {
+	for len(s.rest) > 0 {
+		from := max(0, len(s.rest)-len(s.done))
+		n := q.Fill.Put(s.rest[from:])
+		if n == len(s.rest)-from {
+			s.rest = s.rest[:from]
+			continue
+		}
+		s.rest = append(s.rest[:from], s.rest[from+n:]...)
+		return
+	}
+}
+
+// collect takes what has arrived: what is m's into fs, and what is others' to
+// their inboxes. It returns how many of fs it has filled in.
+func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
+	for range s.queues.Sockets {
+		q := s.queues.Sockets[s.turn]
+		if s.turn++; s.turn == len(s.queues.Sockets) {
+			s.turn = 0
+		}
+		if len(s.rest) > 0 {
+			s.refill(q)
+		}
+		before := n
+		for n < len(fs) {
+			took := q.Rx.Take(s.descs[:min(len(fs)-n, len(s.descs))])
+			if took == 0 {
+				break
+			}
+			for _, d := range s.descs[:took] {
+				n += s.sort(d, m, fs[n:])
+			}
+		}
+		if n == before && s.busyPoll || q.Fill.NeedsWakeup() {
+			_ = q.WakeRx() // what is wrong with the interface, sending tells
+		}
+		if n == len(fs) {
+			break
+		}
+	}
+	return n
+}
+
+// sort hands one packet to whose it is; 1 if it is m's.
+func (s *station) sort(d xsk.Desc, m *xdpMedium, fs []inFrame) int {
+	p := s.queues.Umem.Packet(d)
+	if p != nil && d.Options&xsk.OptionContinued == 0 {
+		b, err := m.parser.Datagram(p)
+		if err == nil {
+			fs[0] = inFrame{buf: b, id: d.Address}
+			m.counts.Received++
+			return 1
+		}
+		if !errors.Is(err, packet.ErrForeign) {
+			m.damaged(err)
+		} else if k, ok := packet.KeyOf(p); ok && s.members[k] != nil {
+			other := s.members[k]
+			if b, err := other.parser.Datagram(p); err != nil {
+				other.damaged(err)
+			} else if other.deliver(inFrame{buf: b, id: d.Address}) {
+				return 0
+			}
+		} else {
+			s.strays++
+			s.dismiss(p)
+		}
+	} else {
+		s.strays++
+	}
+	s.rest = append(s.rest, s.frameAt(d.Address))
+	return 0
+}

@@ -1,0 +1,171 @@
+package afxdp
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"github.com/cell-runtime/cell/afxdp/nexthop"
+	"github.com/cell-runtime/cell/afxdp/packet"
+	"github.com/cell-runtime/cell/afxdp/xsk"
+	"github.com/cell-runtime/cell/ebpf"
+)
+
+const (
+	// headroom makes datagrams over IPv4 begin at a multiple of 16 in memory
+	// that the kernel has received into: 14 bytes of Ethernet, 20 of IP, 8 of
+	// UDP and this; those over IPv6 at a multiple of 4.
+	headroom = 6
+	// frameOverhead is what a frame holds beside an IP packet: the kernel's
+	// room, headroom, Ethernet with a tag.
+	frameOverhead = xsk.PacketHeadroom + headroom + 18
+)
+
+// openStation attaches the program and opens the sockets.
+func openStation(key stationKey, port uint16, path *nexthop.Path, o *Options) (s *station, err error) {
+	s = &station{key: key, port: port, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+			s = nil
+		}
+	}()
+	if s.redirect, err = ebpf.LoadRedirect(port); err != nil {
+		return s, err
+	}
+	if err = s.attach(path, o.XDP.Mode); err != nil {
+		return s, err
+	}
+	return s, s.openQueues(path.Name, o)
+}
+
+// frameSize is the one that was asked for, or the least for an MTU.
+func frameSize(mtu int, x *XDPOptions) int {
+	switch {
+	case x.FrameSize != 0:
+		return x.FrameSize
+	case mtu+frameOverhead > 2048:
+		return 4096
+	}
+	return 2048
+}
+
+// longestIn is the longest datagram that a frame of size bytes holds. What is
+// received needs more room beside it than what is sent.
+func longestIn(size int, v6 bool) int { return size - frameOverhead - ipHeaders(v6) }
+
+func (s *station) longest(v6 bool) int { return longestIn(s.frameSize, v6) }
+
+// attach attaches the program and notes where it runs, and why there.
+func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
+	why := ""
+	switch {
+	case mode == ebpf.ModeGeneric:
+		why = "Generic mode, behind the driver, was asked for."
+	case mode == ebpf.ModeAuto && path.Type == "veth":
+		why = "Generic mode, behind the driver: on veth its round trips are the shorter ones. Options.XDP.Mode has the driver's, which takes more packets a second."
+	default:
+		err := s.redirect.Attach(path.Interface, ebpf.ModeDriver)
+		if err == nil {
+			return nil
+		}
+		if mode == ebpf.ModeDriver || errors.Is(err, ebpf.ErrOccupied) {
+			return err
+		}
+		why = fmt.Sprintf("Generic mode, behind the driver: the driver of %s does not run the program: %v.", path.Name, err)
+	}
+	s.generic = true
+	s.why = append(s.why, why)
+	return s.redirect.Attach(path.Interface, ebpf.ModeGeneric)
+}
+
+// openQueues opens the sockets and has the program send packets to them.
+func (s *station) openQueues(name string, o *Options) error {
+	queues, err := s.chooseQueues(name, o.XDP.Queues)
+	if err != nil {
+		return err
+	}
+	copying := xsk.Copying(o.XDP.Copy)
+	if s.generic {
+		if copying == xsk.CopyNever {
+			return fmt.Errorf("%w: zero-copy was asked for, and there is none in generic mode", xsk.ErrNotSupported)
+		}
+		copying = xsk.CopyAlways
+	}
+	peers := o.XDP.Peers
+	perQueue := uint32(powerOfTwo(2 * o.Window))
+	sending := peers * framesFor(o)
+	tx := uint32(powerOfTwo(sending))
+	s.receiving = len(queues)*int(perQueue) + peers*(o.Window+receiveBatch)
+	s.queues, err = xsk.OpenQueues(
+		xsk.UmemOptions{Frames: s.receiving + sending, FrameSize: s.frameSize, Headroom: headroom, HugePages: o.XDP.HugePages},
+		xsk.Config{Interface: s.key.index, Rx: perQueue, Tx: tx, Fill: perQueue, Completion: tx, Copying: copying, NeedWakeup: true}, queues)
+	if err != nil {
+		return err
+	}
+	s.sending = make([]sendFrame, sending)
+	s.idle = make([]int, sending)
+	for i := range s.idle {
+		s.idle[i] = sending - 1 - i
+	}
+	s.rest = make([]uint64, s.receiving)
+	for i := range s.rest {
+		s.rest[i] = uint64(s.receiving-1-i) * uint64(s.frameSize)
+	}
+	for _, q := range s.queues.Sockets {
+		s.refill(q)
+		if err := s.redirect.SetSocket(q.Queue(), q.FD()); err != nil {
+			return err
+		}
+	}
+	return s.tune(o)
+}
+
+// powerOfTwo is the least power of two that is n or more.
+func powerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
+
+// chooseQueues returns those that were asked for, or all.
+func (s *station) chooseQueues(name string, asked []uint32) ([]uint32, error) {
+	if len(asked) > 0 {
+		return asked, nil
+	}
+	n, err := receiveQueues(name)
+	if err != nil {
+		return nil, err
+	}
+	if n > ebpf.MaxQueues {
+		s.why = append(s.why, fmt.Sprintf("Of %d queues the first %d are served; what comes on others takes the kernel's way.", n, ebpf.MaxQueues))
+	}
+	var all []uint32
+	for q := range min(n, ebpf.MaxQueues) {
+		all = append(all, q)
+	}
+	return all, nil
+}
+
+// tune sets up busy polling, and notes what was not had.
+func (s *station) tune(o *Options) error {
+	zero, why := s.queues.Sockets[0].ZeroCopy()
+	s.zeroCopy = zero
+	switch {
+	case why != nil:
+		s.why = append(s.why, fmt.Sprintf("The kernel copies each packet once: %v.", why))
+	case !zero && s.generic:
+		s.why = append(s.why, "The kernel copies each packet once: in generic mode there is no zero-copy.")
+	case !zero:
+		s.why = append(s.why, "The kernel copies each packet once: that was asked for.")
+	}
+	if why := s.queues.Umem.HugeWhy; why != "" {
+		s.why = append(s.why, why)
+	}
+	if o.BusyPoll == 0 {
+		return nil
+	}
+	for _, q := range s.queues.Sockets {
+		if err := q.BusyPoll(o.BusyPoll, o.XDP.BusyPollBudget); err != nil {
+			return err
+		}
+	}
+	s.busyPoll = true
+	return nil
+}

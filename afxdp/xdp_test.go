@@ -1,0 +1,111 @@
+package afxdp_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/afxdp"
+	"github.com/cell-runtime/cell/afxdp/netlab"
+	"github.com/cell-runtime/cell/ebpf"
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/link/linktest"
+)
+
+// lab makes two hosts for a test, or skips it.
+func lab(t testing.TB, o netlab.Options) *netlab.Lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it makes network namespaces and AF_XDP sockets")
+	}
+	l, err := netlab.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+const portA, portB = 47101, 47102
+
+// dialer is afxdp.Dial or afxdp.DialUDP.
+type dialer func(ctx context.Context, local, remote netip.AddrPort, o *afxdp.Options) (*afxdp.Conn, error)
+
+// between connects the two hosts of a lab, from and to
+// the i-th addresses of them.
+func between(t testing.TB, l *netlab.Lab, v6 bool, i int, p, q dialer, o, oB *afxdp.Options) (a, b *afxdp.Conn) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	x, y := netip.AddrPortFrom(l.A.Addr(v6, i), portA), netip.AddrPortFrom(l.B.Addr(v6, i), portB)
+	var errs [2]error
+	var wg sync.WaitGroup
+	wg.Go(func() { errs[0] = l.A.Do(func() (err error) { a, err = p(ctx, x, y, o); return err }) })
+	wg.Go(func() { errs[1] = l.B.Do(func() (err error) { b, err = q(ctx, y, x, oB); return err }) })
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			for _, c := range []*afxdp.Conn{a, b} {
+				if c != nil {
+					_ = c.Close()
+				}
+			}
+			t.Fatalf("end %d: %v", i, err)
+		}
+	}
+	return a, b
+}
+
+func required(o afxdp.Options, mode ebpf.Mode) *afxdp.Options {
+	o.XDP.Required, o.XDP.Mode = true, mode
+	return &o
+}
+
+// The link over AF_XDP, with IPv4 and IPv6, in both modes of delivery, in both
+// modes of the program, and with the kernel's own UDP at one end.
+func TestXDPConformance(t *testing.T) {
+	for _, c := range []struct {
+		v6, reliable bool
+		mode         ebpf.Mode
+		peer         dialer
+		with         string
+		held         bool // another connection keeps the program and the sockets
+	}{
+		{false, true, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", true},
+		{true, true, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", true},
+		{false, false, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", true},
+		{true, false, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", true},
+		{false, true, ebpf.ModeGeneric, afxdp.DialUDP, "UDP", true},
+	} {
+		if testing.Short() && c.v6 != c.reliable {
+			continue
+		}
+		o := afxdp.Options{Reliable: c.reliable, Window: 64, KeepAlive: 100 * time.Millisecond, Patience: 10}
+		t.Run(fmt.Sprintf("IPv6 %t, reliable %t, %v, with %s", c.v6, c.reliable, c.mode, c.with), func(t *testing.T) {
+			const addresses = 32
+			o.XDP.Peers = addresses
+			l, next := lab(t, netlab.Options{Addresses: addresses}), 0
+			if c.held {
+				a, b := between(t, l, c.v6, 0, afxdp.Dial, c.peer, required(o, c.mode), required(o, c.mode))
+				defer a.Close()
+				defer b.Close()
+			}
+			linktest.Run(t, linktest.Harness{
+				Open: func(t testing.TB) (link.Link, link.Link) {
+					next++
+					return between(t, l, c.v6, 1+next%(addresses-1), afxdp.Dial, c.peer, required(o, c.mode), required(o, c.mode))
+				},
+				Kill: kill, Garbage: garbage, CanPark: true, MaxTotal: 1 << 20,
+				Lossy: !c.reliable, Unordered: !c.reliable,
+			})
+		})
+	}
+}

@@ -1,0 +1,72 @@
+package afxdp
+
+import (
+	"fmt"
+
+	"github.com/cell-runtime/cell/ebpf"
+)
+
+// XDPOptions are those of [Dial] alone. Zero fields get the default.
+type XDPOptions struct {
+	// Required makes Dial fail where AF_XDP can't be had, rather than fall back
+	// to an ordinary socket.
+	Required bool
+	// Mode says where the XDP program runs. ebpf.ModeAuto takes the driver, but
+	// generic mode on veth, which has the shorter round trips there, and where
+	// the driver has no XDP. Info().Why says what was taken.
+	Mode ebpf.Mode
+	// Copy is whether the device reads and writes our frames itself.
+	Copy Copying
+	// Queues are those of the interface on which datagrams may arrive: default
+	// all, 64 at most. What comes on another one takes the kernel's way.
+	Queues []uint32
+	// FrameSize is how many bytes a frame of memory has, 2,048 or 4,096. It
+	// bounds a datagram. Default: the least that the MTU fits in, or 4,096.
+	FrameSize int
+	// Peers is how many connections of the process the interface's memory is
+	// for, if this is the first; default 8.
+	Peers int
+	// HugePages asks for memory in pages of 2 MiB.
+	HugePages bool
+	// NoChecksum leaves out UDP's checksum over IPv4. The link's own check, the
+	// Ethernet frame's, ends at each switch.
+	NoChecksum bool
+	// BusyPollBudget is how many packets one busy poll may take; default 64.
+	// With Options.BusyPoll.
+	BusyPollBudget int
+}
+
+// Copying says who moves packets between frames and device.
+type Copying int
+
+// The ways of copying.
+const (
+	// CopyAuto takes zero-copy where the driver has it.
+	CopyAuto Copying = iota
+	// CopyAlways has the kernel copy each packet once.
+	CopyAlways
+	// CopyNever insists on zero-copy.
+	CopyNever
+)
+
+// settle fills in defaults.
+func (x *XDPOptions) settle() error {
+	if x.Peers == 0 {
+		x.Peers = 8
+	}
+	switch {
+	case x.Mode < ebpf.ModeAuto || x.Mode > ebpf.ModeGeneric:
+		return fmt.Errorf("afxdp: Options.XDP.Mode is %v; auto, driver or generic", x.Mode)
+	case x.Copy < CopyAuto || x.Copy > CopyNever:
+		return fmt.Errorf("afxdp: Options.XDP.Copy is %d; CopyAuto, CopyAlways or CopyNever", x.Copy)
+	case x.FrameSize != 0 && x.FrameSize != 2048 && x.FrameSize != 4096:
+		return fmt.Errorf("afxdp: Options.XDP.FrameSize is %d; 2048 or 4096", x.FrameSize)
+	case len(x.Queues) > ebpf.MaxQueues:
+		return fmt.Errorf("afxdp: Options.XDP.Queues names %d; at most %d", len(x.Queues), ebpf.MaxQueues)
+	case x.Peers < 1 || x.Peers > 256:
+		return fmt.Errorf("afxdp: Options.XDP.Peers is %d; 1 to 256, or 0 for 8", x.Peers)
+	case x.BusyPollBudget < 0 || x.BusyPollBudget > 65535:
+		return fmt.Errorf("afxdp: Options.XDP.BusyPollBudget is %d; 0 to 65535", x.BusyPollBudget)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package afxdp
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/afxdp/packet"
+)
+
+func (m *xdpMedium) receive(fs []inFrame) (n int, err error) {
+	s := m.station
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending {
+		_ = s.kick()
+	}
+	if len(m.inbox) > 0 || m.rung {
+		n = m.emptyInbox(fs)
+	}
+	n += s.collect(m, fs[n:])
+	if n == len(fs) || n > 0 && !m.everywhere && !s.missing {
+		return n, nil
+	}
+	if m.barren++; m.barren < detourPace && !m.everywhere && !s.missing {
+		return n, nil
+	}
+	m.barren, m.everywhere = 0, false
+	m.follow()
+	k, err := m.receiveDetour(fs[n:])
+	return n + k, err
+}
+
+// deliver puts a datagram that another connection has found where its own will
+// look, unless it has not looked for long.
+func (m *xdpMedium) deliver(f inFrame) bool {
+	if len(m.inbox) == cap(m.inbox) && m.inboxFirst > 0 {
+		m.inbox = m.inbox[:copy(m.inbox, m.inbox[m.inboxFirst:])]
+		m.inboxFirst = 0
+	}
+	if len(m.inbox) == cap(m.inbox) {
+		m.counts.Crowded++
+		return false
+	}
+	m.inbox = append(m.inbox, f)
+	m.counts.Received++
+	if !m.rung {
+		m.rung = true
+		one := [8]byte{1}
+		_, _ = unix.Write(m.bell, one[:])
+	}
+	return true
+}
+
+func (m *xdpMedium) emptyInbox(fs []inFrame) (n int) {
+	n = copy(fs, m.inbox[m.inboxFirst:])
+	m.inboxFirst += n
+	if m.inboxFirst == len(m.inbox) {
+		m.inbox, m.inboxFirst = m.inbox[:0], 0
+		var count [8]byte
+		_, _ = unix.Read(m.bell, count[:])
+		m.rung = false
+	}
+	return n
+}
+
+func (m *xdpMedium) damaged(err error) {
+	m.counts.Damaged++
+	if errors.Is(err, packet.ErrChecksum) {
+		m.counts.Checksums++
+	}
+}
+
+// receiveDetour takes what came by the kernel's own way.
+func (m *xdpMedium) receiveDetour(fs []inFrame) (n int, err error) {
+	for n < len(fs) {
+		b, at, err := m.detour.receive()
+		if b == nil || err != nil {
+			return n, err
+		}
+		m.counts.Arrived++
+		fs[n] = inFrame{buf: b, id: detourFrame | uint64(at)}
+		n++
+	}
+	return n, nil
+}
+
+func (m *xdpMedium) recycle(f inFrame) {
+	if f.id&detourFrame != 0 {
+		m.detour.recycle(int(f.id &^ detourFrame))
+		return
+	}
+	m.station.mu.Lock()
+	m.station.rest = append(m.station.rest, m.station.frameAt(f.id))
+	m.station.mu.Unlock()
+}
