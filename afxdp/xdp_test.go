@@ -45,7 +45,7 @@ func between(t testing.TB, l *netlab.Lab, v6 bool, i int, p, q dialer, o, oB *af
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	x, y := netip.AddrPortFrom(l.A.Addr(v6, i), portA), netip.AddrPortFrom(l.B.Addr(v6, i), portB)
+	x, y := netip.AddrPortFrom(l.A.AddrAt(v6, i), portA), netip.AddrPortFrom(l.B.AddrAt(v6, i), portB)
 	var errs [2]error
 	var wg sync.WaitGroup
 	wg.Go(func() { errs[0] = l.A.Do(func() (err error) { a, err = p(ctx, x, y, o); return err }) })

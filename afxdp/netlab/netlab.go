@@ -38,6 +38,7 @@ type Host struct {
 	Index     int    // of it
 	Device    string // that has the addresses: Interface, or a VLAN atop of it
 	V4, V6    netip.Addr
+	MAC       [6]byte
 	Net       *netlink.Handle // to change it with; for one goroutine at a time
 
 	number byte // 1 or 2
@@ -74,7 +75,7 @@ func New(o Options) (*Lab, error) {
 // newHost makes a namespace and the thread that holds it.
 func newHost(name string, number byte) (*Host, error) {
 	h := &Host{Interface: name, Device: name, number: number, jobs: make(chan func()), ns: -1}
-	h.V4, h.V6 = h.Addr(false, 0), h.Addr(true, 0)
+	h.V4, h.V6 = h.Addr(false), h.Addr(true)
 	begun := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
@@ -113,9 +114,12 @@ func (h *Host) Do(f func() error) error {
 	return <-done
 }
 
-// Addr returns the i-th of the host's IPv6 or IPv4 addresses, from 0. It is in
+// Addr returns the first of the host's IPv6 or IPv4 addresses.
+func (h *Host) Addr(v6 bool) netip.Addr { return h.AddrAt(v6, 0) }
+
+// AddrAt returns the i-th of the host's IPv6 or IPv4 addresses, from 0. It is in
 // one network with the other host's i-th.
-func (h *Host) Addr(v6 bool, i int) netip.Addr {
+func (h *Host) AddrAt(v6 bool, i int) netip.Addr {
 	if v6 {
 		return netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x77, 3: byte(i), 15: h.number})
 	}
@@ -157,7 +161,7 @@ func (h *Host) bringUp(o Options) error {
 	if err != nil {
 		return err
 	}
-	h.Index = veth.Attrs().Index
+	h.Index, h.MAC = veth.Attrs().Index, [6]byte(veth.Attrs().HardwareAddr)
 	for _, l := range []netlink.Link{lo, veth} {
 		if err := h.Net.LinkSetUp(l); err != nil {
 			return err
@@ -179,7 +183,7 @@ func (h *Host) bringUp(o Options) error {
 		}
 	}
 	for i := range 2 * o.Addresses {
-		addr, bits := h.Addr(i%2 == 1, i/2), 24
+		addr, bits := h.AddrAt(i%2 == 1, i/2), 24
 		if addr.Is6() {
 			bits = 64
 		}

@@ -82,10 +82,10 @@ func TestTheWayToANeighbour(t *testing.T) {
 				if v6 {
 					any = netip.IPv6Unspecified()
 				}
-				w := watch(t, l.A, any, l.B.Addr(v6, 0))
+				w := watch(t, l.A, any, l.B.Addr(v6))
 				eventually(t, w, "the neighbour", (*nexthop.Path).Ready)
 				want := nexthop.Path{Interface: l.A.Index, Name: l.A.Interface, Type: "veth", VLAN: uint16(vlan), MTU: 1400,
-					Local: l.A.Addr(v6, 0), NextHop: l.B.Addr(v6, 0), LocalMAC: mac(t, l.A), RemoteMAC: mac(t, l.B), Up: true}
+					Local: l.A.Addr(v6), NextHop: l.B.Addr(v6), LocalMAC: mac(t, l.A), RemoteMAC: mac(t, l.B), Up: true}
 				if p := *w.Path(); p != want {
 					t.Errorf("\n%+v, want\n%+v", p, want)
 				}
