@@ -80,7 +80,7 @@ fi
 
 install_missing() {
 	local -A provides=([gcc]='gcc libc6-dev' [make]=make [strace]=strace [git]=git
-		[pgrep]=procps [curl]=curl [qemu-aarch64]=qemu-user-static [qemu-s390x]=qemu-user-static
+		[pgrep]=procps [curl]=curl [bwrap]=bubblewrap [qemu-aarch64]=qemu-user-static [qemu-s390x]=qemu-user-static
 		[qemu-system-x86_64]=qemu-system-x86 [xz]=xz-utils [zstd]=zstd [candump]=can-utils [tshark]=tshark
 		[qemu-system-arm]=qemu-system-arm [arm-none-eabi-gcc]=gcc-arm-none-eabi)
 	local tool missing=() packages=() root=()

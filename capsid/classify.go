@@ -25,7 +25,7 @@ func classify(s syscall.WaitStatus, f fate, u Usage, l Limits) Exit {
 	case e.Signal == syscall.SIGKILL && u.OutOfMemory > 0:
 		e.Cause, e.Limit = OutOfMemory, "memory"
 		e.Why = fmt.Sprintf("the kernel killed it at its memory limit, having used %d bytes at most (Limits.Memory)", u.PeakMemory)
-	case e.Signal == syscall.SIGXCPU, e.Signal == syscall.SIGKILL && l.CPUTime > 0 && u.User+u.System >= l.CPUTime:
+	case e.Signal == syscall.SIGXCPU, e.Signal == syscall.SIGKILL && l.CPUTime > 0 && u.User+u.System+2*samplePace >= l.CPUTime:
 		// Go programs take no notice of SIGXCPU; SIGKILL follows a second later.
 		e.Cause, e.Limit, e.Why = LimitReached, "cpu time", "it used up its CPU time (Limits.CPUTime)"
 	case e.Signal == syscall.SIGXFSZ:

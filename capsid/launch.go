@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -20,7 +21,7 @@ type launch struct {
 	path   string // what is executed: the shim, or what leads to it
 	argv   []string
 	dir    string
-	extra  []*os.File // descriptors 5 and up, for what leads to the shim
+	extra  []*os.File // descriptors behind those of the control groups, for what leads to the shim
 	config shimConfig
 	uid    uint32 // as which the kernel must know the cell
 	group  *group // nil where no limit needs one
@@ -45,6 +46,7 @@ func (l *launch) start(ctx context.Context) (_ Process, err error) {
 			p.abandon()
 		}
 	}()
+	l.config.groups = len(l.group.files())
 	message, err := l.config.encode()
 	if err != nil {
 		return nil, err
@@ -68,6 +70,9 @@ func (l *launch) start(ctx context.Context) (_ Process, err error) {
 		return nil, p.explain(err)
 	}
 	go p.wait()
+	if l.inner && l.spec.Limits.CPUTime > 0 {
+		go p.sample()
+	}
 	return p, nil
 }
 
@@ -101,12 +106,13 @@ func (l *launch) execute(p *process) (status *net.UnixConn, err error) {
 	env := append(append(make([]string, 0, len(l.spec.Env)+1), l.spec.Env...), EnvNode+"="+strconv.Itoa(nodeFD))
 	p.os, err = spawn(l.path, l.argv, &os.ProcAttr{
 		Dir: l.dir, Env: env,
-		Files: append([]*os.File{null, w, w, cell, shim}, l.extra...),
+		Files: slices.Concat([]*os.File{null, w, w, cell, shim}, l.group.files(), l.extra),
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, err), status.Close())
 	}
+	l.group.started()
 	p.copied = make(chan struct{})
 	go func() {
 		p.out.copyFrom(r)
@@ -130,9 +136,6 @@ func (l *launch) converse(p *process, status *net.UnixConn, message []byte) erro
 		if p.initfd, err = parentOf(p.pidfd, p.pid); err != nil {
 			return err
 		}
-	}
-	if err := l.group.join(p.pid); err != nil {
-		return err
 	}
 	if _, err := status.Write(message); err != nil {
 		return fmt.Errorf("%w: the shim ended: %w", ErrUnavailable, err)

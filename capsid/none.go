@@ -20,7 +20,7 @@ func (none) Name() string { return "none" }
 
 // Probe implements Backend.
 func (none) Probe(context.Context) []sched.Finding {
-	return []sched.Finding{probeShim(), {
+	return []sched.Finding{probeShim(), probeGroups(), {
 		ID: "capsid.none", Severity: sched.Warning,
 		What:     "backend none contains nothing: a cell may do all that its node may, and what it starts may outlive a node that is killed",
 		Evidence: fmt.Sprintf("cells run as uid %d, in the node's namespaces", os.Geteuid()),
@@ -44,17 +44,21 @@ func (none) Start(ctx context.Context, s Spec) (Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGroup(s)
+	g, degraded, err := newGroup(s)
 	if err != nil {
 		return nil, err
 	}
+	limits := s.Limits.rlimits()
+	if len(degraded) > 0 {
+		limits = append(limits, s.Limits.substitutes()...)
+	}
 	l := &launch{
-		group: g,
-		spec:  s, dir: s.Dir,
+		group: g, degraded: degraded,
+		spec: s, dir: s.Dir,
 		path: fmt.Sprintf("/proc/self/fd/%d", f.Fd()),
 		argv: append([]string{"cell-shim"}, s.Command...),
 		config: shimConfig{
-			flags: shimDeathSig | shimSession, limits: s.Limits.rlimits(),
+			flags: shimDeathSig | shimSession, limits: limits,
 		},
 		uid: uint32(os.Geteuid()),
 	}

@@ -44,7 +44,8 @@ type process struct {
 	initfd int         // of the first process of the cell's pid namespace, or -1
 
 	mu    sync.Mutex
-	ended bool // pidfd must not be used any more
+	ended bool  // pidfd must not be used any more
+	seen  Usage // at the last look, of a cell whose usage nobody tells at its end
 	fate  fate
 	done  chan struct{}
 	exit  Exit
@@ -164,6 +165,11 @@ func (p *process) wait() {
 	_ = p.reading.Close()
 	<-p.copied
 	u := usageOf(state)
+	if p.inner {
+		p.mu.Lock()
+		u.User, u.System = u.User+p.seen.User, u.System+p.seen.System
+		p.mu.Unlock()
+	}
 	p.group.read(&u)
 	u.Output = p.out.bytes()
 	left := p.group.remove()
@@ -177,6 +183,29 @@ func (p *process) wait() {
 	}
 	p.free()
 	close(p.done)
+}
+
+// samplePace is how often a cell with a limit of CPU time is looked at.
+const samplePace = 200 * time.Millisecond
+
+// sample looks at a cell in a pid namespace now and then: bubblewrap does not
+// wait for the cell, so the kernel adds its usage to nobody's.
+func (p *process) sample() {
+	tick := time.NewTicker(samplePace)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-tick.C:
+		}
+		var u Usage
+		if usageOfProcess(p.pid, &u) == nil {
+			p.mu.Lock()
+			p.seen = u
+			p.mu.Unlock()
+		}
+	}
 }
 
 // waitInside waits until the cell's pid namespace is empty, which its first

@@ -32,3 +32,15 @@ func (l Limits) rlimits() []rlimit {
 	}
 	return all
 }
+
+// substitutes stand for the limits of control groups that can't be had
+// (Missing).
+func (l Limits) substitutes() (all []rlimit) {
+	if l.Memory > 0 {
+		all = append(all, rlimit{unix.RLIMIT_AS, uint64(l.Memory), uint64(l.Memory)})
+	}
+	if l.Processes > 0 {
+		all = append(all, rlimit{unix.RLIMIT_NPROC, uint64(l.Processes), uint64(l.Processes)})
+	}
+	return all
+}

@@ -32,7 +32,7 @@ const (
 var shimSteps = [...]string{
 	1: "saying hello", 2: "reading its configuration", 3: "making a session", 4: "setting a resource limit",
 	5: "confining itself with Landlock", 6: "dropping capabilities", 7: "changing the user", 8: "setting no_new_privs",
-	9: "loading the seccomp filter", 10: "closing descriptors", 11: "tying its life to its parent's", 12: "reporting", 13: "executing the program",
+	9: "loading the seccomp filter", 10: "closing descriptors", 11: "tying its life to its parent's", 12: "reporting", 13: "executing the program", 14: "joining a control group",
 }
 
 const stepExec = 13
@@ -62,6 +62,7 @@ type shimConfig struct {
 	flags    uint32
 	uid, gid uint32
 	limits   []rlimit
+	groups   int // files of control groups, inherited from descriptor 5 on
 	landlock ruleset
 	filter   []byte // sock_filter instructions, 8 bytes each
 }
@@ -70,7 +71,7 @@ type shimConfig struct {
 func (c *shimConfig) encode() ([]byte, error) {
 	le := binary.NativeEndian
 	b := make([]byte, 0, 4096)
-	for _, v := range []uint32{shimMagic, c.flags, c.uid, c.gid, uint32(len(c.limits)), uint32(len(c.landlock.rules)), uint32(len(c.filter) / 8), c.landlock.size} {
+	for _, v := range []uint32{shimMagic, c.flags, c.uid, c.gid, uint32(len(c.limits)), uint32(len(c.landlock.rules)), uint32(len(c.filter) / 8), c.landlock.size, uint32(c.groups), 0} {
 		b = le.AppendUint32(b, v)
 	}
 	for _, v := range []uint64{c.landlock.fs, c.landlock.net, c.landlock.scoped} {

@@ -320,7 +320,7 @@ func caseMissing(t *testing.T, h Harness) {
 	if !errors.Is(err, capsid.ErrStart) && !errors.Is(err, capsid.ErrUnavailable) {
 		t.Errorf("%v", err)
 	}
-	if err != nil && !strings.Contains(err.Error(), "no such file") {
+	if err != nil && !strings.Contains(strings.ToLower(err.Error()), "no such file") {
 		t.Errorf("does not say why: %v", err)
 	}
 }

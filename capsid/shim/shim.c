@@ -13,6 +13,9 @@
  *	shim -> struct failure	a wall does not stand: nothing was executed
  *	end of the socket	after "S": the cell's program runs
  *
+ * Descriptors from 5 on are the files of the control groups to join: a thread
+ * that moves itself spares the kernel the waiting that moving another takes.
+ *
  * argv[1..] is the cell's command, the environment its environment. On every
  * failure it exits with status 125 and executes nothing.
  */
@@ -28,6 +31,7 @@ enum { FLAG_UID = 1, FLAG_DROP_CAPS = 2, FLAG_DEATHSIG = 4, FLAG_SESSION = 8 };
 struct config {
 	uint32_t magic, flags, uid, gid;
 	uint32_t limits, rules, instructions, ruleset_size;
+	uint32_t groups, zero;
 	uint64_t fs, net, scoped;
 	/* then limits, rules and instructions, each as below */
 };
@@ -39,7 +43,8 @@ struct program { uint16_t length; void *filter; };
 struct cap_header { uint32_t version; int pid; };
 struct cap_data { uint32_t effective, permitted, inheritable; };
 
-enum step { HELLO = 1, CONFIG, SESSION, RLIMIT, LANDLOCK, CAPS, UID, PRIVS, SECCOMP, CLOSE, DEATHSIG, REPORT, EXEC };
+/* numbered as shimSteps in shim.go */
+enum step { HELLO = 1, CONFIG, SESSION, RLIMIT, LANDLOCK, CAPS, UID, PRIVS, SECCOMP, CLOSE, DEATHSIG, REPORT, EXEC, GROUP };
 
 #define MAGIC 0x314d4853 /* "SHM1" */
 
@@ -156,6 +161,8 @@ __attribute__((used, noreturn)) void start(long *stack)
 		if (r != -1) /* EPERM: it leads a group already */
 			must(SESSION, r);
 	}
+	for (uint32_t i = 0; i < c->groups; i++)
+		must(GROUP, call(SYS_write, 5 + i, (long)"0", 1, 0, 0));
 	uint8_t *p = (uint8_t *)(c + 1);
 	for (uint32_t i = 0; i < c->limits; i++, p += sizeof(struct limit)) {
 		struct limit *l = (struct limit *)p;

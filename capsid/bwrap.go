@@ -1,0 +1,308 @@
+package capsid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/sched"
+)
+
+func init() { Register("bwrap", func() (Backend, error) { return NewBwrap("") }) }
+
+// Bwrap runs cells in bubblewrap: namespaces of their own, of the host's files
+// only what the Spec names, and inside, by way of the shim, a user, Landlock and
+// a filter of system calls.
+type Bwrap struct {
+	path string // "" is looked for
+	root bool   // cells get users of their own
+	abi  int
+}
+
+// NewBwrap returns the backend that runs the bubblewrap at path; "" looks for
+// bwrap in PATH.
+func NewBwrap(path string) (*Bwrap, error) {
+	if path != "" && !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("%w: path of bwrap %q is not absolute", ErrSpec, path)
+	}
+	return &Bwrap{path: path, root: os.Geteuid() == 0, abi: landlockABI()}, nil
+}
+
+// Name implements Backend.
+func (*Bwrap) Name() string { return "bwrap" }
+
+// program finds bubblewrap. One that is setuid is refused for root, and one
+// that others may write to for everybody.
+func (b *Bwrap) program() (string, error) {
+	path := b.path
+	if path == "" {
+		var err error
+		if path, err = exec.LookPath("bwrap"); err != nil {
+			return "", fmt.Errorf("%w: bubblewrap is not installed (%w); apt install bubblewrap, or dnf install bubblewrap", ErrUnavailable, err)
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return "", fmt.Errorf("%w: %s: %w; apt install bubblewrap", ErrUnavailable, path, err)
+	}
+	if st.Mode&0o022 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
+		return "", fmt.Errorf("%w: %s has mode %04o and belongs to uid %d, so that others could exchange it; chown root and chmod go-w it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
+	}
+	return path, nil
+}
+
+// Start implements Backend.
+func (b *Bwrap) Start(ctx context.Context, s Spec) (Process, error) {
+	s, err := s.Settle()
+	if err != nil {
+		return nil, err
+	}
+	if s.Seccomp == "off" && !s.AllowUnfiltered {
+		return nil, fmt.Errorf("%w: Seccomp of %s is off, which AllowUnfiltered must allow", ErrSpec, s.Name)
+	}
+	if _, err := os.Stat(s.Command[0]); err != nil && s.Command[0] != shimPath {
+		return nil, fmt.Errorf("%w: the program of %s: %w", ErrStart, s.Name, err)
+	}
+	path, err := b.program()
+	if err != nil {
+		return nil, err
+	}
+	shim, err := reopenShim()
+	if err != nil {
+		return nil, err
+	}
+	defer shim.Close()
+	l := &launch{spec: s, path: path, dir: "/", inner: true, uid: uint32(os.Geteuid())}
+	if err := b.walls(l); err != nil {
+		return nil, err
+	}
+	l.extra = []*os.File{shim}
+	// Descriptors count from 3; the control groups' come before the shim's.
+	l.argv = b.arguments(l, nodeFD+2+len(l.group.files()))
+	return l.start(ctx)
+}
+
+// reopenShim returns the shim with an offset of its own: bubblewrap reads it.
+func reopenShim() (*os.File, error) {
+	f, err := shimFile()
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+}
+
+// walls decides what the shim does, and takes what has to be given back.
+func (b *Bwrap) walls(l *launch) error {
+	s := l.spec
+	var missing string
+	l.config = shimConfig{flags: shimDropCaps | shimDeathSig, limits: s.Limits.rlimits()}
+	var err error
+	if l.config.filter, err = filterOf(s.Seccomp); err != nil {
+		return err
+	}
+	if l.config.landlock, missing = confine(b.abi, placesOf(s)); missing != "" {
+		l.degraded = append(l.degraded, missing)
+	}
+	if !b.root {
+		l.degraded = append(l.degraded, fmt.Sprintf("no user of its own: the node is not root, so the kernel knows all its cells as uid %d", os.Geteuid()))
+	}
+	var said []string
+	if l.group, said, err = newGroup(s); err != nil {
+		return err
+	}
+	if len(said) > 0 {
+		l.degraded = append(l.degraded, said...)
+		l.config.limits = append(l.config.limits, s.Limits.substitutes()...)
+	}
+	if b.root {
+		users, err := cellUsers()
+		if err == nil {
+			l.uid, err = users.take()
+		}
+		if err != nil {
+			return errors.Join(err, l.group.remove())
+		}
+		l.release = func() { users.give(l.uid) }
+		l.config.flags |= shimUID
+		l.config.uid, l.config.gid = l.uid, l.uid
+	}
+	return nil
+}
+
+// innerUID is what an unprivileged node's cells see themselves as.
+const innerUID = "65534"
+
+// arguments is bubblewrap's command line. shimFD is where it finds the shim.
+func (b *Bwrap) arguments(l *launch, shimFD int) []string {
+	s := l.spec
+	a := []string{"bwrap",
+		"--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
+		"--hostname", "cell", "--new-session", "--die-with-parent", "--cap-drop", "ALL"}
+	if b.root {
+		// For the shim, to become another user and to empty the bounding set.
+		a = append(a, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
+	} else {
+		a = append(a, "--unshare-user", "--uid", innerUID, "--gid", innerUID)
+	}
+	if s.Files.System {
+		a = append(a, systemArguments()...)
+	}
+	if s.Files.Proc {
+		a = append(a, "--proc", "/proc", "--tmpfs", "/proc/sys", "--remount-ro", "/proc/sys")
+	}
+	if s.Files.TmpSize > 0 {
+		a = append(a, "--perms", "1777", "--size", strconv.FormatInt(s.Files.TmpSize, 10), "--tmpfs", "/tmp")
+	}
+	var binds []bind
+	for _, d := range devices {
+		binds = append(binds, bind{"--dev-bind", d})
+	}
+	for _, p := range s.Files.ReadOnly {
+		binds = append(binds, bind{"--ro-bind", p})
+	}
+	for _, p := range s.Files.ReadWrite {
+		binds = append(binds, bind{"--bind", p})
+	}
+	if s.Command[0] != shimPath && !covered(s.Command[0], s.Files) {
+		binds = append(binds, bind{"--ro-bind", s.Command[0]})
+	}
+	a = append(a, bindArguments(binds)...)
+	a = append(a, "--perms", "0555", "--ro-bind-data", strconv.Itoa(shimFD), shimPath, "--remount-ro", "/", "--chdir", s.Dir, "--", shimPath)
+	return append(a, s.Command...)
+}
+
+type bind struct{ how, path string }
+
+// bindArguments binds paths, outer ones first, and makes the folders above
+// them, which bubblewrap by itself would make for root alone.
+func bindArguments(binds []bind) (a []string) {
+	slices.SortStableFunc(binds, func(x, y bind) int { return strings.Compare(x.path, y.path) })
+	made := map[string]bool{"/": true, "/tmp": true}
+	for _, b := range binds {
+		var above []string
+		for d := filepath.Dir(b.path); !made[d]; d = filepath.Dir(d) {
+			above = append(above, d)
+			made[d] = true
+		}
+		slices.Reverse(above)
+		for _, d := range above {
+			a = append(a, "--dir", d)
+		}
+		a = append(a, b.how, b.path, b.path)
+		made[b.path] = true
+	}
+	return a
+}
+
+// shimPath is where the shim lies inside.
+const shimPath = "/.cell-shim"
+
+// devices are all that a capsid's /dev has.
+var devices = []string{"/dev/null", "/dev/zero", "/dev/urandom"}
+
+// system are the folders of Files.System. On most hosts all but /usr are
+// symbolic links into it.
+var system = []string{"/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives"}
+
+func systemArguments() (a []string) {
+	for _, p := range system {
+		st, err := os.Lstat(p)
+		switch {
+		case err != nil:
+		case st.Mode()&os.ModeSymlink != 0:
+			if to, err := os.Readlink(p); err == nil {
+				a = append(a, "--symlink", to, p)
+			}
+		default:
+			a = append(a, "--ro-bind", p, p)
+		}
+	}
+	return a
+}
+
+// covered says whether a path lies below one that Files names.
+func covered(path string, f Files) bool {
+	named := slices.Concat(f.ReadOnly, f.ReadWrite)
+	if f.System {
+		named = append(named, system...)
+	}
+	return slices.ContainsFunc(named, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+}
+
+// placesOf is the same file system as Landlock sees it.
+func placesOf(s Spec) []place {
+	all := []place{{path: s.Command[0], file: true}}
+	for _, d := range devices {
+		all = append(all, place{path: d, file: true, write: true, device: true})
+	}
+	if s.Files.System {
+		for _, p := range system {
+			all = append(all, place{path: p, optional: true, file: p == "/etc/ld.so.cache"})
+		}
+	}
+	if s.Files.Proc {
+		all = append(all, place{path: "/proc"})
+	}
+	if s.Files.TmpSize > 0 {
+		all = append(all, place{path: "/tmp", write: true})
+	}
+	for i, paths := range [][]string{s.Files.ReadOnly, s.Files.ReadWrite} {
+		for _, p := range paths {
+			st, err := os.Stat(p)
+			all = append(all, place{path: p, write: i == 1, file: err == nil && !st.IsDir()})
+		}
+	}
+	return all
+}
+
+// Probe implements Backend.
+func (b *Bwrap) Probe(ctx context.Context) []sched.Finding {
+	return append([]sched.Finding{probeShim(), b.probeProgram(ctx)}, append(probeWalls(b.root, b.abi), b.probeStart(ctx))...)
+}
+
+const probeTime = 5 * time.Second
+
+// probeProgram says which bubblewrap there is.
+func (b *Bwrap) probeProgram(ctx context.Context) sched.Finding {
+	f := sched.Finding{ID: "capsid.bwrap", What: "bubblewrap is installed"}
+	path, err := b.program()
+	if err != nil {
+		f.Severity, f.What, f.Evidence, f.Fix = sched.Problem, "cells can't be started in bubblewrap", err.Error(), "apt install bubblewrap"
+		return f
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	text, err := exec.CommandContext(ctx, path, "--version").CombinedOutput()
+	f.Evidence = strings.TrimSpace(string(text)) + " at " + path
+	if err != nil {
+		f.Severity, f.What, f.Fix = sched.Problem, "bubblewrap can't be run", "reinstall bubblewrap"
+		f.Evidence += ": " + err.Error()
+	}
+	return f
+}
+
+// probeStart makes a capsid with all walls and runs a program in it that is
+// everywhere: the shim itself, which ends at once for want of a command.
+func (b *Bwrap) probeStart(ctx context.Context) sched.Finding {
+	f := sched.Finding{ID: "capsid.bwrap.start", What: "a capsid can be made with all walls"}
+	p, err := b.Start(ctx, Spec{Name: "probe", Command: []string{shimPath}, Files: Files{TmpSize: -1}, StartTimeout: probeTime})
+	if err == nil {
+		p.Kill(Killed, "it was a probe")
+		<-p.Done()
+		p.Socket().Close()
+		f.Evidence = fmt.Sprintf("one ran as uid %d", p.UID())
+		return f
+	}
+	f.Severity, f.What, f.Evidence = sched.Problem, "no capsid can be made", err.Error()
+	f.Fix = "see the other findings; where user namespaces are restricted, run the node as root, or allow them (kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0; on Ubuntu the AppArmor profile of dist/)"
+	return f
+}

@@ -1,0 +1,240 @@
+package capsid
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// EnvGroup names the environment variable that overrides below which control
+// group of version 2 cells get theirs: an absolute path that is delegated to
+// this process (systemd: Delegate=yes).
+const EnvGroup = "CELL_CGROUP"
+
+// hierarchies is where this process makes control groups: below its own in
+// each hierarchy, in a folder "cell-node.PID.START" of its own, so that what a
+// killed node has left can be told from what a living one uses.
+type hierarchies struct {
+	mine   string
+	serial atomic.Uint64
+
+	mu   sync.Mutex
+	root string // where control groups are mounted
+	self string // /proc/self/cgroup
+	at   map[string]hierarchy
+}
+
+type hierarchy struct {
+	dir string
+	v2  bool
+}
+
+// places is found out once.
+var places = sync.OnceValues(func() (*hierarchies, error) {
+	st, err := readStat(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	return &hierarchies{
+		mine: fmt.Sprintf("%s%d.%d", nodePrefix, os.Getpid(), st.start),
+		root: "/sys/fs/cgroup", self: string(self), at: map[string]hierarchy{},
+	}, nil
+})
+
+const nodePrefix = "cell-node."
+
+// of returns where groups with a controller are made, and makes that place.
+func (p *hierarchies) of(controller string) (hierarchy, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h, ok := p.at[controller]; ok {
+		return h, nil
+	}
+	parent, v2, err := p.find(controller)
+	if err != nil {
+		return hierarchy{}, err
+	}
+	sweep(parent)
+	h := hierarchy{dir: filepath.Join(parent, p.mine), v2: v2}
+	if err := p.prepare(parent, h, controller); err != nil {
+		return hierarchy{}, err
+	}
+	p.at[controller] = h
+	return h, nil
+}
+
+// find returns the group of this process in the hierarchy that has the
+// controller.
+func (p *hierarchies) find(controller string) (dir string, v2 bool, err error) {
+	for line := range strings.Lines(p.self) {
+		// "4:memory:/a/b" in version 1, "0::/a/b" in version 2 (cgroups(7)).
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		if slices.Contains(strings.Split(f[1], ","), controller) {
+			// The path is seen from the root of the hierarchy, of which a
+			// container may have only a part mounted.
+			for _, dir := range []string{filepath.Join(p.root, controller, f[2]), filepath.Join(p.root, f[1], f[2]), filepath.Join(p.root, controller)} {
+				if isDir(dir) {
+					return dir, false, nil
+				}
+			}
+			return "", false, fmt.Errorf("the hierarchy of %s is not mounted at %s/%s", controller, p.root, controller)
+		}
+		if f[0] == "0" && f[1] == "" {
+			dir = f[2]
+		}
+	}
+	if dir == "" {
+		return "", false, fmt.Errorf("the kernel has no control groups for %s", controller)
+	}
+	return p.findV2(controller, dir)
+}
+
+func (p *hierarchies) findV2(controller, path string) (string, bool, error) {
+	root := p.root
+	if !exists(filepath.Join(root, "cgroup.controllers")) {
+		root = filepath.Join(p.root, "unified")
+	}
+	dir := filepath.Join(root, path)
+	if !isDir(dir) {
+		dir = root
+	}
+	if env := os.Getenv(EnvGroup); env != "" {
+		dir = env
+	} else if filepath.Base(dir) == leaf && exists(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control")) {
+		dir = filepath.Dir(dir)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return "", false, fmt.Errorf("no control groups of version 2 at %s: %w", dir, err)
+	}
+	if !slices.Contains(strings.Fields(string(text)), controller) {
+		return "", false, fmt.Errorf("the controller %s is not delegated to %s, which has %q; under systemd set Delegate=yes for the unit, for a user's manager in user@.service.d", controller, dir, strings.TrimSpace(string(text)))
+	}
+	return dir, true, nil
+}
+
+// leaf is where a node's own process goes in a group that it was given: a group
+// with controllers for its children may have no process itself.
+const leaf = "node"
+
+// prepare makes the folder of this node's groups.
+func (p *hierarchies) prepare(parent string, h hierarchy, controller string) error {
+	if err := os.Mkdir(h.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("can't make a control group: %w; run as root, or have %s delegated (systemd: Delegate=yes)", err, parent)
+	}
+	if !h.v2 {
+		if controller == "cpuset" {
+			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+				text, err := os.ReadFile(filepath.Join(parent, file))
+				if err == nil {
+					err = writeGroup(filepath.Join(h.dir, file), strings.TrimSpace(string(text)))
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	enable := func(dir string) error {
+		return writeGroup(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
+	}
+	err := enable(parent)
+	if errors.Is(err, unix.EBUSY) { // this process is in it
+		own := filepath.Join(parent, leaf)
+		if err = os.Mkdir(own, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
+			if err = writeGroup(filepath.Join(own, "cgroup.procs"), strconv.Itoa(os.Getpid())); err == nil {
+				err = enable(parent)
+			}
+		}
+	}
+	if err == nil {
+		err = enable(h.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("can't switch on the controller %s: %w; have %s delegated to this process alone (systemd: Delegate=yes, DelegateSubgroup=%s)", controller, err, parent, leaf)
+	}
+	return nil
+}
+
+// sweep removes the groups of nodes that are no more. Those of living ones
+// aren't touched: pid and start time name a process for ever.
+func sweep(parent string) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		pid, start, ok := parseNodeDir(e.Name())
+		if !ok {
+			continue
+		}
+		if st, err := readStat(pid); err == nil && st.start == start {
+			continue
+		}
+		dir := filepath.Join(parent, e.Name())
+		cells, _ := os.ReadDir(dir)
+		for _, c := range cells {
+			if c.IsDir() {
+				g := group{parts: []part{{dir: filepath.Join(dir, c.Name()), v2: exists(filepath.Join(dir, "cgroup.kill"))}}}
+				g.kill()
+				_ = unix.Rmdir(g.parts[0].dir)
+			}
+		}
+		_ = unix.Rmdir(dir)
+	}
+}
+
+func parseNodeDir(name string) (pid int, start uint64, ok bool) {
+	rest, ok := strings.CutPrefix(name, nodePrefix)
+	p, s, both := strings.Cut(rest, ".")
+	pid, e1 := strconv.Atoi(p)
+	start, e2 := strconv.ParseUint(s, 10, 64)
+	return pid, start, ok && both && e1 == nil && e2 == nil && pid > 0
+}
+
+// Sweep removes the control groups that nodes have left which were killed, and
+// those of this process that are empty. A node calls it at its start and at its
+// end; the next one that starts cells does so by itself.
+func Sweep() {
+	p, err := places()
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, controller := range []string{"memory", "pids", "cpu", "cpuset"} {
+		if parent, _, err := p.find(controller); err == nil {
+			sweep(parent)
+			if unix.Rmdir(filepath.Join(parent, p.mine)) == nil {
+				delete(p.at, controller)
+			}
+		}
+	}
+}
+
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
