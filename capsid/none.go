@@ -55,7 +55,7 @@ func (none) Start(ctx context.Context, s Spec) (Process, error) {
 	l := &launch{
 		group: g, degraded: degraded,
 		spec: s, dir: s.Dir,
-		path: fmt.Sprintf("/proc/self/fd/%d", f.Fd()),
+		path: executable(f),
 		argv: append([]string{"cell-shim"}, s.Command...),
 		config: shimConfig{
 			flags: shimDeathSig | shimSession, limits: limits,

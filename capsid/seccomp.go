@@ -102,34 +102,64 @@ func assemble(strict bool) ([]byte, error) {
 	names = slices.DeleteFunc(names, func(n string) bool { _, ok := here.SyscallNames[n]; return !ok })
 	slices.Sort(names)
 	names = slices.Compact(names)
-	when := func(name string, c ...seccomp.Condition) seccomp.NameWithConditions {
-		return seccomp.NameWithConditions{Name: name, Conditions: c}
-	}
-	is := func(argument uint32, op seccomp.Operation, v uint64) seccomp.Condition {
-		return seccomp.Condition{Argument: argument, Operation: op, Value: v}
-	}
-	clone := []seccomp.Condition{is(0, seccomp.BitsNotSet, namespaceFlags)}
-	if strict {
-		clone = append(clone, is(0, seccomp.BitsSet, unix.CLONE_THREAD))
-	}
-	// The library makes EPERM of the default.
-	p := seccomp.Policy{DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{
-		// Its flags lie in memory, where a filter can't look; programs fall
-		// back to clone.
-		{Names: []string{"clone3"}, Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)},
-		{Names: names, Action: seccomp.ActionAllow, NamesWithCondtions: []seccomp.NameWithConditions{
-			when("clone", clone...),
-			when("socket", is(0, seccomp.Equal, unix.AF_UNIX)),
-			when("socketpair", is(0, seccomp.Equal, unix.AF_UNIX)),
-			when("ioctl", is(1, seccomp.NotEqual, unix.TIOCSTI), is(1, seccomp.NotEqual, tioclinux)),
-			when("personality", is(0, seccomp.Equal, 0xffffffff)), // asks
-		}},
+	p := seccomp.Policy{DefaultAction: seccomp.ActionErrno /* EPERM */, Syscalls: []seccomp.SyscallGroup{
+		{Names: names, Action: seccomp.ActionAllow},
 	}}
-	instructions, err := p.Assemble()
+	rest, err := p.Assemble()
 	if err != nil {
 		return nil, err
 	}
-	return encodeFilter(instructions)
+	return encodeFilter(append(conditional(here, strict), rest...))
+}
+
+const (
+	allow = uint32(seccomp.ActionAllow)
+	deny  = uint32(seccomp.ActionErrno) | uint32(unix.EPERM)
+
+	// struct seccomp_data; arguments are of 8 bytes, low word first on all
+	// architectures that the shim is built for.
+	offNumber, offArch, offArgs = 0, 4, 16
+)
+
+// conditional decides about the system calls whose arguments count, each for
+// good: go-seccomp-bpf v1.6.0 does not load the number again behind a condition
+// that failed, so that socket(AF_NETLINK) passed for the system call of that
+// number. What is not named here falls through, and so does a foreign
+// architecture, which the rest refuses.
+func conditional(here *arch.Info, strict bool) []bpf.Instruction {
+	program := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: offArch, Size: 4},
+		nil, // over all of it, if foreign
+	}
+	when := func(name string, argument uint32, tests ...bpf.Instruction) {
+		number, ok := here.SyscallNames[name]
+		if !ok {
+			return
+		}
+		program = append(program, bpf.LoadAbsolute{Off: offNumber, Size: 4},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(number), SkipTrue: uint8(1 + len(tests))},
+			bpf.LoadAbsolute{Off: offArgs + 8*argument, Size: 4})
+		program = append(program, tests...)
+	}
+	verdict := func(cond bpf.JumpTest, v, yes, no uint32) []bpf.Instruction {
+		return []bpf.Instruction{bpf.JumpIf{Cond: cond, Val: v, SkipFalse: 1}, bpf.RetConstant{Val: yes}, bpf.RetConstant{Val: no}}
+	}
+	noNamespaces := []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: namespaceFlags, SkipFalse: 1}, bpf.RetConstant{Val: deny}}
+	if strict {
+		when("clone", 0, append(noNamespaces, verdict(bpf.JumpBitsSet, unix.CLONE_THREAD, allow, deny)...)...)
+	} else {
+		when("clone", 0, append(noNamespaces, bpf.RetConstant{Val: allow})...)
+	}
+	// Its flags lie in memory, where a filter can't look; programs fall back to
+	// clone.
+	when("clone3", 0, bpf.RetConstant{Val: uint32(seccomp.ActionErrno) | uint32(unix.ENOSYS)})
+	when("socket", 0, verdict(bpf.JumpEqual, unix.AF_UNIX, allow, deny)...)
+	when("socketpair", 0, verdict(bpf.JumpEqual, unix.AF_UNIX, allow, deny)...)
+	when("ioctl", 1, append([]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.TIOCSTI, SkipFalse: 1}, bpf.RetConstant{Val: deny}},
+		verdict(bpf.JumpEqual, tioclinux, deny, allow)...)...)
+	when("personality", 0, verdict(bpf.JumpEqual, 0xffffffff, allow, deny)...) // it asks
+	program[1] = bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(here.ID), SkipTrue: uint8(len(program) - 2)}
+	return program
 }
 
 // encodeFilter returns the kernel's form: struct sock_filter, native order.

@@ -130,6 +130,16 @@ var shimFile = sync.OnceValues(func() (*os.File, error) {
 	return f, nil
 })
 
+// executable is the path by which a child executes f. Not by its own copy of the
+// descriptor, where it can be helped: what it inherits may take its number. A
+// process that may not be dumped has no other way.
+func executable(f *os.File) string {
+	if n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err == nil && n == 1 {
+		return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+}
+
 // shimFailed explains a shim's failure message.
 func shimFailed(b []byte) error {
 	step, errno := binary.NativeEndian.Uint32(b[4:]), unix.Errno(binary.NativeEndian.Uint32(b[8:]))
