@@ -30,7 +30,8 @@ func (a arena) header(off uint64) *[wire.HeaderSize]byte {
 }
 
 // payload returns n bytes at the payload of the record at off, with no
-// capacity beyond.
+// capacity beyond. A payload that begins later than at 24 is reached by an off
+// that is greater by as much (shiftOf).
 func (a arena) payload(off uint64, n int) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(a.base, off+prefixSize)), n)
 }
@@ -43,7 +44,7 @@ func (a arena) bytes(off, n uint64) []byte {
 // u64 returns the 8-aligned word at off; used for the control area.
 func (a arena) u64(off uint64) *uint64 { return (*uint64)(unsafe.Add(a.base, off)) }
 
-// sameStart reports whether b begins at the payload of the record at off.
+// sameStart reports whether b begins where payload(off, n) does.
 func (a arena) sameStart(b []byte, off uint64) bool {
 	return unsafe.Pointer(unsafe.SliceData(b)) == unsafe.Add(a.base, off+prefixSize)
 }

@@ -150,7 +150,7 @@ func (s scribbler) act(op, arg int) {
 	case 10: // a record of any span that is full of payload
 		off, span := uint64(r.Uint32N(spans))*line, r.Uint32N(spans)*line+line
 		h := header(r.Uint32())
-		h.Length = span - prefixSize
+		h.Length = uint32(roomOf(uint64(span)))
 		h.Put(s.m.data.header(off))
 		*s.m.data.word(off) = span | stateReady
 	case 0: // random bytes somewhere
@@ -170,7 +170,7 @@ func (s scribbler) act(op, arg int) {
 		span := uint64(1+arg%8) * line
 		for off := uint64(0); off+span <= s.m.size; off += span {
 			h := header(uint32(off))
-			h.Length = uint32(span - prefixSize)
+			h.Length = uint32(roomOf(span))
 			h.Put(s.m.data.header(off))
 			*s.m.data.word(off) = uint32(span) | stateReady
 		}

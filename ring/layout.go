@@ -42,7 +42,7 @@ const (
 	slotCount   = 64
 
 	magic   = 0x31474e4952434c43 // "CLCRING1" in little endian
-	version = 1
+	version = 2
 )
 
 // A record:
@@ -53,7 +53,8 @@ const (
 //	└───────────┴──────────────────────────────┴───────────────────┴ ─ ─ ┘
 //	└──────────────────────────── span, a multiple of 64 ────────────────┘
 //
-// The payload begins 8-aligned, and one of 40 bytes fills a cache line. The
+// The payload begins 8-aligned, and one of 40 bytes fills a cache line. From
+// bulkSpan on, slack of 40 bytes precedes it, so that it begins with a line. The
 // commit word is span|state; a span is a multiple of 64, so the low six bits
 // are free for the state. Zero is "nothing here yet", whatever the length of
 // the vesicle, so a zero-length vesicle is as readable as any.
@@ -80,10 +81,42 @@ var (
 	_ = [1]struct{}{}[MaxSize>>31]
 )
 
+// bulkSpan is the span from which on a payload begins on the record's second
+// line, instead of at 24: copies of many lines are faster into whole lines than
+// across them (measured; see docs/RING.md), and the 40 bytes are little then.
+// The span alone decides, so that both sides know. Not for broadcast.
+const bulkSpan = 1 << 10
+
+// shiftOf returns how far beyond 24 the payload of a record begins.
+func shiftOf(span uint64) uint64 {
+	if span >= bulkSpan {
+		return line - prefixSize
+	}
+	return 0
+}
+
+// roomOf returns the most payload bytes of a record.
+func roomOf(span uint64) int { return int(span - prefixSize - shiftOf(span)) }
+
 // spanOf returns the bytes that a record with a payload of n bytes takes.
-func spanOf(n int) uint64 { return (uint64(n) + prefixSize + line - 1) &^ (line - 1) }
+func spanOf(n int) uint64 {
+	span := (uint64(n) + prefixSize + line - 1) &^ (line - 1)
+	if span >= bulkSpan {
+		span = (uint64(n) + line + line - 1) &^ (line - 1)
+	}
+	return span
+}
+
+// shortened returns the span of a record that was claimed with one of span
+// bytes and has a payload of n: where the payload begins, it stays.
+func shortened(span uint64, n int) uint64 {
+	if span >= bulkSpan {
+		return max(spanOf(n), bulkSpan)
+	}
+	return spanOf(n)
+}
 
 // maxPayload is the largest payload of a ring of size bytes. A record never
 // wraps, so padding of up to span-64 bytes may precede it, and one line stays
 // free for the end mark: 2*span - 64 + 64 <= size.
-func maxPayload(size uint64) int { return int(size/2) - prefixSize }
+func maxPayload(size uint64) int { return roomOf(size / 2) }

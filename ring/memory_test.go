@@ -14,7 +14,7 @@ import (
 func TestSizesOfCreate(t *testing.T) {
 	for _, size := range []int{4 << 10, 8 << 10, 64 << 10, 256 << 10, 1 << 20, 32 << 20} {
 		m := newMemory(t, Options{Size: size})
-		if m.Size() != size || m.Kind() != SPSC || m.HugePages() || m.MaxPayload() != size/2-prefixSize {
+		if m.Size() != size || m.Kind() != SPSC || m.HugePages() || m.MaxPayload() != maxPayload(uint64(size)) {
 			t.Errorf("%d bytes: size %d, %v, huge %v, payloads up to %d", size, m.Size(), m.Kind(), m.HugePages(), m.MaxPayload())
 		}
 	}

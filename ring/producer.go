@@ -117,7 +117,7 @@ func (p *Producer) Claim(out []wire.Vesicle, size int) (n int, err error) {
 	span := spanOf(size)
 	if off := p.claim & p.mask; len(out) == 1 && off+span <= p.size && p.claim+span <= p.limit && p.runs.push(uint32(span), 1, false) {
 		// One record in one piece, known to be free: what most calls want.
-		out[0].Payload = p.guard.place(p.data, off, size)
+		out[0].Payload = p.guard.place(p.data, off+shiftOf(span), size)
 		p.claim += span
 		p.open++
 		return 1, nil
@@ -167,8 +167,9 @@ func (p *Producer) claimRun(out []wire.Vesicle, size int, span uint64) (n int, e
 	off := pos & p.mask
 	// Claims go up to the end of the memory, or of what is known to be free.
 	end := min(p.size, off+p.limit-pos)
+	shift := shiftOf(span)
 	for n < len(out) && off+span <= end {
-		out[n].Payload = p.guard.place(p.data, off, size)
+		out[n].Payload = p.guard.place(p.data, off+shift, size)
 		off += span
 		n++
 	}
@@ -218,19 +219,20 @@ func (p *Producer) Commit(vs []wire.Vesicle) error {
 			}
 		}
 		pos, bytes, most := p.commit, uint64(0), min(len(vs), int(r.count))
+		shift, room := shiftOf(uint64(span)), roomOf(uint64(span))
 		for n < most {
 			v := &vs[n]
 			off, size := pos&p.mask, len(v.Payload)
-			if size > int(span)-prefixSize || !p.guard.takeBack(p.data, off, v.Payload) {
+			if size > room || !p.guard.takeBack(p.data, off+shift, v.Payload) {
 				break
 			}
 			v.Header.Length = uint32(size)
 			v.Header.Put(p.data.header(off))
 			word := span | stateReady
 			pos += uint64(span)
-			if pos == p.claim && spanOf(size) < uint64(span) {
-				pos -= p.giveBack(span, size)
-				word = uint32(spanOf(size)) | stateReady
+			if least := shortened(uint64(span), size); pos == p.claim && least < uint64(span) {
+				pos -= p.giveBack(uint64(span) - least)
+				word = uint32(least) | stateReady
 			}
 			p.seal(off, word)
 			bytes += uint64(size)
@@ -273,10 +275,9 @@ func (p *Producer) seal(off uint64, word uint32) {
 	}
 }
 
-// giveBack frees what the newest claim of all did not use, and returns how
-// much that is. The user's bytes in it are no end mark.
-func (p *Producer) giveBack(span uint32, size int) uint64 {
-	unused := uint64(span) - spanOf(size)
+// giveBack frees what the newest claim of all did not use, and returns it. The
+// user's bytes in it are no end mark.
+func (p *Producer) giveBack(unused uint64) uint64 {
 	p.claim -= unused
 	p.marked = min(p.marked, p.claim)
 	return unused

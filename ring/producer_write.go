@@ -123,7 +123,7 @@ func (p *Producer) writeOne(v *wire.Vesicle) error {
 	h := v.Header
 	h.Length = uint32(size)
 	h.Put(p.data.header(off))
-	Copy(p.data.payload(off, size), v.Payload)
+	Copy(p.data.payload(off+shiftOf(span), size), v.Payload)
 	p.seal(off, uint32(span)|stateReady)
 	p.commit += span
 	p.claim = p.commit

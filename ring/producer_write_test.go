@@ -28,7 +28,7 @@ func (x *pair) write(n, size int) {
 }
 
 func TestWriteAtEveryOffset(t *testing.T) {
-	for _, size := range []int{0, 1, 39, 40, 41, 104, 105, 1000, MinSize/2 - prefixSize} {
+	for _, size := range []int{0, 1, 39, 40, 41, 104, 105, 1000, maxPayload(MinSize)} {
 		for _, batch := range []int{1, 2, 3} {
 			if 2*batch*int(spanOf(size)) > MinSize && batch > 1 {
 				continue

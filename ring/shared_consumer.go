@@ -114,11 +114,11 @@ func (c *SharedConsumer) poll(in []wire.Vesicle) (n int, err error) {
 		}
 		v := &in[n]
 		size, tail := v.Header.Unpack(mem.header(off))
-		if !tail.Valid(size, uint32(span)-prefixSize) {
+		if !tail.Valid(size, uint32(roomOf(span))) {
 			c.state.stop(stopCorrupt)
 			break
 		}
-		v.Payload = c.guard.view(mem, off, int(size))
+		v.Payload = c.guard.view(mem, off+shiftOf(span), int(size))
 		pos += span
 		c.ends[end%maxPolled] = pos
 		end++

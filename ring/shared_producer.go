@@ -180,9 +180,9 @@ func (p *SharedProducer) claimRun(out []wire.Vesicle, size int, span uint64) (in
 		}
 		p.mark(pos+pad, span, n)
 		p.at(stepMarked)
-		off := (pos + pad) & p.mask
+		off, shift := (pos+pad)&p.mask, shiftOf(span)
 		for i := range out[:n] {
-			out[i].Payload = p.guard.place(p.data, off, size)
+			out[i].Payload = p.guard.place(p.data, off+shift, size)
 			off += span
 		}
 		p.open += int(n)
@@ -278,10 +278,11 @@ func (p *SharedProducer) Commit(vs []wire.Vesicle) error {
 // commitRun commits the first len(vs) claims of r, or as many as are in order.
 func (p *SharedProducer) commitRun(r *placed, vs []wire.Vesicle) (n int) {
 	pos, word, bytes := r.pos, r.span|stateReady, uint64(0)
+	shift, room := shiftOf(uint64(r.span)), roomOf(uint64(r.span))
 	for n < len(vs) {
 		v := &vs[n]
 		off, size := pos&p.mask, len(v.Payload)
-		if size > int(r.span)-prefixSize || !p.guard.takeBack(p.data, off, v.Payload) {
+		if size > room || !p.guard.takeBack(p.data, off+shift, v.Payload) {
 			break
 		}
 		v.Header.Length = uint32(size)

@@ -48,7 +48,7 @@ func TestAbortGivesTheRoomBack(t *testing.T) {
 
 func TestShortenedPayloads(t *testing.T) {
 	x := newPair(t, MinSize)
-	for _, size := range []int{0, 40, 41, 1000, MinSize/2 - prefixSize} {
+	for _, size := range []int{0, 40, 41, 1000, maxPayload(MinSize)} {
 		for short := 0; short <= size; short += 1 + size/50 {
 			vs := x.claim(1, size)
 			content(vs[0].Payload, 0xffffffff) // garbage in what is given back

@@ -19,7 +19,7 @@ func TestEveryLengthArrives(t *testing.T) {
 			x.receive(size)
 		}
 	}
-	if x.p.MaxPayload() != MinSize/2-prefixSize || x.c.MaxPayload() != x.p.MaxPayload() || x.near.MaxPayload() != x.p.MaxPayload() {
+	if x.p.MaxPayload() != maxPayload(MinSize) || x.c.MaxPayload() != x.p.MaxPayload() || x.near.MaxPayload() != x.p.MaxPayload() {
 		t.Errorf("MaxPayload: producer %d, consumer %d, memory %d", x.p.MaxPayload(), x.c.MaxPayload(), x.near.MaxPayload())
 	}
 }
@@ -52,7 +52,7 @@ func TestTheLargestRecordFitsAtEveryOffset(t *testing.T) {
 }
 
 func TestWrapAtEveryOffset(t *testing.T) {
-	for _, size := range []int{0, 1, 40, 41, 104, 105, 168, 300, 1000, 1500, MinSize/2 - prefixSize} {
+	for _, size := range []int{0, 1, 40, 41, 104, 105, 168, 300, 1000, 1500, maxPayload(MinSize)} {
 		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
 			x := newPair(t, MinSize)
 			// Steps of one line move the records over every offset.
@@ -148,7 +148,7 @@ func TestBatchClaims(t *testing.T) {
 }
 
 func TestFullAndOn(t *testing.T) {
-	for _, size := range []int{0, 40, 41, 700, MinSize/2 - prefixSize} {
+	for _, size := range []int{0, 40, 41, 700, maxPayload(MinSize)} {
 		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
 			x := newPair(t, MinSize)
 			for range 20 {

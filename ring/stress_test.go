@@ -152,7 +152,7 @@ func TestStress(t *testing.T) {
 	}{
 		{"small ring, small payloads, spin", MinSize, 200, false},
 		{"small ring, small payloads, park", MinSize, 200, true},
-		{"large ring, payloads up to the maximum, spin", 64 << 10, 32<<10 - prefixSize, false},
+		{"large ring, payloads up to the maximum, spin", 64 << 10, maxPayload(64 << 10), false},
 		{"large ring, middle payloads, park", 64 << 10, 2000, true},
 	} {
 		t.Run(v.name, func(t *testing.T) {

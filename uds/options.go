@@ -91,7 +91,7 @@ type Options struct {
 const (
 	defaultMaxRing = 64 << 20
 	// A fallback must not make a vesicle too large that fits the default ring.
-	defaultMaxPayload = ring.DefaultSize/2 - 24
+	defaultMaxPayload = ring.DefaultSize/2 - 64
 	defaultTimeout    = 5 * time.Second
 	defaultMode       = 0o600
 	defaultConns      = 4096
