@@ -1,0 +1,7 @@
+//go:build !amd64
+
+package ring
+
+const movesStrings = false
+
+func moveString(*byte, *byte, uintptr) {}
