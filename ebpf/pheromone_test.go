@@ -129,7 +129,15 @@ func frameModel(b []byte, port uint16, judge func(source netip.Addr, hops uint8,
 		return ReasonOther
 	}
 	size := int(binary.BigEndian.Uint16(b[4:]))
-	if size < 8 || size > len(b) {
+	switch {
+	case size < 8 || len(b) < 8+ShortestBeacon:
+		return ReasonLength
+	case size > len(b):
+		// Cut off. What is there is looked at first.
+		r, _ := testRules.settle()
+		if why := r.judgeFormat(append(slices.Clone(b[8:]), make([]byte, size-len(b))...), hops); why != ReasonAccepted {
+			return why
+		}
 		return ReasonLength
 	}
 	return judge(source, hops, b[8:size])

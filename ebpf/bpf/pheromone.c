@@ -23,7 +23,6 @@ struct beacon {
 
 #define SIGNATURE 64
 #define SHORTEST 168
-#define SIZE_MASK 0x7ff
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define MAGIC 0x504c4543
@@ -104,6 +103,20 @@ struct {
 	__type(value, struct floor);
 } floors SEC(".maps");
 
+// frame is what is judged. What lies at a place that isn't known beforehand is
+// read by helpers: without CAP_PERFMON the verifier takes no pointer into a packet
+// to which a variable was added.
+struct frame {
+	const void *ctx;
+	int xdp;
+	const __u8 *data, *end;
+};
+
+INLINE long load(const struct frame *f, __u32 offset, void *to, __u32 len)
+{
+	return f->xdp ? xdp_load(f->ctx, offset, to, len) : skb_load(f->ctx, offset, to, len);
+}
+
 // late says whether a stream that has used up its rate until *until may not have
 // another beacon now, and notes it otherwise. Two CPUs at once may each let one
 // pass where one was meant; to prevent that would cost a locked instruction.
@@ -135,13 +148,14 @@ INLINE __u32 too_fast(const struct rules *r, const struct address *source)
 	return ACCEPTED;
 }
 
-// judge_beacon judges the payload of a datagram to the port.
-INLINE __u32 judge_beacon(const struct rules *r, const __u8 *p, const __u8 *end, __u32 size, __u8 left, const struct address *source)
+// judge_beacon judges the payload of a datagram to the port, which is at p, or at
+// in the frame.
+INLINE __u32 judge_beacon(const struct frame *f, const struct rules *r, const __u8 *p, __u32 at, __u32 size, __u8 left, const struct address *source)
 {
 	const struct beacon *b = (const void *)p;
 	if (size < SHORTEST || size > r->longest)
 		return LENGTH;
-	if (p + SHORTEST > end)
+	if (p + SHORTEST > f->end)
 		return LENGTH | CUT;
 	if (b->magic != MAGIC)
 		return WRONG_MAGIC;
@@ -154,28 +168,18 @@ INLINE __u32 judge_beacon(const struct rules *r, const __u8 *p, const __u8 *end,
 	if (left < r->left || b->hops > r->hops)
 		return HOPS;
 
-	// The verifier has to see that this is bounded, and the compiler not that it
-	// is anyway.
-	__u64 at = size - SIGNATURE;
-	asm volatile("" : "+r"(at));
-	at &= SIZE_MASK;
-	asm volatile("" : "+r"(at));
-	const __u8 *signature = p + at;
-	if (signature + SIGNATURE > end)
-		return LENGTH | CUT;
 	struct mark m;
-	const __u64 *from = (const __u64 *)b->node, *tail = (const __u64 *)signature;
+	const __u64 *from = (const __u64 *)b->node;
 #pragma unroll
 	for (int i = 0; i < 6; i++)
 		m.half[i] = from[i];
-#pragma unroll
-	for (int i = 0; i < SIGNATURE / 8; i++)
-		m.half[6 + i] = tail[i];
+	if (load(f, at + size - SIGNATURE, &m.half[6], SIGNATURE))
+		return LENGTH | CUT;
 
-	const struct floor *f = map_lookup(&floors, &m);
-	if (f) {
+	const struct floor *least = map_lookup(&floors, &m);
+	if (least) {
 		__u64 incarnation = little64(m.half[4]), counter = little64(m.half[5]);
-		if (incarnation < f->incarnation || (incarnation == f->incarnation && counter <= f->counter))
+		if (incarnation < least->incarnation || (incarnation == least->incarnation && counter <= least->counter))
 			return OLD;
 	}
 	// Before the rate, so that who repeats a node's beacons doesn't use up what
@@ -190,60 +194,60 @@ INLINE __u32 judge_beacon(const struct rules *r, const __u8 *p, const __u8 *end,
 	return reason;
 }
 
-INLINE __u32 judge_udp(const struct rules *r, const __u8 *p, const __u8 *end, __u8 left, const struct address *source)
+INLINE __u32 judge_udp(const struct frame *f, const struct rules *r, const __u8 *p, __u32 at, __u8 left, const struct address *source)
 {
 	const struct udp *udp = (const void *)p;
-	if (p + sizeof *udp > end)
+	if (p + sizeof *udp > f->end)
 		return OTHER | CUT;
 	if (net16(udp->dst) != r->port)
 		return OTHER;
 	__u32 size = net16(udp->len);
-	if (size < sizeof *udp || size > sizeof *udp + SIZE_MASK)
+	if (size < sizeof *udp)
 		return LENGTH;
-	if (p + size > end)
-		return LENGTH | CUT;
-	return judge_beacon(r, p + sizeof *udp, end, size - sizeof *udp, left, source);
+	return judge_beacon(f, r, p + sizeof *udp, at + sizeof *udp, size - sizeof *udp, left, source);
 }
 
 // hidden returns reason for UDP to the port.
-INLINE __u32 hidden(const struct rules *r, const __u8 *p, const __u8 *end, __u32 reason)
+INLINE __u32 hidden(const struct frame *f, const struct rules *r, __u32 at, __u32 reason)
 {
-	const struct udp *udp = (const void *)p;
-	if (p + sizeof *udp > end)
+	struct udp udp;
+	if (load(f, at, &udp, sizeof udp))
 		return OTHER | CUT;
-	return net16(udp->dst) == r->port ? reason : OTHER;
+	return net16(udp.dst) == r->port ? reason : OTHER;
 }
+
+struct extension { __u8 next, words; __u16 offset; __u32 more; };
 
 // behind judges what has IPv6 extension headers in front: no beacon has any, but
 // the kernel would give it to the socket.
-INLINE __u32 behind(const struct rules *r, const __u8 *p, const __u8 *end, __u8 next)
+INLINE __u32 behind(const struct frame *f, const struct rules *r, __u32 at, __u8 next)
 {
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		__u8 kind = next;
-		if (kind != NEXT_HOP_BY_HOP && kind != NEXT_ROUTING && kind != NEXT_OPTIONS && kind != NEXT_FRAGMENT)
+		struct extension e;
+		if (next != NEXT_HOP_BY_HOP && next != NEXT_ROUTING && next != NEXT_OPTIONS && next != NEXT_FRAGMENT)
 			return OTHER;
-		if (p + 8 > end)
+		if (load(f, at, &e, sizeof e))
 			return OTHER | CUT;
-		next = p[0];
-		if (kind == NEXT_FRAGMENT) {
+		if (next == NEXT_FRAGMENT) {
 			// Only the first fragment shows the port; without it the
 			// kernel puts nothing together.
-			if (*(const __u16 *)(p + 2) & net16(0xfff8) || next != NEXT_UDP)
+			if (e.offset & net16(0xfff8) || e.next != NEXT_UDP)
 				return OTHER;
-			return hidden(r, p + 8, end, FRAGMENT);
+			return hidden(f, r, at + sizeof e, FRAGMENT);
 		}
-		p += (p[1] + 1) * 8;
+		next = e.next;
+		at += (e.words + 1) * 8;
 		if (next == NEXT_UDP)
-			return hidden(r, p, end, HEADERS);
+			return hidden(f, r, at, HEADERS);
 	}
 	return OTHER;
 }
 
-INLINE __u32 judge_ip4(const struct rules *r, const __u8 *p, const __u8 *end)
+INLINE __u32 judge_ip4(const struct frame *f, const struct rules *r, const __u8 *p, __u32 at)
 {
 	const struct ip4 *ip = (const void *)p;
-	if (p + sizeof *ip > end)
+	if (p + sizeof *ip > f->end)
 		return OTHER | CUT;
 	if (ip->vhl >> 4 != 4 || ip->proto != NEXT_UDP || ip->off & net16(0x1fff))
 		return OTHER;
@@ -251,53 +255,56 @@ INLINE __u32 judge_ip4(const struct rules *r, const __u8 *p, const __u8 *end)
 	if (words < 5)
 		return OTHER;
 	if (words > 5 || ip->off & net16(0x2000))
-		return hidden(r, p + words * 4, end, words > 5 ? HEADERS : FRAGMENT);
+		return hidden(f, r, at + words * 4, words > 5 ? HEADERS : FRAGMENT);
 	struct address source = {};
 	__u32 *word = (__u32 *)&source;
 	((__u16 *)&source)[5] = 0xffff; // mapped into IPv6 (RFC 4291)
 	word[3] = ip->src;
-	return judge_udp(r, p + sizeof *ip, end, ip->ttl, &source);
+	return judge_udp(f, r, p + sizeof *ip, at + sizeof *ip, ip->ttl, &source);
 }
 
-INLINE __u32 judge_ip6(const struct rules *r, const __u8 *p, const __u8 *end)
+INLINE __u32 judge_ip6(const struct frame *f, const struct rules *r, const __u8 *p, __u32 at)
 {
 	const struct ip6 *ip = (const void *)p;
-	if (p + sizeof *ip > end)
+	if (p + sizeof *ip > f->end)
 		return OTHER | CUT;
 	if (*p >> 4 != 6)
 		return OTHER;
 	if (ip->next != NEXT_UDP)
-		return behind(r, p + sizeof *ip, end, ip->next);
+		return behind(f, r, at + sizeof *ip, ip->next);
 	struct address source;
 	const __u64 *from = (const __u64 *)ip->src;
 	source.half[0] = from[0];
 	source.half[1] = from[1];
-	return judge_udp(r, p + sizeof *ip, end, ip->hops, &source);
+	return judge_udp(f, r, p + sizeof *ip, at + sizeof *ip, ip->hops, &source);
 }
 
 // judge returns the reason for what is done with a frame.
-INLINE __u32 judge(const __u8 *p, const __u8 *end, int tagged)
+INLINE __u32 judge(const struct frame *f, int tagged)
 {
+	const __u8 *p = f->data;
 	const struct eth *eth = (const void *)p;
-	if (p + sizeof *eth > end)
+	if (p + sizeof *eth > f->end)
 		return OTHER | CUT;
 	__u16 proto = eth->proto;
+	__u32 at = sizeof *eth;
 	p += sizeof *eth;
 	if (!tagged && (proto == ETHERTYPE_VLAN || proto == ETHERTYPE_QINQ)) {
 		const struct vlan *tag = (const void *)p;
-		if (p + sizeof *tag > end)
+		if (p + sizeof *tag > f->end)
 			return OTHER | CUT;
 		proto = tag->proto;
 		p += sizeof *tag;
+		at += sizeof *tag;
 	}
 	__u32 zero = 0;
 	const struct rules *r = map_lookup(&rules, &zero);
 	if (!r || !r->port)
 		return OTHER;
 	if (proto == ETHERTYPE_IP4)
-		return judge_ip4(r, p, end);
+		return judge_ip4(f, r, p, at);
 	if (proto == ETHERTYPE_IP6)
-		return judge_ip6(r, p, end);
+		return judge_ip6(f, r, p, at);
 	return OTHER;
 }
 
@@ -313,21 +320,25 @@ INLINE int decide(__u32 reason, int pass, int drop)
 SEC("xdp")
 int pheromone_xdp(struct xdp_md *ctx)
 {
-	return decide(judge((void *)(long)ctx->data, (void *)(long)ctx->data_end, 0), XDP_PASS, XDP_DROP);
+	struct frame f = { ctx, 1, (void *)(long)ctx->data, (void *)(long)ctx->data_end };
+	return decide(judge(&f, 0), XDP_PASS, XDP_DROP);
 }
 
-// What a beacon takes at most, with everything in front of it.
-#define MOST (14 + 4 + 40 + 8 + SIZE_MASK)
+// What lies in front of a beacon, and of it what is looked at in place.
+#define LOOKED_AT (14 + 4 + 40 + 8 + SHORTEST)
 
 SEC("tcx/ingress")
 int pheromone_tcx(struct __sk_buff *skb)
 {
-	__u32 reason = judge((void *)(long)skb->data, (void *)(long)skb->data_end, skb->vlan_present);
+	struct frame f = { skb, 0, (void *)(long)skb->data, (void *)(long)skb->data_end };
+	__u32 reason = judge(&f, skb->vlan_present);
 	// A packet may lie in pieces, of which only the first was seen. To pull it
 	// together may copy it, so that is done only where it matters.
-	if (reason & CUT && skb->data_end - skb->data < skb->len) {
-		skb_pull(skb, skb->len < MOST ? skb->len : MOST);
-		reason = judge((void *)(long)skb->data, (void *)(long)skb->data_end, skb->vlan_present);
+	if (reason & CUT) {
+		skb_pull(skb, skb->len < LOOKED_AT ? skb->len : LOOKED_AT);
+		f.data = (void *)(long)skb->data;
+		f.end = (void *)(long)skb->data_end;
+		reason = judge(&f, skb->vlan_present);
 	}
 	return decide(reason, TCX_NEXT, TCX_DROP);
 }
