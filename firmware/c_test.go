@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cell-runtime/cell/firmware/firmwaretest"
 )
 
 // limits of what cell.h takes for a service of two methods: flash (text and
@@ -22,10 +24,10 @@ const (
 )
 
 func TestSize(t *testing.T) {
-	need(t, "arm-none-eabi-size")
+	firmwaretest.Need(t, "arm-none-eabi-size")
 	for _, cpu := range []string{"cortex-m0", "cortex-m3", "cortex-m4"} {
 		t.Run(cpu, func(t *testing.T) {
-			elf := build(t, "size-"+cpu+".elf", "CPU="+cpu)
+			elf := firmwaretest.Build(t, "size-"+cpu+".elf", "CPU="+cpu)
 			out, err := exec.CommandContext(t.Context(), "arm-none-eabi-size", elf).Output()
 			if err != nil {
 				t.Fatal(err)

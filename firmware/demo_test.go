@@ -260,7 +260,7 @@ func TestDeviceRestarts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.reset(t)
+		b.Reset()
 		for err == nil {
 			_, err = s.Receive()
 		}

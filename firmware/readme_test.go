@@ -1,6 +1,7 @@
 package firmware_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -10,12 +11,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cell-runtime/cell/firmware/firmwaretest"
+	"github.com/cell-runtime/cell/internal/leash"
 )
 
 // TestReadme does what README.md tells a firmware engineer to do, in an empty
 // directory, with this tree in the place of the clone.
 func TestReadme(t *testing.T) {
-	need(t, "make", "arm-none-eabi-gcc", "qemu-system-arm", "bash")
+	firmwaretest.Need(t, "make", "arm-none-eabi-gcc", "qemu-system-arm", "bash")
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -47,12 +51,18 @@ func TestReadme(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	held, err := leash.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+		held.Release()
 	}
-	if want == "" || !strings.Contains(string(out), want) {
-		t.Errorf("the commands print\n%s\nand README.md promises\n%s", out, want)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if want == "" || !strings.Contains(out.String(), want) {
+		t.Errorf("the commands print\n%s\nand README.md promises\n%s", out.String(), want)
 	}
 }
 

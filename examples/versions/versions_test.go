@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/examples/internal/readme"
+	"github.com/cell-runtime/cell/internal/leash"
 )
 
 func TestReadme(t *testing.T) { readme.Run(t, "README.md", "../..") }
@@ -145,14 +146,16 @@ func (p programs) start(t *testing.T, args ...string) *process {
 	}
 	c.cmd.Env = append(os.Environ(), "CELL_RUNTIME_DIR="+p.runtime)
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.err
-	if err := c.cmd.Start(); err != nil {
+	held, err := leash.Start(c.cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // where a test gave up
-		if c.cmd.ProcessState == nil {
+	t.Cleanup(func() {
+		if c.cmd.ProcessState == nil { // the test gave up
 			_ = c.cmd.Process.Kill()
 			_ = c.cmd.Wait()
 		}
+		held.Release()
 	})
 	return c
 }

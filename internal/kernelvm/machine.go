@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/cell-runtime/cell/internal/kernelvm/guest"
+	"github.com/cell-runtime/cell/internal/leash"
 )
 
 // ErrFailed: the machine ran, and a command in it failed.
@@ -77,7 +78,11 @@ func (m Machine) Run(ctx context.Context, output io.Writer) error {
 	c := exec.CommandContext(ctx, "qemu-system-x86_64", m.arguments(disk)...)
 	var complaints bytes.Buffer
 	c.Stdout, c.Stderr = output, &complaints
-	err = c.Run()
+	held, err := leash.Start(c) // a machine must not outlive who wanted it
+	if err == nil {
+		err = c.Wait()
+		held.Release()
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

@@ -74,6 +74,8 @@ func mayImport(folder string) (allowed []string, ok bool) {
 		return slices.Concat(formats, machine, []string{"link", "engine"}), true
 	case slices.Contains(organism, folder):
 		return slices.Concat(formats, machine, []string{"link"}, links, calls), true
+	case folder == "examples": // of which some call the demo firmware
+		return slices.Concat(formats, machine, []string{"link"}, links, calls, organism, programs, []string{"firmware"}), true
 	case slices.Contains(programs, folder), slices.Contains(beside, folder):
 		return slices.Concat(formats, machine, []string{"link"}, links, calls, organism, programs, []string{"perf"}), true
 	}

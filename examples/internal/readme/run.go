@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cell-runtime/cell/internal/leash"
 )
 
 // patience bounds a document's commands and what they leave running.
@@ -82,7 +84,11 @@ func paste(t *testing.T, file string, blocks []Block, dir string, env []string) 
 	cmd.WaitDelay = 5 * time.Second                      // for whoever keeps the output open
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
+	held, err := leash.Start(cmd) // nothing of it outlives this test
+	if err == nil {
+		err = cmd.Wait()
+		held.Release()
+	}
 	if cmd.Process != nil {
 		for _, left := range survivors(cmd.Process.Pid) {
 			t.Errorf("%s: left running: %s", file, left)

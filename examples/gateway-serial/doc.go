@@ -1,0 +1,3 @@
+// Package gatewayserial is an example: see README.md. The programs are in
+// gateway and client.
+package gatewayserial
