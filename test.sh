@@ -78,14 +78,35 @@ if [[ -w $huge && $(cat "$huge") == 0 ]] && echo 16 2>/dev/null >"$huge"; then
 	huge_before=0
 fi
 
+# clang's runtime is a package of its own on some releases.
+has_libfuzzer() {
+	echo 'int LLVMFuzzerTestOneInput(const unsigned char *b, unsigned long n) { return b == 0 && n != 0; }' |
+		clang -fsanitize=fuzzer,address,undefined -x c -o "$work/libfuzzer" - >/dev/null 2>&1
+}
+
+# only_known takes out of packages what this release does not have: there its
+# content is a part of another one.
+only_known() {
+	local name known=()
+	for name in "${packages[@]}"; do
+		! apt-cache show "$name" >/dev/null 2>&1 || known+=("$name")
+	done
+	packages=("${known[@]}")
+}
+
 install_missing() {
 	local -A provides=([gcc]='gcc libc6-dev' [make]=make [strace]=strace [git]=git
 		[pgrep]=procps [curl]=curl [bwrap]=bubblewrap [qemu-aarch64]=qemu-user-static [qemu-s390x]=qemu-user-static
 		[qemu-system-x86_64]=qemu-system-x86 [xz]=xz-utils [zstd]=zstd [candump]=can-utils [tshark]=tshark
-		[qemu-system-arm]=qemu-system-arm [arm-none-eabi-gcc]=gcc-arm-none-eabi)
+		[qemu-system-arm]=qemu-system-arm [arm-none-eabi-gcc]=gcc-arm-none-eabi
+		[cppcheck]=cppcheck [clang]=clang [libfuzzer]=libclang-rt-dev)
 	local tool missing=() packages=() root=()
 	for tool in "${!provides[@]}"; do
 		# The emulators are called NAME-static or NAME, by the release.
+		if [[ $tool == libfuzzer ]]; then
+			has_libfuzzer || missing+=("$tool")
+			continue
+		fi
 		has "$tool" || has "$tool-static" || missing+=("$tool")
 	done
 	((${#missing[@]})) || return 0
@@ -97,7 +118,7 @@ install_missing() {
 	[[ $(id -u) == 0 ]] || root=(sudo -n)
 	if $install && has apt-get && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
 		say "installing ${packages[*]}"
-		if "${root[@]}" apt-get update -qq &&
+		if "${root[@]}" apt-get update -qq && only_known &&
 			DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq \
 				--no-install-recommends "${packages[@]}" >"$work/apt.log" 2>&1; then
 			return 0
@@ -116,6 +137,10 @@ if ! has go; then
 	fi
 fi
 install_missing
+# The core in C is fuzzed for longer than a plain go test does it, and by
+# libFuzzer alone.
+if has_libfuzzer; then export CELL_FUZZ_LIBFUZZER=1; fi
+$quick || export CELL_FUZZ_SECONDS=20
 
 # ---- steps and their results ----
 

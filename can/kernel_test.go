@@ -23,7 +23,7 @@ func TestInKernels(t *testing.T) {
 		addProgram(files, tool)
 	}
 	kernelvm.Test(t, kernelvm.TestOptions{
-		Tags: "vcan", Run: "^TestKernel",
+		Tags: "vcan", Run: "^TestKernel", Check: checkTrace,
 		Timeout: 5 * time.Minute, // 40 s where nothing else runs
 		Machine: kernelvm.Machine{
 			Modules: []string{"can-raw", "vcan", "kvaser_pci"},

@@ -15,6 +15,57 @@ const (
 	dissector = "../dist/wireshark/cell_can.lua"
 )
 
+// traceMark stands before the lines that candump printed in a virtual machine,
+// in which a node sent another one so many requests.
+const (
+	traceMark = "candump: "
+	traced    = 5
+)
+
+// candumpTrace returns what candump printed in a machine with that output.
+func candumpTrace(output string) string {
+	var b strings.Builder
+	for line := range strings.Lines(output) {
+		if line, ok := strings.CutPrefix(line, traceMark); ok {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// checkTrace has the dissector read what candump wrote of real frames on a
+// kernel's bus: the requests that were sent must come out of it.
+func checkTrace(t *testing.T, output string) {
+	log := candumpTrace(output)
+	if log == "" {
+		t.Fatal("candump printed nothing in the machine: is can-utils installed here? (apt-get install can-utils)")
+	}
+	trace := filepath.Join(t.TempDir(), "trace.log")
+	if err := os.WriteFile(trace, []byte(log), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := decodeTrace(t, trace, "cell_can.class", "cell_can.from", "cell_can.to", "cell_can.kind", "cell_can.fingerprint", "cell_can.payload")
+	if lines := strings.Count(log, "\n"); len(got) != lines {
+		t.Errorf("%d frames in the trace, %d decoded", lines, len(got))
+	}
+	requests, control := 0, 0
+	for _, f := range got {
+		if f[0] == "0" {
+			control++
+		}
+		if f[3] != "1" || f[1] != "1" || f[2] != "2" {
+			continue
+		}
+		if f[4] != "0x000000000000002a" || f[5] != hexOrDash(numbered(requests, 7)) {
+			t.Errorf("request %d is decoded as %v", requests, f)
+		}
+		requests++
+	}
+	if requests != traced || control < 8 {
+		t.Errorf("%d requests of %d and %d control frames are decoded from\n%s", requests, traced, control, log)
+	}
+}
+
 // exchange is a trace of a link's life as candump -L writes it, on the model.
 func exchange(t *testing.T) string {
 	var b strings.Builder

@@ -66,10 +66,14 @@ var compilers = []struct {
 	{"gcc", nil, func(seconds int) []string { return []string{fmt.Sprint(seconds), fmt.Sprint(time.Now().UnixNano())} }},
 }
 
-// TestFuzz feeds a node what a fuzzer thinks of: libFuzzer where clang and its
-// runtime are installed, else the target's own loop. CELL_FUZZ_SECONDS says for
-// how long.
+// TestFuzz feeds a node on a line and one on a bus what a fuzzer thinks of:
+// libFuzzer where clang and its runtime are installed, else the targets' own
+// loop. CELL_FUZZ_SECONDS says for how long; with CELL_FUZZ_LIBFUZZER=1 nothing
+// else than libFuzzer will do.
 func TestFuzz(t *testing.T) {
+	if testing.Short() {
+		t.Skip("another program, which the race detector does not see")
+	}
 	seconds := 2
 	if text := os.Getenv("CELL_FUZZ_SECONDS"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -78,17 +82,31 @@ func TestFuzz(t *testing.T) {
 		}
 		seconds = n
 	}
+	for _, target := range []string{"fuzz", "fuzz_can"} {
+		t.Run(target, func(t *testing.T) {
+			t.Parallel()
+			fuzz(t, target, seconds)
+		})
+	}
+}
+
+// fuzz builds a target with the best compiler that does, and runs it.
+func fuzz(t *testing.T, target string, seconds int) {
 	dir := t.TempDir()
-	program := filepath.Join(dir, "fuzz")
+	program := filepath.Join(dir, target)
+	usable := compilers
+	if os.Getenv("CELL_FUZZ_LIBFUZZER") == "1" {
+		usable = usable[:1]
+	}
 	var tried bytes.Buffer
-	for _, c := range compilers {
+	for _, c := range usable {
 		if _, err := exec.LookPath(c.name); err != nil {
 			fmt.Fprintln(&tried, err)
 			continue
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(seconds)*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(seconds)*time.Second)
 		defer cancel()
-		flags := append([]string{"-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-o", program, "test/fuzz.c"}, c.flags...)
+		flags := append([]string{"-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-o", program, "test/" + target + ".c"}, c.flags...)
 		if out, err := exec.CommandContext(ctx, c.name, flags...).CombinedOutput(); err != nil {
 			fmt.Fprintf(&tried, "%s %v: %v\n%s", c.name, c.flags, err, out)
 			continue
@@ -102,8 +120,8 @@ func TestFuzz(t *testing.T) {
 		t.Logf("%s %v: %s", c.name, c.flags, lastLine(out))
 		return
 	}
-	if _, err := exec.LookPath("gcc"); err == nil {
-		t.Fatalf("no compiler builds test/fuzz.c:\n%s", tried.String())
+	if _, err := exec.LookPath("gcc"); err == nil || len(usable) == 1 {
+		t.Fatalf("no compiler builds %s:\n%s", target, tried.String())
 	}
 	t.Skip("neither clang nor gcc is installed")
 }

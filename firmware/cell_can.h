@@ -538,7 +538,7 @@ CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from
 		c->peer = (uint8_t)from;
 		l->peer_session = (uint16_t)session;
 		l->size = ((f->data[0] & CELL_CAN_HELLO_FD) != 0u) ? (uint8_t)CELL_CAN_DATA : 8u;
-		l->mask = (uint8_t)(CELL_CAN_PLACES - 1u) & (uint8_t)((1u << f->data[7]) - 1u);
+		l->mask = (uint8_t)(CELL_CAN_PLACES - 1u) & (uint8_t)((1u << (f->data[7] & 7u)) - 1u);
 		l->check = 0xFFFFu;
 		l->limit = f->data[1];
 		l->due = CELL_CAN_GREETING;

@@ -28,6 +28,9 @@ type TestOptions struct {
 	Tags string
 	// Run is the pattern of tests to run; default all.
 	Run string
+	// Check, if set, looks at everything that a machine printed, as a subtest
+	// beside those of the results.
+	Check func(t *testing.T, output string)
 	// Env is added to the environment of the tests.
 	Env []string
 	// Timeout bounds the run on one kernel; default 2 minutes. The first use
@@ -80,7 +83,10 @@ func Test(t *testing.T, o TestOptions) {
 		t.Fatal(err)
 	}
 	for _, k := range kernels {
-		t.Run(k.Release, func(t *testing.T) { o.on(t, k, binary) })
+		t.Run(k.Release, func(t *testing.T) {
+			t.Parallel() // much of what links are tested for is waiting
+			o.on(t, k, binary)
+		})
 	}
 }
 
@@ -111,6 +117,9 @@ func (o TestOptions) on(t *testing.T, k Kernel, binary string) {
 				t.Skip(r.Output)
 			}
 		})
+	}
+	if o.Check != nil && err == nil {
+		t.Run("output", func(t *testing.T) { o.Check(t, strings.ReplaceAll(output.String(), "\r", "")) })
 	}
 	if err != nil || len(results) == 0 {
 		t.Errorf("%v; the whole output:\n%s", err, output.String())
