@@ -36,6 +36,10 @@ type Config struct {
 	MultiBuffer bool
 	// Share is a socket over the same Umem, on another queue or interface.
 	Share *Socket
+	// FD is an AF_XDP socket that somebody with CAP_NET_RAW has made and handed
+	// over (package broker), which is the socket's own from then on; 0: make
+	// one. It can be bound once, so CopyAuto means CopyAlways there.
+	FD int
 	// Patience is how long to try while the queue is busy: a socket that was
 	// closed lets go of it some 30 ms later. Default 200 ms; negative: once.
 	Patience time.Duration
@@ -86,7 +90,7 @@ func Open(u *Umem, c Config) (*Socket, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if c.Share != nil || c.Copying == CopyAlways {
+	if c.Share != nil || c.Copying == CopyAlways || c.FD != 0 && c.Copying == CopyAuto {
 		return open(u, &c, false)
 	}
 	s, err := open(u, &c, true)
@@ -102,10 +106,13 @@ func Open(u *Umem, c Config) (*Socket, error) {
 }
 
 func open(u *Umem, c *Config, zeroCopy bool) (s *Socket, err error) {
-	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	fd := c.FD
+	if fd == 0 {
+		fd, err = unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	}
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return nil, fmt.Errorf("%w CAP_NET_RAW: an AF_XDP socket can't be made: %w", ErrPermission, err)
+		return nil, fmt.Errorf("%w CAP_NET_RAW: an AF_XDP socket can't be made, but a broker can hand one over: %w", ErrPermission, err)
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		return nil, fmt.Errorf("%w: this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS, Linux 4.18): %w", ErrNotSupported, err)
 	case err != nil:

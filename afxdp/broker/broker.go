@@ -1,0 +1,177 @@
+package broker
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/ebpf"
+)
+
+const (
+	magic       = 0x53584543 // "CEXS"
+	requestSize = 8
+	answerSize  = 20
+	maxReason   = 1024
+
+	statusGranted = 0
+	statusRefused = 1
+)
+
+// Options say what a [Broker] may hand out.
+type Options struct {
+	Interface int      // its index
+	Queues    []uint32 // of it; nil: queue 0
+	Port      uint16   // UDP: what is redirected
+	Mode      ebpf.Mode
+	// Allow decides who may have a queue, by the kernel's word about the
+	// process at the other end; nil: who has the broker's own user id.
+	Allow func(unix.Ucred) error
+}
+
+// Broker hands out the queues of one interface. Its methods may be called from
+// any goroutine.
+type Broker struct {
+	options  Options
+	redirect *ebpf.Redirect
+
+	mu    sync.Mutex
+	taken map[uint32]bool
+}
+
+// New attaches the program to the interface. Sockets belong to the network
+// namespace of the threads that call [Broker.Serve].
+//
+// Errors: those of [ebpf.LoadRedirect] and [ebpf.Redirect.Attach].
+func New(o Options) (*Broker, error) {
+	if o.Queues == nil {
+		o.Queues = []uint32{0}
+	}
+	if o.Allow == nil {
+		o.Allow = sameUser
+	}
+	r, err := ebpf.LoadRedirect(o.Port)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Attach(o.Interface, o.Mode); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return &Broker{options: o, redirect: r, taken: map[uint32]bool{}}, nil
+}
+
+func sameUser(c unix.Ucred) error {
+	if int(c.Uid) != unix.Geteuid() {
+		return fmt.Errorf("user %d may not have a queue of user %d's broker", c.Uid, unix.Geteuid())
+	}
+	return nil
+}
+
+// Close detaches the program. Sockets that were handed out get nothing more.
+func (b *Broker) Close() error { return b.redirect.Close() }
+
+// Serve answers one request on c, of any kind of unix socket, and returns when
+// the other end has gone, or at once if it was refused. c stays the caller's.
+func (b *Broker) Serve(c *net.UnixConn) error {
+	queue, err := b.asked(c)
+	if err == nil {
+		err = b.take(queue)
+	}
+	if err != nil {
+		return errors.Join(err, answer(c, statusRefused, 0, queue, 0, []byte(err.Error()), nil))
+	}
+	defer b.free(queue)
+	if err := b.grant(c, queue); err != nil {
+		return errors.Join(err, answer(c, statusRefused, 0, queue, 0, []byte(err.Error()), nil))
+	}
+	var one [1]byte
+	for {
+		if _, err := c.Read(one[:]); err != nil {
+			return nil // it has gone, or the caller closed c
+		}
+	}
+}
+
+// asked reads a request, of somebody who may make it.
+func (b *Broker) asked(c *net.UnixConn) (queue uint32, err error) {
+	who, err := credentials(c)
+	if err != nil {
+		return 0, err
+	}
+	if err := b.options.Allow(who); err != nil {
+		return 0, fmt.Errorf("broker: process %d: %w", who.Pid, err)
+	}
+	var r [requestSize]byte
+	if _, err := io.ReadFull(c, r[:]); err != nil {
+		return 0, fmt.Errorf("broker: reading a request: %w", err)
+	}
+	if binary.LittleEndian.Uint32(r[:]) != magic {
+		return 0, errors.New("broker: this is no request for a queue")
+	}
+	return binary.LittleEndian.Uint32(r[4:]), nil
+}
+
+func credentials(c *net.UnixConn) (unix.Ucred, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return unix.Ucred{}, fmt.Errorf("broker: who asks: %w", err)
+	}
+	var who *unix.Ucred
+	controlErr := raw.Control(func(fd uintptr) { who, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return unix.Ucred{}, fmt.Errorf("broker: who asks: %w", err)
+	}
+	return *who, nil
+}
+
+func (b *Broker) take(queue uint32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case !slices.Contains(b.options.Queues, queue):
+		return fmt.Errorf("broker: queue %d is not handed out here; %v are", queue, b.options.Queues)
+	case b.taken[queue]:
+		return fmt.Errorf("broker: queue %d is somebody else's; it is free when that process ends", queue)
+	}
+	b.taken[queue] = true
+	return nil
+}
+
+func (b *Broker) free(queue uint32) {
+	_ = b.redirect.ClearSocket(queue) // the socket, if it is closed, has left the map already
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.taken, queue)
+}
+
+// grant makes a socket and hands it over.
+func (b *Broker) grant(c *net.UnixConn, queue uint32) error {
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("broker: making an AF_XDP socket: %w (it takes CAP_NET_RAW and CONFIG_XDP_SOCKETS)", err)
+	}
+	defer unix.Close(fd) // the other end has its own
+	if err := b.redirect.SetSocket(queue, fd); err != nil {
+		return err
+	}
+	return answer(c, statusGranted, uint32(b.options.Interface), queue, b.options.Port, nil, unix.UnixRights(fd))
+}
+
+func answer(c *net.UnixConn, status, ifindex, queue uint32, port uint16, reason, rights []byte) error {
+	a := binary.LittleEndian.AppendUint32(nil, magic)
+	a = binary.LittleEndian.AppendUint32(a, status)
+	a = binary.LittleEndian.AppendUint32(a, ifindex)
+	a = binary.LittleEndian.AppendUint32(a, queue)
+	a = binary.LittleEndian.AppendUint16(a, port)
+	a = append(append(a, 0, 0), reason[:min(len(reason), maxReason)]...)
+	if _, _, err := c.WriteMsgUnix(a, rights, nil); err != nil {
+		return fmt.Errorf("broker: answering: %w", err)
+	}
+	return nil
+}

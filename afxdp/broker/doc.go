@@ -1,0 +1,15 @@
+// Package broker hands AF_XDP sockets to processes without capabilities. A
+// privileged process (it needs CAP_NET_RAW, CAP_BPF and CAP_NET_ADMIN) makes the
+// socket, has the program redirect what comes to one UDP port on one queue to
+// it, and passes the descriptor over a unix socket. The other process registers
+// its own memory and owns the queue, with no capability at all: [Receive], and
+// xsk.Open with Config.FD.
+//
+// The connection stays open while the queue is used. When it ends, however it
+// ends, the queue is free again; when the broker ends, nothing stays attached.
+//
+// A request is 8 bytes, little-endian: magic u32 "CEXS", queue u32. The answer
+// is one message: magic u32, status u32 (0: granted), interface index u32, queue
+// u32, port u16, two bytes of zero, with the descriptor (SCM_RIGHTS); or, with
+// another status, the reason as text behind these 20 bytes.
+package broker
