@@ -75,7 +75,11 @@ func openNodeHost(o *Options, events raftio.IRaftEventListener) (nh *raft.NodeHo
 			}
 		}
 	}()
-	return raft.NewNodeHost(o.hostConfig(events))
+	nh, err = raft.NewNodeHost(o.hostConfig(events))
+	if nh == nil && err == nil { // it has recovered from a panic of its own
+		err = fmt.Errorf("it gave up: %s", lastPanic.Load())
+	}
+	return nh, err
 }
 
 // Node implements [consensus.Host].

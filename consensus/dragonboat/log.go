@@ -11,6 +11,10 @@ import (
 	"github.com/lni/dragonboat/v4/logger"
 )
 
+// lastPanic is what dragonboat said before it panicked last, since it recovers
+// from some of its own panics without passing on why.
+var lastPanic atomic.Value
+
 // dragonboat takes one logger for the process, once.
 var current atomic.Pointer[slog.Logger]
 
@@ -40,5 +44,6 @@ func (l raftLogger) Errorf(format string, args ...any) { l.log(slog.LevelError, 
 // Panicf must not return: dragonboat relies on it.
 func (l raftLogger) Panicf(format string, args ...any) {
 	l.log(slog.LevelError, format, args)
+	lastPanic.Store(fmt.Sprintf(format, args...))
 	panic(fmt.Sprintf("raft (%s): ", string(l)) + fmt.Sprintf(format, args...))
 }

@@ -8,6 +8,14 @@ import "github.com/lni/vfs"
 // the control of the simulation, which must notice it.
 type noSync struct{ vfs.FS }
 
+// withoutSync wraps a file system. dragonboat takes none but those of its own,
+// so it gets the one that is made to inject errors, and injects none.
+func withoutSync(fs vfs.FS) vfs.FS { return vfs.Wrap(noSync{fs}, noErrors{}) }
+
+type noErrors struct{}
+
+func (noErrors) MaybeError(vfs.Op) error { return nil }
+
 type noSyncFile struct{ vfs.File }
 
 func (noSyncFile) Sync() error { return nil }

@@ -178,7 +178,7 @@ func (o *Options) hostConfig(listener raftio.IRaftEventListener) config.NodeHost
 		c.Expert.FS = vfs.Default
 	}
 	if o.UnsafeNoSync {
-		c.Expert.FS = noSync{c.Expert.FS}
+		c.Expert.FS = withoutSync(c.Expert.FS)
 	}
 	return c
 }

@@ -1,0 +1,256 @@
+//go:build !nodragonboat
+
+package dragonboat
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/lni/vfs"
+
+	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/consensus/consensustest"
+)
+
+// simNode is a member whose disk forgets at a power loss what was not synced.
+type simNode struct {
+	id   string
+	disk *vfs.MemFS
+	mu   sync.Mutex
+	life int // grows at each power loss
+	g    consensus.Group
+	h    *Host
+}
+
+// current returns the running replica, or nil, and which life it is of.
+func (n *simNode) current() (consensus.Group, int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.g, n.life
+}
+
+// world is three members in virtual time.
+type world struct {
+	net    *simNet
+	nodes  []*simNode
+	lying  bool // disks say that they have synced, and have not
+	losses int
+}
+
+func (w *world) members() map[consensus.ReplicaID]consensus.NodeID {
+	m := make(map[consensus.ReplicaID]consensus.NodeID)
+	for i, n := range w.nodes {
+		m[consensus.ReplicaID(i+1)] = consensus.NodeID(n.id)
+	}
+	return m
+}
+
+func (w *world) boot(i int) error {
+	n := w.nodes[i]
+	var disk vfs.FS = n.disk
+	if w.lying {
+		disk = withoutSync(disk)
+	}
+	h, err := Open(Options{
+		Node: consensus.NodeID(n.id), Dir: "/data", Tick: 100 * time.Millisecond, ElectionTicks: 10, fs: disk, transport: w.net,
+	})
+	if err != nil {
+		return err
+	}
+	w.net.setCut(n.id, false)
+	g, err := h.Start(context.Background(), consensus.GroupConfig{
+		Name: "power", Replica: consensus.ReplicaID(i + 1), Members: w.members(), Machines: consensustest.Memory(0),
+		SnapshotEntries: 300, KeepEntries: 50,
+	})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.h, n.g = h, g
+	return nil
+}
+
+// lose takes a node's power. From the first moment nothing leaves it and
+// nothing reaches its disk: what it does until it is closed has not happened.
+func (w *world) lose(i int) error {
+	n := w.nodes[i]
+	n.mu.Lock()
+	n.life++
+	h := n.h
+	n.h, n.g = nil, nil
+	n.mu.Unlock()
+	w.net.setCut(n.id, true)
+	n.disk.SetIgnoreSyncs(true)
+	err := h.Close()
+	n.disk.ResetToSyncedState()
+	n.disk.SetIgnoreSyncs(false)
+	w.losses++
+	return err
+}
+
+// client reads and writes registers until the deadline, through any node.
+func (w *world) client(h *history, id int, until time.Time, r *rand.Rand) {
+	for time.Now().Before(until) {
+		time.Sleep(time.Duration(r.IntN(600)) * time.Millisecond)
+		n := w.nodes[r.IntN(len(w.nodes))]
+		g, life := n.current()
+		if g == nil {
+			continue
+		}
+		// New keys from time to time, so that histories stay short.
+		key := byte(time.Until(until)/(20*time.Second)*4) + byte(r.IntN(4))
+		c := call{write: r.IntN(2) == 0, key: fmt.Sprint(int(time.Until(until)/(5120*time.Second)), key), value: h.value.Add(1)}
+		h.do(id, c, func() (uint64, answer) {
+			value, err := operate(g, c, key)
+			if _, now := n.current(); now != life { // what a dead node said, nobody heard
+				return 0, unknown
+			}
+			return value, answerOf(err)
+		})
+	}
+}
+
+func operate(g consensus.Group, c call, key byte) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+	defer cancel()
+	if c.write {
+		_, err := consensus.Propose(ctx, g, consensustest.Command('=', key, c.value))
+		return 0, err
+	}
+	answer, err := consensus.Query(ctx, g, key)
+	if err != nil {
+		return 0, err
+	}
+	return answer.(uint64), nil
+}
+
+// storm lets the power fail, of any subset of the nodes, until the deadline.
+func (w *world) storm(until time.Time, r *rand.Rand) error {
+	for time.Now().Before(until) {
+		time.Sleep(time.Duration(2+r.IntN(18)) * time.Second)
+		subset := 1 + r.IntN(1<<len(w.nodes)-1)
+		for i := range w.nodes {
+			if subset>>i&1 == 0 {
+				continue
+			}
+			if err := w.lose(i); err != nil {
+				return err
+			}
+		}
+		time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
+		for i := range w.nodes {
+			if subset>>i&1 == 1 {
+				if err := w.boot(i); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// simulate runs a world for some virtual time and returns what callers saw.
+func simulate(w *world, length time.Duration, seed uint64) (*history, error) {
+	w.net = newSimNet()
+	for i := range 3 {
+		w.nodes = append(w.nodes, &simNode{id: fmt.Sprintf("node-%d", i), disk: vfs.NewStrictMem()})
+	}
+	for i := range w.nodes {
+		if err := w.boot(i); err != nil {
+			return nil, err
+		}
+	}
+	h := &history{}
+	until := time.Now().Add(length)
+	var all sync.WaitGroup
+	for c := range 4 {
+		all.Go(func() { w.client(h, c, until, rand.New(rand.NewPCG(seed, uint64(c)))) })
+	}
+	err := w.storm(until, rand.New(rand.NewPCG(seed, 99)))
+	all.Wait()
+	for _, n := range w.nodes {
+		if n.h != nil {
+			_ = n.h.Close()
+		}
+	}
+	return h, err
+}
+
+const powerEnv = "CELL_RAFT_POWER" // "honest" or "lying": this process is a simulation
+
+// TestPowerLoss runs the whole stack on disks that forget, in virtual time. It
+// runs as a process of its own, since Raft ends the process when it notices
+// that it was lied to.
+func TestPowerLoss(t *testing.T) {
+	length := time.Hour
+	if testing.Short() {
+		length = 3 * time.Minute
+	}
+	if os.Getenv("CELL_SOAK") != "" {
+		length = 10 * time.Hour
+	}
+	kind := os.Getenv(powerEnv)
+	if kind == "" {
+		for _, kind := range []string{"honest", "lying"} {
+			t.Run(kind, func(t *testing.T) { t.Parallel(); powerChild(t, kind) })
+		}
+		return
+	}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		w := &world{lying: kind == "lying"}
+		h, err := simulate(w, length, 7)
+		if err != nil {
+			t.Fatal("GAVE UP: ", err)
+		}
+		fmt.Printf("%v of virtual time, %d power losses, %d operations, %d answered\n",
+			time.Since(began).Round(time.Second), w.losses, len(h.ops), h.known)
+		if h.known < len(h.ops)/4 {
+			t.Fatal("hardly anything was answered")
+		}
+		if verdict := h.judge(0); verdict != porcupine.Ok {
+			t.Fatal("VERDICT: ", verdict)
+		}
+	})
+}
+
+// powerChild runs a simulation and expects of it what its kind deserves.
+func powerChild(t *testing.T, kind string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run", "^TestPowerLoss$", "-test.v", fmt.Sprintf("-test.short=%v", testing.Short()))
+	cmd.Env = append(os.Environ(), powerEnv+"="+kind)
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if kind == "honest" {
+		if err != nil {
+			t.Errorf("disks that tell the truth: %v\n%s", err, text)
+		}
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, "virtual time") {
+				t.Log(strings.TrimSpace(line))
+			}
+		}
+		return
+	}
+	caught := strings.Contains(text, "VERDICT:  Illegal") || strings.Contains(text, "panic: ") || strings.Contains(text, "GAVE UP")
+	for line := range strings.Lines(text) { // how
+		if strings.Contains(line, "VERDICT") || strings.Contains(line, "panic: ") || strings.Contains(line, "GAVE UP") {
+			t.Log(strings.TrimSpace(line))
+			break
+		}
+	}
+	if err == nil || !caught {
+		t.Errorf("disks that lie were not noticed: %v\n%s", err, text)
+	}
+}
