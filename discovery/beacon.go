@@ -24,6 +24,8 @@ const (
 	MaxServices = 1024
 	// maxServiceList bounds what is fetched.
 	maxServiceList = 1 << 20
+	// MaxCredentials is the most bytes of a node's credentials.
+	MaxCredentials = 600
 )
 
 // Sections of a beacon's body: type u8, length u16, content. A reader passes
@@ -34,6 +36,8 @@ const (
 	sectionServices = 3 // number u16, 16 bytes of SHA-256 over their sections
 	sectionName     = 4 // of the node, for people
 	sectionHost     = 5 // 8 bytes that nodes of one host have in common
+	// What speaks for the node besides its key; see Config.Admit.
+	sectionCredentials = 6
 )
 
 const sectionHead = 3
@@ -63,10 +67,14 @@ type Beacon struct {
 	Name      string // of the node, for people
 	Host      [8]byte
 	Addresses []Address
+	// Credentials speak for the node besides its key; see [Config].Admit.
+	Credentials []byte
 	// Services are all of the node's, or none if they don't fit: then Count
 	// and Digest say which list to fetch.
 	Services []Service
 	Listed   ServiceList
+
+	raw []byte // as it was signed
 }
 
 // ServiceList names a list of services that is too long for a beacon.
@@ -164,8 +172,8 @@ func (l ServiceList) Open(encoded []byte) ([]Service, error) {
 // beside the rest are named by a digest. Errors: [ErrBody].
 func (b *Beacon) appendBody(to []byte) ([]byte, error) {
 	begin := len(to)
-	if !validText(b.Name, MaxName) || len(b.Addresses) > MaxAddresses {
-		return nil, fmt.Errorf("%w: name %q, %d addresses: a name has at most %d printable ASCII characters, a node at most %d addresses", ErrBody, b.Name, len(b.Addresses), MaxName, MaxAddresses)
+	if !validText(b.Name, MaxName) || len(b.Addresses) > MaxAddresses || len(b.Credentials) > MaxCredentials {
+		return nil, fmt.Errorf("%w: name %q, %d addresses, %d bytes of credentials: a name has at most %d printable ASCII characters, a node at most %d addresses and %d bytes of credentials", ErrBody, b.Name, len(b.Addresses), len(b.Credentials), MaxName, MaxAddresses, MaxCredentials)
 	}
 	if b.Name != "" {
 		to = appendSection(to, sectionName, func(to []byte) []byte { return append(to, b.Name...) })
@@ -173,11 +181,17 @@ func (b *Beacon) appendBody(to []byte) ([]byte, error) {
 	if b.Host != [8]byte{} {
 		to = appendSection(to, sectionHost, func(to []byte) []byte { return append(to, b.Host[:]...) })
 	}
+	if len(b.Credentials) > 0 {
+		to = appendSection(to, sectionCredentials, func(to []byte) []byte { return append(to, b.Credentials...) })
+	}
 	var err error
 	for _, a := range b.Addresses {
 		if to, err = appendAddress(to, a); err != nil {
 			return nil, err
 		}
+	}
+	if len(to)-begin > MaxBody-sectionHead-18 {
+		return nil, fmt.Errorf("%w: name, credentials and %d addresses take %d bytes, and %d fit; name fewer addresses", ErrBody, len(b.Addresses), len(to)-begin, MaxBody-sectionHead-18)
 	}
 	services, err := AppendServices(nil, b.Services)
 	if err != nil {
@@ -220,6 +234,9 @@ func (b *Beacon) section(kind byte, p []byte) error {
 		if ok = len(p) == len(b.Host); ok {
 			b.Host = [8]byte(p)
 		}
+	case sectionCredentials:
+		b.Credentials = append([]byte(nil), p...)
+		ok = len(p) <= MaxCredentials
 	case sectionAddress:
 		var a Address
 		if a, ok = parseAddress(p); ok {

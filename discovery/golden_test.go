@@ -69,12 +69,18 @@ func goldenBeacons() []goldenPacket {
 			{Name: "ledger", Load: 17, Fingerprints: []uint64{0x1122334455667788, 0x99aabbccddeeff00}, Ancestors: []uint64{0x0f0e0d0c0b0a0908}},
 			{Name: "gateway", Draining: true},
 		}}
-	return []goldenPacket{
+	cases := []goldenPacket{
 		{Case: "nothing to say", Secret: string(goldenSecret), Seed: "01", Beacon: Beacon{Envelope: Envelope{Incarnation: 1, Counter: 1}}},
 		{Case: "all sections", Secret: string(goldenSecret), Seed: "02", Beacon: full},
 		{Case: "a cluster without a key", Seed: "02", Beacon: full},
 		{Case: "more services than fit", Secret: string(goldenSecret), Seed: "03", Beacon: Beacon{Envelope: envelope, Name: "b", Services: manyServices()}},
+		{Case: "with credentials", Secret: string(goldenSecret), Seed: "04", Beacon: Beacon{Envelope: envelope, Credentials: bytes.Repeat([]byte{0xc0, 0xde}, 77)}},
 	}
+	for i := range cases {
+		seed, _ := hex.DecodeString(cases[i].Seed)
+		_, cases[i].Beacon.Node = testKey(seed[0])
+	}
+	return cases
 }
 
 func sealGolden(t *testing.T, g *goldenPacket) []byte {

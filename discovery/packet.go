@@ -3,6 +3,8 @@ package discovery
 import (
 	"encoding/binary"
 	"errors"
+
+	"github.com/cell-runtime/cell/identity"
 )
 
 // The envelope of a pheromone, little-endian. A filter in the kernel checks the
@@ -76,7 +78,7 @@ const (
 )
 
 // ID is a node's identity: its Ed25519 public key.
-type ID [32]byte
+type ID = identity.ID
 
 // Envelope is what every pheromone carries besides what its kind has.
 type Envelope struct {
