@@ -146,8 +146,8 @@ func with(t *testing.T, p ...probe) {
 func TestDoctor(t *testing.T) {
 	fine := sched.Finding{ID: "a.b", What: "fine", Evidence: "1"}
 	bad := sched.Finding{ID: "a.c", Severity: sched.Problem, What: "bad", Evidence: "0", Fix: "do this"}
-	finds := func(f ...sched.Finding) func(context.Context) ([]sched.Finding, error) {
-		return func(context.Context) ([]sched.Finding, error) { return f, nil }
+	finds := func(f ...sched.Finding) func(context.Context, needs) ([]sched.Finding, error) {
+		return func(context.Context, needs) ([]sched.Finding, error) { return f, nil }
 	}
 	for name, tc := range map[string]struct {
 		probes []probe
@@ -160,7 +160,7 @@ func TestDoctor(t *testing.T) {
 		"a problem":                 {[]probe{{name: "x", look: finds(bad)}}, nil, 1, "problem a.c: bad\n        evidence: 0\n        fix: do this\n"},
 		"the other probe":           {[]probe{{name: "x", look: finds(bad)}, {name: "y", look: finds(fine)}}, []string{"y"}, 0, "1 in order"},
 		"no such probe":             {[]probe{{name: "x", look: finds(fine)}}, []string{"z"}, 2, ""},
-		"a probe that can't look":   {[]probe{{name: "x", look: func(context.Context) ([]sched.Finding, error) { return nil, errors.New("blind") }}}, nil, 1, "0 in order"},
+		"a probe that can't look":   {[]probe{{name: "x", look: func(context.Context, needs) ([]sched.Finding, error) { return nil, errors.New("blind") }}}, nil, 1, "0 in order"},
 		"a problem, for a program":  {[]probe{{name: "x", look: finds(bad)}}, []string{"-o", "json"}, 1, `"worst": "problem"`},
 		"no finding, for a program": {[]probe{{name: "x", look: finds()}}, []string{"-o", "json"}, 0, `"findings": []`},
 	} {

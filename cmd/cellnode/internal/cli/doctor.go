@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cell-runtime/cell/capsid"
+	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/sched"
 )
 
@@ -17,15 +21,52 @@ type probe struct {
 	what string // what it looks at, for help
 	// look returns a finding for each check, also for what is in order. Its
 	// error says that it could not look.
-	look func(ctx context.Context) ([]sched.Finding, error)
+	look func(ctx context.Context, needs needs) ([]sched.Finding, error)
+}
+
+// needs is what a configuration asks of the host.
+type needs struct {
+	given    bool     // there is a configuration
+	backends []string // sandboxes of capsids that it names
 }
 
 // probes are what doctor looks at, in the order of its report.
 var probes = []probe{
 	{"sched", "cores, clocks, interrupts, memory limits", probeSched},
+	{"capsid", "what sandboxes need: programs, namespaces, filters, control groups", probeCapsid},
 }
 
-func probeSched(context.Context) ([]sched.Finding, error) {
+// probeCapsid looks at the sandboxes that a configuration names. Without one it
+// looks at all, and what is missing for any but the default is worth knowing and
+// no more.
+func probeCapsid(ctx context.Context, n needs) (all []sched.Finding, err error) {
+	for _, name := range capsid.Backends() {
+		used := slices.Contains(n.backends, name)
+		if n.given && !used || !n.given && name == "none" {
+			continue
+		}
+		b, openErr := capsid.Open(name)
+		if openErr != nil {
+			err = errors.Join(err, openErr)
+			continue
+		}
+		for _, f := range b.Probe(ctx) {
+			if !used && name != config.DefaultCell().Capsid && f.Severity > sched.Info {
+				f.Severity = sched.Info
+			}
+			all = append(all, f)
+		}
+	}
+	for _, name := range n.backends {
+		if !slices.Contains(capsid.Backends(), name) {
+			all = append(all, sched.Finding{ID: "capsid." + name, Severity: sched.Problem, What: "the configuration asks for a sandbox that this program does not have",
+				Evidence: "it has " + strings.Join(capsid.Backends(), ", "), Fix: "name one of those in the cell's capsid"})
+		}
+	}
+	return all, err
+}
+
+func probeSched(context.Context, needs) ([]sched.Finding, error) {
 	host := sched.Local()
 	topology, err := host.Topology()
 	if err != nil {
@@ -43,6 +84,7 @@ type report struct {
 // newDoctor says what is wrong with the host, and how to mend it.
 func newDoctor(env *Env) *cobra.Command {
 	var all bool
+	var from settings
 	cmd := &cobra.Command{
 		Use:   "doctor [PROBE…]",
 		Short: "Say what is wrong with this host for cells, with evidence and fix",
@@ -51,14 +93,19 @@ sandboxes depend on whether it is as it should be: what was read and where, and
 the command or setting that mends it. Without arguments it looks at everything.
 
 The exit code is 1 when something is a problem: it defeats the purpose. A
-warning costs tail latency and nothing else.
+warning costs tail latency and nothing else. With -c it looks at the sandboxes that
+the configuration names, and at no others.
 
 Probes:` + listProbes(),
 		Example:   "  cellnode doctor\n  cellnode doctor sched --all\n  cellnode doctor -o json | jq '.findings[] | select(.severity == \"problem\")'",
 		ValidArgs: probeNames(),
 		Args:      cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := examine(cmd.Context(), args)
+			n, err := needsOf(env, &from)
+			if err != nil {
+				return err
+			}
+			r, err := examine(cmd.Context(), args, n)
 			if showErr := env.Show(r, func(w io.Writer) error { return r.print(w, all) }); showErr != nil {
 				return showErr
 			}
@@ -68,6 +115,7 @@ Probes:` + listProbes(),
 			return err
 		},
 	}
+	cmd.Flags().StringVarP(&from.file, "config", "c", "", "look at what this configuration needs")
 	cmd.Flags().BoolVar(&all, "all", false, "print what is in order too (json always has it)")
 	return cmd
 }
@@ -88,14 +136,14 @@ func listProbes() (text string) {
 
 // examine runs the named probes, or all. What could not be looked at is in the
 // error; the report has the rest.
-func examine(ctx context.Context, only []string) (report, error) {
+func examine(ctx context.Context, only []string, n needs) (report, error) {
 	r := report{Findings: []sched.Finding{}}
 	var errs []error
 	for _, p := range probes {
 		if !chosen(only, p.name) {
 			continue
 		}
-		found, err := p.look(ctx)
+		found, err := p.look(ctx, n)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		}
@@ -103,6 +151,22 @@ func examine(ctx context.Context, only []string) (report, error) {
 	}
 	r.Worst = sched.Worst(r.Findings)
 	return r, errors.Join(errs...)
+}
+
+// needsOf reads what a configuration asks of the host.
+func needsOf(env *Env, from *settings) (needs, error) {
+	if from.file == "" {
+		return needs{}, nil
+	}
+	c, _, err := from.load(env)
+	n := needs{given: true}
+	for _, cell := range c.Cells {
+		if !slices.Contains(n.backends, cell.Capsid) {
+			n.backends = append(n.backends, cell.Capsid)
+		}
+	}
+	slices.Sort(n.backends)
+	return n, err
 }
 
 func chosen(only []string, name string) bool {

@@ -36,7 +36,8 @@ func newLs(env *Env) *cobra.Command {
 		Short: "List the cells that listen on this host, and what they serve",
 		Long: `Connects to every socket of the runtime directory and asks who is there.
 
-States: serving; draining (it takes no new calls); dead (the process is gone and
+States: serving; draining (it takes no new calls); asleep (a node's cell that does
+not run: a call starts it, being listed does not); dead (the process is gone and
 left its socket); refused (it does not talk to this user); silent (it did not
 answer in time).`,
 		Example: "  cellnode ls\n  cellnode ls -o json | jq -r '.[].name'",
@@ -70,13 +71,48 @@ func list(ctx context.Context, dir string) ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
+	asleep, err := sleepers(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
 	cells := make([]listed, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
+		if why, sleeps := asleep[name]; sleeps {
+			cells[i] = listed{Name: name, State: "asleep", Services: []string{}, Why: why}
+			continue
+		}
 		all.Go(func() { cells[i] = ask(ctx, dir, name) })
 	}
 	all.Wait()
 	return cells, nil
+}
+
+// sleepers returns the cells of a node that do not run, which being asked would
+// start, with the reason.
+func sleepers(ctx context.Context, dir string) (map[string]string, error) {
+	n, closeNode, err := (&Env{Dir: dir}).operate(ctx)
+	if errors.Is(err, errNoNode) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer closeNode()
+	list, err := n.Cells(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asleep := map[string]string{}
+	for _, c := range list.Cells {
+		if len(c.Instances) == 0 {
+			asleep[c.Name] = c.State
+			if c.Why != "" {
+				asleep[c.Name] += ": " + c.Why
+			}
+		}
+	}
+	return asleep, nil
 }
 
 // ask asks one cell who it is. This process's own connection is not counted

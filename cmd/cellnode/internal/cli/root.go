@@ -15,6 +15,7 @@ type group struct {
 // groups are all commands, in the order of help.
 var groups = []group{
 	{"cells", "Cells that run:", []func(*Env) *cobra.Command{newLs, newDescribe, newCall, newEcho, newHz, newPath, newHealth, newVersions, newStat, newTop}},
+	{"node", "The node of this host:", []func(*Env) *cobra.Command{newRun, newConfig, newPs, newSpawn, newStop, newRestart, newDeploy, newLogs, newReload, newAudit, newDemo}},
 	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor, newEbpf}},
 	{"self", "This program:", []func(*Env) *cobra.Command{newCompletion, newMan, newVersion}},
 }

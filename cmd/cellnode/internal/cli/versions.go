@@ -25,13 +25,25 @@ func newVersions(env *Env) *cobra.Command {
 		Short: "List the versions of what a cell serves",
 		Long: `Lists each form of each method that is served under a name, with its fingerprint
 and those of the earlier forms that it accepts. A caller reaches the form whose
-fingerprint it was built with.`,
+fingerprint it was built with.
+
+Of a node's cell it lists the versions, oldest first, with what each does (ready,
+asleep, …), why one does not run, and who calls it.`,
 		Example:           "  cellnode versions postage",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: env.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := deadline(cmd, timeout)
 			defer cancel()
+			if err := validNames(args); err != nil {
+				return err
+			}
+			if all, known, err := nodeVersions(ctx, env, args[0]); known || err != nil {
+				if err != nil {
+					return err
+				}
+				return env.Show(all, func(w io.Writer) error { return printVersions(w, all) })
+			}
 			forms, err := forms(ctx, env, args[0])
 			if err != nil {
 				return err

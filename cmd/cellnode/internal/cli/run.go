@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cell-runtime/cell/node"
+	"github.com/cell-runtime/cell/node/config"
+)
+
+// settings are the flags that say where the configuration comes from.
+type settings struct {
+	file string
+	flag map[string]*string // by key
+}
+
+// settingFlags are the keys that have a flag of their own.
+var settingFlags = []struct{ name, key, what string }{
+	{"web", "operations.web", "address of the read-only page, such as 127.0.0.1:9465"},
+	{"prometheus", "operations.prometheus", "address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464"},
+	{"log-format", "log.format", "text or json"},
+	{"log-level", "log.level", "debug, info, warn or error"},
+}
+
+func (s *settings) flags(cmd *cobra.Command) {
+	s.flag = map[string]*string{}
+	cmd.Flags().StringVarP(&s.file, "config", "c", "", "configuration in TOML; without one the node runs no cells")
+	for _, f := range settingFlags {
+		s.flag[f.key] = cmd.Flags().String(f.name, "", f.what)
+	}
+}
+
+// load reads the configuration. --runtime-dir is one of its flags, too.
+func (s *settings) load(env *Env) (config.Config, config.Origins, error) {
+	source := config.Source{File: s.file, Env: os.Environ(), Flag: map[string]string{}}
+	for key, value := range s.flag {
+		if *value != "" {
+			source.Flag[key] = *value
+		}
+	}
+	if env.Dir != "" {
+		source.Flag["runtime_dir"] = env.Dir
+	}
+	return config.Load(source)
+}
+
+// logger is the node's log.
+func logger(env *Env, l config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // Check has seen it
+	o := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(env.Err, o))
+	}
+	return slog.New(slog.NewTextHandler(env.Err, o))
+}
+
+// newRun runs a node.
+func newRun(env *Env) *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the node of this host, with the cells of a configuration",
+		Long: `Starts the configured cells, each in its capsid, leads callers to them, restarts
+and replaces them, and answers the commands that ask for a node. It logs to
+standard error, and runs until SIGTERM or SIGINT; then it drains its cells and ends
+when nothing is left of them. A second signal kills it, and its cells with it.
+
+SIGHUP reads the configuration again, as cellnode reload does. Under systemd it
+tells when it is ready, and feeds the watchdog (sd_notify).
+
+Without a configuration it runs no cells, exposes nothing, and waits.`,
+		Example: "  cellnode run -c /etc/cell/cellnode.toml\n  cellnode run -c cellnode.toml --web 127.0.0.1:9465",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := s.load(env)
+			if err != nil {
+				return err
+			}
+			return runNode(cmd.Context(), env, &s, c)
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+func runNode(ctx context.Context, env *Env, s *settings, c config.Config) error {
+	log := logger(env, c.Log)
+	n, err := node.New(node.Options{Config: c, Logger: log, Load: func() (config.Config, error) {
+		next, _, err := s.load(env)
+		return next, err
+	}})
+	if err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		for {
+			select {
+			case <-hup:
+				did, err := n.Reload(ctx, "SIGHUP")
+				for _, text := range did {
+					log.Info("reload", "did", text)
+				}
+				if err != nil {
+					log.Error("reload: everything stays as it was", "err", err)
+				}
+			case <-over:
+				return
+			}
+		}
+	}()
+	return n.Run(ctx)
+}
+
+// newConfig looks at configurations.
+func newConfig(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "config",
+		Short:   "Check a configuration, or print all of it with origins",
+		Example: "  cellnode config check -c cellnode.toml",
+	}
+	var checked, printed settings
+	check := &cobra.Command{
+		Use:   "check",
+		Short: "Say everything that is wrong with a configuration",
+		Long: `Reads the configuration as cellnode run would, and says everything that is wrong
+with it: unknown keys, with what may have been meant; values out of bounds. The
+exit code is 1 then. Whether the host has what it asks for is doctor's to say.`,
+		Example: "  cellnode config check -c /etc/cell/cellnode.toml",
+		RunE: func(*cobra.Command, []string) error {
+			c, _, err := checked.load(env)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(env.Out, "in order: %d cells\n", len(c.Cells))
+			return err
+		},
+	}
+	checked.flags(check)
+	show := &cobra.Command{
+		Use:   "print",
+		Short: "Print every setting with its value and where that came from",
+		Long: `Prints every key with the value that a node would use and its origin: default,
+the file, the environment (CELL_ and the key in capitals, dots as _), or a flag. Each
+stands above those before it.`,
+		Example: "  cellnode config print -c cellnode.toml\n  CELL_LOG_FORMAT=json cellnode config print | grep log",
+		RunE: func(*cobra.Command, []string) error {
+			c, origins, err := printed.load(env)
+			if err != nil {
+				return err
+			}
+			return printSettings(env, c.Settings(origins))
+		},
+	}
+	printed.flags(show)
+	cmd.AddCommand(check, show)
+	return cmd
+}

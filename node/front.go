@@ -1,0 +1,246 @@
+package node
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/rpc"
+	"github.com/cell-runtime/cell/rpc/forward"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// front serves the callers of a cell of which several versions can be called.
+// A connection says nothing about versions, a call does by its fingerprint: so
+// each call is forwarded, and a version that sleeps is woken by one. Cells of one
+// version have no front: their callers reach them directly.
+type front struct {
+	cell      *cell
+	server    *rpc.Server
+	forwarder *forward.Forwarder
+	routes    atomic.Pointer[map[uint64]*frontTarget]
+	targets   map[*version]*frontTarget // under cell.changing
+}
+
+// frontTarget is one version as the front reaches it.
+type frontTarget struct {
+	version  *version
+	target   *forward.Target
+	attached atomic.Bool
+	waking   atomic.Bool
+	refused  atomic.Pointer[frontRefusal]
+	routed   []uint64
+	descs    []*rpc.ServiceDesc
+}
+
+// frontRefusal is why a version could not be woken.
+type frontRefusal struct {
+	err   error
+	until time.Time // then it is tried again
+}
+
+// refusalTime is how long a version that could not be woken is not tried again.
+const refusalTime = time.Second
+
+// frontOf returns the cell's front, which is made when it is needed first.
+func (c *cell) frontOf() (*front, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.front != nil {
+		return c.front, nil
+	}
+	f := &front{cell: c, targets: map[*version]*frontTarget{}}
+	var err error
+	if f.forwarder, err = forward.New(c.node.engine, nil); err != nil {
+		return nil, err
+	}
+	if f.server, err = rpc.NewServer(&rpc.ServerOptions{Name: c.name, Relay: f, Logger: c.node.log}); err != nil {
+		return nil, err
+	}
+	c.front = f
+	return f, nil
+}
+
+// route has the front lead to the given versions, oldest first. A fingerprint
+// that several serve leads to the newest.
+func (f *front) route(versions []*version) error {
+	wanted := map[uint64]*frontTarget{}
+	current := map[*version]*frontTarget{}
+	for _, v := range versions {
+		t := f.targets[v]
+		if t == nil {
+			t = &frontTarget{version: v, target: f.forwarder.NewTarget(f.cell.name + " " + v.name)}
+		}
+		current[v] = t
+		for fingerprint := range v.fingerprints() {
+			wanted[fingerprint] = t
+		}
+	}
+	var routeErr error
+	err := f.cell.node.engine.Do(context.Background(), func() { routeErr = f.exchange(current, wanted) })
+	if err == nil {
+		err = routeErr
+	}
+	f.routes.Store(&wanted)
+	old := f.targets
+	f.targets = current
+	for v, t := range old {
+		if current[v] == nil {
+			f.drop(t)
+		}
+	}
+	for _, v := range versions {
+		f.announce(current[v])
+	}
+	return err
+}
+
+// exchange gives targets their fingerprints. It runs on the engine's thread, so
+// that no call comes in between.
+func (f *front) exchange(current map[*version]*frontTarget, wanted map[uint64]*frontTarget) error {
+	for _, t := range f.targets {
+		if err := t.target.Unroute(t.routed...); err != nil {
+			return err
+		}
+		t.routed = nil
+	}
+	for fingerprint, t := range wanted {
+		t.routed = append(t.routed, fingerprint)
+	}
+	for _, t := range current {
+		if err := t.target.Route(t.routed...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announce has the front speak of a version's services.
+func (f *front) announce(t *frontTarget) {
+	t.version.mu.Lock()
+	descs := t.version.descs
+	t.version.mu.Unlock()
+	for _, d := range t.descs {
+		f.server.Withdraw(d)
+	}
+	t.descs = descs
+	for _, d := range descs {
+		if err := f.server.Announce(d); err != nil {
+			f.cell.say("%s can't be announced: %v", d.Name, err)
+		}
+	}
+}
+
+// drop forgets a version when its calls have ended.
+func (f *front) drop(t *frontTarget) {
+	for _, d := range t.descs {
+		f.server.Withdraw(d)
+	}
+	f.cell.node.work.Go(func() {
+		// What is under way ends with the process, which drains.
+		for len(t.version.running()) > 0 && f.cell.node.ctx.Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+		_ = t.target.Close()
+	})
+}
+
+func (f *front) close() { _ = f.server.Close() }
+
+// Attach implements rpc.Relay.
+func (f *front) Attach(p *engine.Port) rpc.RelayLink {
+	next := f.forwarder.Attach(p)
+	if next == nil {
+		return nil
+	}
+	return &frontLink{front: f, next: next}
+}
+
+// frontLink is one caller of the front. It wakes versions, and leaves the rest
+// to the forwarder.
+type frontLink struct {
+	front *front
+	next  rpc.RelayLink
+}
+
+// Offer implements rpc.RelayLink: a call of a version that sleeps waits where
+// it is until that is awake.
+func (l *frontLink) Offer(v *wire.Vesicle) (taken bool, err error) {
+	if routes := l.front.routes.Load(); routes != nil {
+		if t := (*routes)[v.Header.Fingerprint]; t != nil {
+			t.version.used.Store(time.Now().UnixNano())
+			if !t.attached.Load() && v.Header.Kind == wire.KindRequest {
+				if err := l.front.wake(t); err != nil {
+					return true, err
+				}
+			}
+		}
+	}
+	return l.next.Offer(v)
+}
+
+// Detach implements rpc.RelayLink.
+func (l *frontLink) Detach() { l.next.Detach() }
+
+// wake has a version attached, and says link.ErrFull until it is.
+func (f *front) wake(t *frontTarget) error {
+	if r := t.refused.Load(); r != nil && time.Now().Before(r.until) {
+		return r.err
+	}
+	if t.waking.CompareAndSwap(false, true) {
+		f.cell.node.work.Go(func() {
+			defer t.waking.Store(false)
+			if err := f.attach(t); err != nil {
+				t.refused.Store(&frontRefusal{rpc.Errorf(statusFor(err), "%v", err), time.Now().Add(refusalTime)})
+				return
+			}
+			t.refused.Store(nil)
+		})
+	}
+	return link.ErrFull
+}
+
+// attach starts a version if need be, and connects the front to it.
+func (f *front) attach(t *frontTarget) error {
+	c := f.cell
+	ctx, cancel := context.WithTimeout(c.node.ctx, time.Duration(t.version.config.ReadyTimeout))
+	defer cancel()
+	i, err := c.ensure(ctx, t.version, "a caller", "a call of its fingerprint came")
+	if err != nil {
+		return err
+	}
+	l, err := i.dial(ctx, c.name)
+	if err != nil {
+		return err
+	}
+	_ = t.target.Detach()
+	gone, err := t.target.Attach(l)
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	t.attached.Store(true)
+	i.links.Add(1)
+	c.node.work.Go(func() {
+		defer i.links.Add(-1)
+		select {
+		case <-gone:
+		case <-c.node.ctx.Done():
+		}
+		t.attached.Store(false)
+	})
+	// A process that drains is left for another as soon as callers may.
+	c.node.work.Go(func() {
+		for !i.draining.Load() {
+			select {
+			case <-i.gone:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		t.attached.Store(false)
+	})
+	return nil
+}

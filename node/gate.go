@@ -1,0 +1,203 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/uds"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// open listens for callers of the cell.
+func (c *cell) open() (err error) {
+	c.gate, err = uds.Open(c.name, &uds.Options{Dir: c.node.dir, Policy: c.admit, Mode: c.mode()}, c.join)
+	return err
+}
+
+// mode is the permission of the socket: for other users, if those may call.
+func (c *cell) mode() os.FileMode {
+	if len(c.config.Users) > 0 {
+		return 0o666
+	}
+	return 0o600
+}
+
+// admit decides which process outside may call, and have the cell started by
+// calling.
+func (c *cell) admit(p link.Peer) error {
+	c.mu.Lock()
+	users := c.config.Users
+	c.mu.Unlock()
+	if len(users) == 0 {
+		return uds.SameUser(p)
+	}
+	if p.UID == 0 || int(p.UID) == os.Geteuid() || slices.Contains(users, p.UID) {
+		return nil
+	}
+	c.node.audit.add(who(p), "refused", c.name, "the user may not call it")
+	return fmt.Errorf("user %d may not call %s; its configuration names users %v", p.UID, c.name, users)
+}
+
+// join connects a caller with a process of the current version, which is
+// started if need be. Callers of a cell of several versions are served by the
+// front: only a call says for which it was made. It owns conn.
+func (c *cell) join(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
+	c.mu.Lock()
+	several := len(c.versions) > 1
+	c.mu.Unlock()
+	v := c.current()
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(v.config.ReadyTimeout))
+	defer cancel()
+	if several {
+		c.serveByFront(ctx, conn)
+		return
+	}
+	i, err := c.ensure(ctx, v, who(peer), "it was called")
+	if err != nil {
+		refuse(conn, peer, c.name, err)
+		return
+	}
+	v.used.Store(time.Now().UnixNano())
+	i.callers.Add(1) // until the next look says how many there are
+	if err := i.broker.Forward(ctx, conn, peer, c.name); err != nil {
+		c.say("a caller could not be led to %v: %v", i, err)
+	}
+}
+
+// refuse tells a caller why it comes to nothing.
+func refuse(conn *net.UnixConn, peer link.Peer, name string, why error) {
+	b := uds.NewBroker(uds.BrokerOptions{Reach: func(context.Context, link.Peer, string) error {
+		return fmt.Errorf("%w: %w", statusFor(why), why)
+	}})
+	defer b.Close()
+	_ = b.Forward(context.Background(), conn, peer, name)
+}
+
+// serveByFront serves a caller by the front.
+func (c *cell) serveByFront(ctx context.Context, conn *net.UnixConn) {
+	l, err := uds.Server(ctx, conn, &uds.Options{Policy: uds.AnyUser}) // the gate, or broker, has looked
+	if err != nil {
+		return
+	}
+	f, err := c.frontOf()
+	if err == nil {
+		err = f.server.Serve(c.node.engine, l)
+	}
+	if err != nil {
+		c.say("a caller is turned away: %v", err)
+		_ = l.Close()
+	}
+}
+
+// broker is a process's one way out: it may serve the cell's name, and reach
+// those cells of the node that the configuration lets it.
+func (c *cell) broker(i *instance) *uds.Broker {
+	return uds.NewBroker(uds.BrokerOptions{
+		Serve: func(_ link.Peer, name string) error {
+			if name != c.name {
+				return fmt.Errorf("%w: this cell is configured as %q and may not serve %q", wire.StatusPermissionDenied, c.name, name)
+			}
+			return nil
+		},
+		Reach: func(_ context.Context, peer link.Peer, name string) error {
+			if name == c.name || peer.ID != c.name {
+				return nil // led here by the node
+			}
+			return c.mayReach(name)
+		},
+		Outside: func(ctx context.Context, name string) (*net.UnixConn, error) { return c.reach(ctx, i, name) },
+	})
+}
+
+// mayReach decides whether the cell may call a name.
+func (c *cell) mayReach(name string) error {
+	c.mu.Lock()
+	allowed := c.config.Reach
+	c.mu.Unlock()
+	_, err := c.node.find(name)
+	switch {
+	case slices.Contains(allowed, name), len(allowed) == 0 && err == nil:
+		return nil
+	case len(allowed) == 0:
+		return fmt.Errorf("%w: %q is no cell of this node; name it in cells.%s.reach to let %s call it", wire.StatusNotFound, name, c.name, c.name)
+	}
+	c.node.audit.add(c.name, "refused", name, "it is not in its reach")
+	return fmt.Errorf("%w: %s may not call %q, which is not in cells.%s.reach", wire.StatusPermissionDenied, c.name, name, c.name)
+}
+
+// reach connects one of the cell's processes to another cell of the node, or,
+// by a name that is none, to a process outside.
+func (c *cell) reach(ctx context.Context, i *instance, name string) (*net.UnixConn, error) {
+	target, err := c.node.find(name)
+	if errors.Is(err, ErrUnknown) {
+		return uds.DialSocket(ctx, name, &uds.Options{Dir: c.node.dir})
+	}
+	if err != nil {
+		return nil, err
+	}
+	near, far, err := pair()
+	if err != nil {
+		return nil, err
+	}
+	caller := link.Peer{PID: i.process.PID(), UID: i.process.UID(), ID: c.name, Addr: c.name}
+	// Whoever serves shakes hands when it gets there, so the caller is not kept.
+	c.node.work.Go(func() { target.join(c.node.ctx, far, caller) })
+	return near, nil
+}
+
+// pair makes two sockets that are connected to each other.
+func pair() (a, b *net.UnixConn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	ends := [2]*net.UnixConn{}
+	for n, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		conn, connErr := net.FileConn(f)
+		_ = f.Close() // conn has a descriptor of its own
+		if connErr != nil {
+			err = errors.Join(err, connErr)
+			continue
+		}
+		ends[n] = conn.(*net.UnixConn)
+	}
+	if err != nil {
+		for _, end := range ends {
+			if end != nil {
+				_ = end.Close()
+			}
+		}
+		return nil, nil, err
+	}
+	return ends[0], ends[1], nil
+}
+
+// who names a caller for the audit.
+func who(p link.Peer) string {
+	if p.ID != "" {
+		return fmt.Sprintf("%s, process %d", p.ID, p.PID)
+	}
+	return fmt.Sprintf("user %d, process %d", p.UID, p.PID)
+}
+
+// statusFor is the status that callers are told for an error of starting.
+func statusFor(err error) wire.Status {
+	switch {
+	case errors.Is(err, ErrCeiling):
+		return wire.StatusResourceExhausted
+	case errors.Is(err, ErrFailed):
+		return wire.StatusFailedPrecondition
+	case errors.Is(err, ErrStopping):
+		return wire.StatusDraining
+	}
+	return wire.StatusUnavailable
+}

@@ -1,0 +1,349 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cell-runtime/cell/capsid"
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/metrics"
+	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/rpc"
+	"github.com/cell-runtime/cell/schema"
+	"github.com/cell-runtime/cell/uds"
+)
+
+// instance is one process of a cell, from its start to its end.
+type instance struct {
+	version  *version
+	number   uint64
+	metrics  string // its metrics file
+	process  capsid.Process
+	broker   *uds.Broker // its one way out
+	output   *output
+	since    time.Time
+	requests atomic.Uint64 // that it has had, as of the last look
+	callers  atomic.Int32  // connections, as of the last look
+	links    atomic.Int32  // of the node's own
+	draining atomic.Bool   // it takes no new callers, and its end is wanted
+	gone     chan struct{}
+	exit     capsid.Exit // when gone is closed
+	cleaning sync.Once
+}
+
+// launch starts a process and waits until it is ready: it listens, says that it
+// serves, and describes what. On an error nothing is left of it.
+func (c *cell) launch(ctx context.Context, v *version) (*instance, error) {
+	n := c.node
+	if err := n.slots.take(); err != nil {
+		return nil, err
+	}
+	i := &instance{version: v, number: n.sequence.Add(1), since: time.Now(), gone: make(chan struct{})}
+	i.metrics = filepath.Join(n.dir, fmt.Sprintf("%s.%d.metrics", c.name, i.number))
+	i.output = &output{journal: &c.journal, source: fmt.Sprintf("%s#%d", v.name, i.number)}
+	if err := i.start(ctx, c, v); err != nil {
+		i.clean()
+		n.slots.give()
+		return nil, fmt.Errorf("%s: %w", c.name, err)
+	}
+	go c.attend(i)
+	ready, cancel := context.WithTimeout(ctx, time.Duration(v.config.ReadyTimeout))
+	defer cancel()
+	if err := i.awaitReady(ready, c); err != nil {
+		select {
+		case <-i.process.Done():
+			<-i.gone
+			err = fmt.Errorf("it ended before it was ready: %v", i.exit)
+		default:
+			i.draining.Store(true)
+			i.process.Kill(capsid.Hung, "it was not ready within "+time.Duration(v.config.ReadyTimeout).String())
+			<-i.gone
+		}
+		return nil, fmt.Errorf("%w: %s: %w", ErrNotReady, c.name, err)
+	}
+	return i, nil
+}
+
+func (i *instance) start(ctx context.Context, c *cell, v *version) error {
+	backend, err := capsid.Open(v.config.Capsid)
+	if err != nil {
+		return err
+	}
+	spec := v.config.Spec(c.name)
+	spec.Output = i.output
+	if v.config.Capsid == "none" { // others see nothing of the runtime directory
+		spec.Env = append(spec.Env, metrics.EnvFile+"="+i.metrics)
+	}
+	if i.process, err = backend.Start(ctx, spec); err != nil {
+		return err
+	}
+	i.broker = c.broker(i)
+	go func() {
+		who := link.Peer{PID: i.process.PID(), UID: i.process.UID(), ID: c.name}
+		if err := i.broker.Attach(context.Background(), i.process.Socket(), who); errors.Is(err, link.ErrCorrupt) {
+			i.process.Kill(capsid.Killed, fmt.Sprintf("it broke the protocol of its socket: %v", err))
+		}
+	}()
+	return nil
+}
+
+// awaitReady waits until the process serves, and learns what.
+func (i *instance) awaitReady(ctx context.Context, c *cell) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-i.gone:
+			cancel(errors.New("it ended"))
+		case <-ctx.Done():
+		}
+	}()
+	if !i.version.config.Serves {
+		return i.lasts(ctx)
+	}
+	if err := i.broker.Await(ctx, c.name); err != nil {
+		return err
+	}
+	conn, err := i.connect(ctx, c.name)
+	if err != nil {
+		return err
+	}
+	i.links.Add(1)
+	defer i.links.Add(-1)
+	defer conn.Close()
+	for {
+		h, err := conn.Health(ctx)
+		if err != nil {
+			return err
+		}
+		if h.Serving {
+			break
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return i.version.learn(ctx, conn)
+}
+
+// lastsFor is how long a process that serves nothing must have run to be ready.
+const lastsFor = 100 * time.Millisecond
+
+// lasts waits to see whether the process is there to stay.
+func (i *instance) lasts(ctx context.Context) error {
+	select {
+	case <-time.After(lastsFor):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// connect opens a connection of the node's own.
+func (i *instance) connect(ctx context.Context, name string) (*rpc.Conn, error) {
+	l, err := i.dial(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.NewConn(l, &rpc.ConnOptions{Wait: rpc.WaitPark, Name: "node"})
+}
+
+// dial opens a link of the node's own.
+func (i *instance) dial(ctx context.Context, name string) (*uds.Conn, error) {
+	me := link.Peer{PID: os.Getpid(), UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), ID: config.OpsName}
+	socket, err := i.broker.Dial(ctx, me, name)
+	if err != nil {
+		return nil, err
+	}
+	// Who is at the other end is sure: the node has started it.
+	return uds.Client(ctx, socket, &uds.Options{Policy: uds.AnyUser})
+}
+
+// attend waits for the end of a process, and looks at its health until then.
+func (c *cell) attend(i *instance) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go c.watchHealth(ctx, i)
+	exit, _ := i.process.Wait(context.Background())
+	cancel()
+	i.output.end()
+	i.exit = exit
+	i.clean()
+	c.node.slots.give()
+	close(i.gone)
+	c.ended(i)
+}
+
+// clean removes what the process left in the file system.
+func (i *instance) clean() {
+	i.cleaning.Do(func() {
+		if i.broker != nil {
+			_ = i.broker.Close()
+		}
+		_ = os.Remove(i.metrics)
+	})
+}
+
+// healthFailures is how often in a row a process must miss its deadline before
+// it is taken for hung.
+const healthFailures = 2
+
+// watchHealth asks the process whether it serves, and kills it when it does not
+// answer.
+func (c *cell) watchHealth(ctx context.Context, i *instance) {
+	every, timeout := time.Duration(i.version.config.HealthEvery), time.Duration(i.version.config.HealthTimeout)
+	if !i.version.config.Serves {
+		return // there is nobody to ask
+	}
+	kills := every > 0
+	if !kills {
+		every = housekeeping // who calls must be known all the same
+	}
+	var conn *rpc.Conn
+	defer func() {
+		if conn != nil {
+			_ = conn.Close()
+			i.links.Add(-1)
+		}
+	}()
+	for missed := 0; ; {
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			return
+		}
+		if !i.version.ready(i) || i.draining.Load() {
+			continue
+		}
+		begun := time.Now()
+		err := i.ask(ctx, c.name, &conn, timeout)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			missed = 0
+			c.gauges.health(time.Since(begun))
+		default:
+			missed++
+			if !kills {
+				continue
+			}
+			c.say("%s missed its health deadline (%d of %d): %v", i, missed, healthFailures, err)
+		}
+		if kills && missed >= healthFailures {
+			i.process.Kill(capsid.Hung, fmt.Sprintf("it did not answer within %v, %d times in a row", timeout, missed))
+			return
+		}
+	}
+}
+
+func (i *instance) ask(ctx context.Context, name string, conn **rpc.Conn, timeout time.Duration) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if *conn == nil {
+		if *conn, err = i.connect(ctx, name); err != nil {
+			*conn = nil
+			return err
+		}
+		i.links.Add(1)
+	}
+	s, err := (*conn).ServerStats(ctx)
+	if err != nil {
+		_ = (*conn).Close()
+		i.links.Add(-1)
+		*conn = nil
+		return err
+	}
+	i.callers.Store(max(int32(s.Links)-i.links.Load(), 0))
+	if i.requests.Swap(s.Requests) != s.Requests {
+		i.version.used.Store(time.Now().UnixNano())
+	}
+	return nil
+}
+
+// String names the process for people.
+func (i *instance) String() string {
+	if i.process == nil {
+		return i.output.source
+	}
+	return fmt.Sprintf("%s (process %d)", i.output.source, i.process.PID())
+}
+
+// learn asks a process what it serves.
+func (v *version) learn(ctx context.Context, conn *rpc.Conn) error {
+	services, err := conn.List(ctx)
+	if err != nil {
+		return err
+	}
+	var descs []*rpc.ServiceDesc
+	known := map[string]bool{}
+	for _, s := range services {
+		if known[s.Digest] {
+			continue
+		}
+		text, err := conn.Describe(ctx, s.Name)
+		if err != nil {
+			return err
+		}
+		parsed, err := rpc.ParseServices(text)
+		if err != nil {
+			return fmt.Errorf("the description of %s: %w", s.Name, err)
+		}
+		for _, d := range parsed {
+			known[fmt.Sprintf("%x", d.Digest)] = true
+			if serves(services, d) {
+				descs = append(descs, d)
+			}
+		}
+	}
+	if err := v.checkSchema(descs); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.services, v.descs = services, descs
+	return nil
+}
+
+func serves(services []rpc.ServiceInfo, d *rpc.ServiceDesc) bool {
+	for _, s := range services {
+		if s.Digest == fmt.Sprintf("%x", d.Digest) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkSchema holds what a process serves to the description that the
+// configuration names.
+func (v *version) checkSchema(descs []*rpc.ServiceDesc) error {
+	if v.config.Schema == "" {
+		return nil
+	}
+	text, err := os.ReadFile(v.config.Schema)
+	if err != nil {
+		return fmt.Errorf("its schema: %w", err)
+	}
+	parsed, err := schema.Parse(string(text))
+	if err != nil {
+		return fmt.Errorf("its schema %s: %w", v.config.Schema, err)
+	}
+	for _, want := range parsed.Services {
+		digest := schema.Digest(want)
+		found := false
+		for _, d := range descs {
+			found = found || d.Digest == digest
+		}
+		if !found {
+			return fmt.Errorf("it does not serve %s as %s describes it; cellgen diff says what became of it", want.Name, v.config.Schema)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,393 @@
+// Package node runs the cells of a host: it starts them in capsids, leads
+// callers to them, watches, restarts and replaces them, and lets several
+// versions of one be called beside each other.
+//
+//	caller ── connects ──► node ── hands the connection on ──► cell
+//	caller ◄═════════════════════ rings ════════════════════► cell
+//
+// Cells of which several versions can be called are the exception: their callers'
+// calls are forwarded by fingerprint. docs/CELLNODE.md has the whole picture.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/metrics"
+	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/rpc"
+	"github.com/cell-runtime/cell/uds"
+)
+
+// Names of who acts, where it is no user.
+const (
+	whoBoot = "boot"
+	whoIdle = "idle policy"
+	whoNode = "node"
+)
+
+// Options are what a node is made of.
+type Options struct {
+	Config config.Config
+	// Load reads the configuration again, for Reload; nil: that does nothing.
+	Load   func() (config.Config, error)
+	Logger *slog.Logger // nil is silent
+}
+
+// Node is the cells of a host. Make it with New, and run it with Run.
+type Node struct {
+	load   func() (config.Config, error)
+	log    *slog.Logger
+	dir    string // the runtime directory
+	since  time.Time
+	audit  *audit
+	engine *engine.Engine
+	file   *metrics.File
+	web    *web
+
+	ctx      context.Context // ends when the node's cells have been stopped
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	slots    slots
+	sequence counter
+	ready    chan struct{} // closed when boot is over
+
+	mu     sync.Mutex // guards what follows
+	config config.Config
+	cells  map[string]*cell
+}
+
+// New makes a node. It starts nothing yet. Errors: config.ErrConfig, or those of
+// the runtime directory.
+func New(o Options) (*Node, error) {
+	if err := o.Config.Check(); err != nil {
+		return nil, err
+	}
+	n := &Node{config: o.Config, load: o.Load, log: o.Logger, dir: o.Config.RuntimeDir, cells: map[string]*cell{}, ready: make(chan struct{})}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	if n.dir == "" {
+		dir, err := uds.RuntimeDir()
+		if err != nil {
+			return nil, err
+		}
+		n.dir = dir
+	}
+	n.slots.most = o.Config.MaxCells
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n, nil
+}
+
+// Dir returns the runtime directory.
+func (n *Node) Dir() string { return n.dir }
+
+// Ready is closed when all cells that start at boot have been started, well or
+// not.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Run runs the node until ctx ends, and then stops its cells. It returns when
+// nothing is left of them. Errors: uds.ErrInUse where another node runs here,
+// or what broke.
+func (n *Node) Run(ctx context.Context) (err error) {
+	n.since = time.Now()
+	defer n.cancel()
+	if n.audit, err = openAudit(n.config.Log.Audit, n.log); err != nil {
+		return err
+	}
+	defer n.audit.close()
+	if err := n.startEngine(); err != nil {
+		return err
+	}
+	defer n.engine.Stop()
+	server, listener, err := n.listen()
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	n.sweep()
+	if n.file, err = metrics.Create(filepath.Join(n.dir, "node.metrics"), metrics.Options{}); err != nil {
+		return err
+	}
+	defer os.Remove(n.file.Path())
+	defer n.file.Close()
+	if n.web, err = n.serveHTTP(); err != nil {
+		return err
+	}
+	defer n.web.close()
+	if err := n.openAll(); err != nil {
+		n.stopAll()
+		return err
+	}
+	serving := make(chan error, 1)
+	go func() { serving <- server.Accept(n.ctx, n.engine, listener.AcceptLink) }()
+	n.boot()
+	close(n.ready)
+	notify("READY=1\nSTATUS=" + fmt.Sprintf("%d cells", len(n.cells)))
+	n.log.Info("ready", "dir", n.dir, "cells", len(n.cells))
+	n.housekeep(ctx)
+	notify("STOPPING=1")
+	n.log.Info("stopping", "why", context.Cause(ctx))
+	n.stopAll()
+	_ = server.Close()
+	_ = listener.Close()
+	<-serving
+	return nil
+}
+
+// startEngine starts the thread that forwards and answers operators.
+func (n *Node) startEngine() error {
+	idle, err := engine.ParseIdle(n.config.Engine.Idle)
+	if err != nil {
+		return err
+	}
+	n.engine, err = engine.New(engine.Config{Name: "node", CPU: n.config.Engine.CPU, Idle: idle, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	return n.engine.Start(context.Background())
+}
+
+// sweep removes what a node that was killed has left. No other node runs in
+// this directory: this one has its name.
+func (n *Node) sweep() {
+	files, _ := filepath.Glob(filepath.Join(n.dir, "*.metrics"))
+	for _, f := range files {
+		name, _, ok := strings.Cut(strings.TrimSuffix(filepath.Base(f), ".metrics"), ".")
+		if r, err := metrics.Open(f); err == nil {
+			ours := ok && n.config.Cells[name].Command != nil && !r.WriterAlive()
+			_ = r.Close()
+			if ours {
+				_ = os.Remove(f)
+			}
+		}
+	}
+}
+
+// openAll listens for the callers of all cells.
+func (n *Node) openAll() error {
+	for name, c := range n.config.Cells {
+		if err := n.add(name, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add listens for the callers of a cell.
+func (n *Node) add(name string, settings config.Cell) (err error) {
+	c := &cell{node: n, name: name, config: settings, versions: []*version{newVersion(settings)}}
+	if c.gauges, err = newGauges(n.file, name); err != nil {
+		return err
+	}
+	if settings.Serves {
+		if err := c.open(); err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	n.cells[name] = c
+	n.mu.Unlock()
+	return nil
+}
+
+// boot starts all cells that start at boot, at once, and waits for them. One
+// that does not start is started again by its policy.
+func (n *Node) boot() {
+	var all sync.WaitGroup
+	for _, c := range n.list() {
+		v := c.current()
+		if v.config.Start == "boot" || v.config.Warm > 0 {
+			all.Go(func() { _, _ = c.ensure(n.ctx, v, whoBoot, "it is configured") })
+		}
+	}
+	all.Wait()
+}
+
+// list returns the cells by name.
+func (n *Node) list() []*cell {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*cell, 0, len(n.cells))
+	for _, c := range n.cells {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b *cell) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// find returns a cell by its name. Error: ErrUnknown.
+func (n *Node) find(name string) (*cell, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.cells[name]; c != nil {
+		return c, nil
+	}
+	var known []string
+	for k := range n.cells {
+		known = append(known, k)
+	}
+	slices.Sort(known)
+	return nil, fmt.Errorf("%w: %q; there are %s", ErrUnknown, name, strings.Join(known, ", "))
+}
+
+// housekeeping is how often the node looks at all its cells.
+const housekeeping = time.Second
+
+// housekeep looks at all cells once a second until ctx ends.
+func (n *Node) housekeep(ctx context.Context) {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	var dog <-chan time.Time
+	if every := watchdog(); every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		dog = t.C
+	}
+	for {
+		for _, c := range n.list() {
+			c.housekeep(time.Now())
+			c.gauges.update(c)
+		}
+		select {
+		case <-tick.C:
+		case <-dog:
+			// The thread that forwards answers, or the node is not well.
+			alive, cancel := context.WithTimeout(ctx, housekeeping)
+			if n.engine.Do(alive, func() {}) == nil {
+				notify("WATCHDOG=1")
+			}
+			cancel()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stopAll stops all cells at once, and what waits for them.
+func (n *Node) stopAll() {
+	var all sync.WaitGroup
+	for _, c := range n.list() {
+		all.Go(func() { c.stop(whoNode) })
+	}
+	all.Wait()
+	n.cancel()
+	n.work.Wait()
+}
+
+// Reload takes what can be changed of a new configuration: cells that are new
+// or gone, and of others all that holds for processes started from now on. It
+// returns what it did and what needs a restart, a sentence each.
+func (n *Node) Reload(ctx context.Context, who string) (did []string, err error) {
+	if n.load == nil {
+		return nil, errors.New("node: there is no configuration to read again")
+	}
+	notify("RELOADING=1")
+	defer notify("READY=1")
+	next, err := n.load()
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	before := n.config
+	n.config.Cells = next.Cells
+	n.mu.Unlock()
+	for _, text := range unchangeable(before, next) {
+		did = append(did, text+" can't be changed without a restart of the node")
+	}
+	n.slots.setMost(next.MaxCells)
+	for name, c := range next.Cells {
+		text, err := n.reloadCell(name, c, who)
+		if err != nil {
+			text = fmt.Sprintf("%s: %v", name, err)
+		}
+		if text != "" {
+			did = append(did, text)
+		}
+	}
+	for _, c := range n.list() {
+		if _, stays := next.Cells[c.name]; !stays {
+			c.stop(who)
+			n.mu.Lock()
+			delete(n.cells, c.name)
+			n.mu.Unlock()
+			did = append(did, c.name+" is gone from the configuration and was stopped")
+		}
+	}
+	if len(did) == 0 {
+		did = append(did, "nothing has changed")
+	}
+	slices.Sort(did)
+	n.audit.add(who, "reloaded", "", strings.Join(did, "; "))
+	return did, nil
+}
+
+func unchangeable(before, next config.Config) (keys []string) {
+	if before.RuntimeDir != next.RuntimeDir {
+		keys = append(keys, "runtime_dir")
+	}
+	if before.Log != next.Log {
+		keys = append(keys, "log")
+	}
+	if before.Engine != next.Engine {
+		keys = append(keys, "engine")
+	}
+	if before.Operations != next.Operations {
+		keys = append(keys, "operations")
+	}
+	return keys
+}
+
+// counter counts from 1.
+type counter struct {
+	mu sync.Mutex
+	n  uint64
+}
+
+// Add adds to the counter and returns what it has then.
+func (c *counter) Add(d uint64) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n += d
+	return c.n
+}
+
+// slots bounds how many processes run.
+type slots struct {
+	mu   sync.Mutex
+	used int
+	most int
+}
+
+func (s *slots) take() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.used >= s.most {
+		return fmt.Errorf("%w: %d processes run, which is max_cells; stop one or raise it", ErrCeiling, s.used)
+	}
+	s.used++
+	return nil
+}
+
+func (s *slots) give() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used--
+}
+
+func (s *slots) setMost(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = n
+}
+
+var _ rpc.Relay = (*front)(nil)
