@@ -92,6 +92,7 @@ func (c *cell) begin(v *version, who, why string) (*start, error) {
 	case stopped:
 		return nil, ErrStopping
 	case v.starting != nil:
+		v.waiting = false // what is missing afterwards, housekeeping sees
 		return v.starting, nil
 	case v.failed:
 		return nil, fmt.Errorf("%w: %s: %s; cellnode spawn %s starts it all the same", ErrFailed, c.name, v.why, c.name)
