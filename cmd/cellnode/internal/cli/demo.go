@@ -23,7 +23,7 @@ const marketPrograms = "github.com/cell-runtime/cell/examples/market/"
 
 // demo is what cellnode demo is told.
 type demo struct {
-	gateway, web, prometheus, capsid string
+	gateway, web, capsid string
 }
 
 // newDemo runs the market example.
