@@ -150,7 +150,7 @@ func TestCellsAreKilledUnderLoad(t *testing.T) {
 	}
 	eventually(t, "all are there again", func() bool {
 		s := r.state()
-		return s.State == "ready" && len(s.Instances) > 0
+		return s.State == "ready" && len(s.Instances) == 2
 	})
 	logs, err := r.ops.Logs(soon(t), ops.LogRequest{Cell: "postage", Lines: 1000})
 	if err != nil {
