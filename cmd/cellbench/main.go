@@ -46,6 +46,7 @@ func commands() []command {
 		{"stream", "one way, as fast as it goes or by a schedule; or a file's bytes", "[flags]", runStream},
 		{"fanin", "calls from many connections into one engine", "[flags]", runFanIn},
 		{"rpc", "typed calls and events of a topic, beside a bare cache line", "[flags]", runRPC},
+		{"spawn", "cells started in each kind of sandbox, each answering once", "[flags]", runSpawn},
 		{"limit", "what this pair of cores can do without any of Cell's code", "[flags]", runLimit},
 		{"jitter", "what the host steals from a spinning core, and how to mend it", "[flags]", runJitter},
 		{"compare", "differences between two result files, with their spread", "A.json B.json", runCompare},
@@ -57,6 +58,9 @@ func main() { os.Exit(profiled(os.Args[1:])) }
 func run(args []string) int {
 	if len(args) > 0 && args[0] == bench.PeerArg {
 		return bench.PeerMain()
+	}
+	if len(args) > 0 && args[0] == spawnArg {
+		return spawnCell()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

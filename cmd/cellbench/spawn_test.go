@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cell-runtime/cell/capsid/wasm"
+)
+
+func TestSpawnWaysAnswer(t *testing.T) {
+	e, err := wasm.New(t.Context(), wasm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(context.Background())
+	m, err := e.Compile(t.Context(), echoModule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := callModule(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+	dir := t.TempDir()
+	static, err := buildStatic(t.Context(), dir)
+	if err != nil {
+		t.Skipf("no C compiler: %v", err)
+	}
+	for _, w := range []*spawnResult{
+		{once: func(ctx context.Context) error { return bareExec(ctx, []string{static}) }},
+		capsidWay("none", "static C", []string{static}, ""),
+	} {
+		if err := w.round(t.Context(), 1, 1); err != nil || w.Error != "" || len(w.Rates) != 1 {
+			t.Errorf("%+v, %v", w, err)
+		}
+	}
+	if hostBusy() <= 0 {
+		t.Error("the host has spent no time")
+	}
+	if err := spawnTable(os.Stderr, []*spawnResult{{Way: "x", Error: "left out"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSpawnRefusesWhatCantBeMeant(t *testing.T) {
+	for _, flags := range []string{"--duration 1ms", "--workers 0", "--workers x"} {
+		if code := run(append([]string{"spawn"}, strings.Fields(flags)...)); code != exitUsage {
+			t.Errorf("%s: status %d", flags, code)
+		}
+	}
+}
