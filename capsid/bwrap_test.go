@@ -13,6 +13,9 @@ import (
 
 func needBwrap(t testing.TB) capsid.Backend {
 	t.Helper()
+	if raceEnabled {
+		t.Skip("cells that are built with the race detector need more of the host than a capsid gives")
+	}
 	if _, err := exec.LookPath("bwrap"); err != nil {
 		t.Skip("bubblewrap is not installed")
 	}

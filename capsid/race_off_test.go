@@ -1,0 +1,5 @@
+//go:build !race
+
+package capsid_test
+
+const raceEnabled = false
