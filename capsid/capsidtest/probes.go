@@ -67,7 +67,13 @@ func writes(path string) func(Host) error {
 }
 
 func creates(path string) func(Host) error {
-	return func(Host) error { return os.WriteFile(path, []byte("x"), 0o600) }
+	return func(Host) error {
+		err := os.WriteFile(path, []byte("x"), 0o600)
+		if err == nil {
+			_ = os.Remove(path) // where it was open, nothing is left
+		}
+		return err
+	}
 }
 
 var fileProbes = []probe{
@@ -77,6 +83,7 @@ var fileProbes = []probe{
 	{"files", "read the folder of root", func(Host) error { _, err := os.ReadDir("/root"); return err }},
 	{"files", "read it through a symbolic link", func(h Host) error {
 		_ = os.Symlink(h.Secret, "/tmp/link")
+		defer os.Remove("/tmp/link")
 		_, err := os.ReadFile("/tmp/link")
 		return err
 	}},
@@ -137,6 +144,7 @@ var networkProbes = []probe{
 	{"network", "a socket in the runtime directory", dials("unix", func(h Host) string { return h.Socket })},
 	{"network", "that socket by a symbolic link", func(h Host) error {
 		_ = os.Symlink(h.Socket, "/tmp/s")
+		defer os.Remove("/tmp/s")
 		return dials("unix", func(Host) string { return "/tmp/s" })(h)
 	}},
 }
