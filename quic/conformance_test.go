@@ -27,20 +27,22 @@ func (p *pair) open(t testing.TB, o *LinkOptions, ends peers) (a, b link.Link) {
 	return x, y
 }
 
-// kill ends a connection without a farewell of its links. What a process that
-// dies has flushed and not sent is lost, whatever carries it, and the suite
-// asks for what had left, so that is waited for.
-func kill(t testing.TB, ends peers, end link.Link) {
-	l := end.(*Link)
-	q := l.carrier.(*quicLink)
-	other := ends[end]
-	want := l.SendStats().Vesicles
+// arrived waits until what end has flushed is there. What a process that dies
+// has flushed and not sent is lost, whatever carries it, and the suite asks for
+// what had left.
+func arrived(t testing.TB, ends peers, end link.Link) {
+	other, want := ends[end], end.SendStats().Vesicles
 	eventually(t, "what was flushed arrives", func() bool {
 		other.receive.mu.Lock()
 		defer other.receive.mu.Unlock()
 		return other.receive.closed || other.receive.in.Stats().Records >= want
 	})
-	q.conn.end(codeBreach, "killed by a test")
+}
+
+// kill ends a connection without a farewell of its links.
+func kill(t testing.TB, ends peers, end link.Link) {
+	arrived(t, ends, end)
+	end.(*Link).carrier.(*quicLink).conn.end(codeBreach, "killed by a test")
 }
 
 func TestConformance(t *testing.T) {

@@ -21,16 +21,17 @@ type gate struct {
 	mu      sync.Mutex
 	shaking map[netip.Addr]int // handshakes in progress, by address
 	total   int
+	inside  int // connections, from their first packet on
 
-	inside atomic.Int64 // connections, from their first packet on
 	used   atomic.Int64 // of memory
 	grants sync.Map     // *quicgo.Conn → *atomic.Int64: its part of used
 }
 
-// entry is one handshake's place.
+// entry is one connection's place.
 type entry struct {
-	once sync.Once
-	done func()
+	gate *gate
+	addr netip.Addr
+	once sync.Once // its handshake is over
 }
 
 type entryKey struct{}
@@ -50,7 +51,17 @@ func (g *gate) suspicious(net.Addr) bool {
 
 // enter admits a new connection or, with an error, doesn't.
 func (g *gate) enter(ctx context.Context, info *quicgo.ClientInfo) (context.Context, error) {
-	addr := sourceOf(info.RemoteAddr)
+	e, err := g.admit(info.RemoteAddr)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, e.gone) // the handshake failed, or the connection has ended
+	return context.WithValue(ctx, entryKey{}, e), nil
+}
+
+// admit gives a connection a place, and one among the handshakes in progress.
+func (g *gate) admit(from net.Addr) (*entry, error) {
+	addr := sourceOf(from)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -58,42 +69,54 @@ func (g *gate) enter(ctx context.Context, info *quicgo.ClientInfo) (context.Cont
 		return nil, fmt.Errorf("quic: %d handshakes are in progress (Options.MaxHandshakes)", g.total)
 	case g.shaking[addr] >= g.each:
 		return nil, fmt.Errorf("quic: %d handshakes of %v are in progress", g.shaking[addr], addr)
-	case g.inside.Load() >= int64(g.connsMost):
-		return nil, fmt.Errorf("quic: %d connections are open (Options.MaxConnections)", g.inside.Load())
+	case g.inside >= g.connsMost:
+		return nil, fmt.Errorf("quic: %d connections are open (Options.MaxConnections)", g.inside)
 	}
 	g.total++
 	g.shaking[addr]++
-	g.inside.Add(1)
-	e := &entry{done: func() {
+	g.inside++
+	return &entry{gate: g, addr: addr}, nil
+}
+
+// shaken gives back the place among the handshakes.
+func (e *entry) shaken() {
+	e.once.Do(func() {
+		g := e.gate
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.total--
-		if g.shaking[addr]--; g.shaking[addr] == 0 {
-			delete(g.shaking, addr)
+		if g.shaking[e.addr]--; g.shaking[e.addr] == 0 {
+			delete(g.shaking, e.addr)
 		}
-	}}
-	context.AfterFunc(ctx, func() { // the handshake failed, or the connection has ended
-		g.inside.Add(-1)
-		e.once.Do(e.done)
 	})
-	return context.WithValue(ctx, entryKey{}, e), nil
+}
+
+// gone gives everything back. It is called once.
+func (e *entry) gone() {
+	e.shaken()
+	e.gate.mu.Lock()
+	e.gate.inside--
+	e.gate.mu.Unlock()
 }
 
 // leave gives the place of a handshake back; ctx is the connection's.
 func (g *gate) leave(ctx context.Context) {
 	if e, ok := ctx.Value(entryKey{}).(*entry); ok {
-		e.once.Do(e.done)
+		e.shaken()
 	}
 }
 
 // sourceOf is by what addresses are counted: a single IPv4 address, but a whole
 // /64 of IPv6, which one host has to itself.
 func sourceOf(a net.Addr) netip.Addr {
-	u, ok := a.(*net.UDPAddr)
-	if !ok {
-		return netip.Addr{}
+	var raw net.IP
+	switch a := a.(type) {
+	case *net.UDPAddr:
+		raw = a.IP
+	case *net.TCPAddr:
+		raw = a.IP
 	}
-	ip, ok := netip.AddrFromSlice(u.IP)
+	ip, ok := netip.AddrFromSlice(raw)
 	if ip = ip.Unmap(); !ok || ip.Is4() {
 		return ip
 	}

@@ -1,0 +1,148 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/link/linktest"
+	"github.com/cell-runtime/cell/rpc/rpctest"
+)
+
+// tlsNode is a listener and what a dialer goes by.
+type tlsNode struct {
+	*TLSListener
+	credentials *identity.Credentials
+	trust       *identity.Trust
+}
+
+func listenTLS(t testing.TB, o *Options) *tlsNode {
+	t.Helper()
+	c, err := identity.NewCredentials(numbered(1))
+	must(t, err)
+	n := &tlsNode{credentials: c, trust: &identity.Trust{}}
+	must(t, n.trust.Allow("", numbered(2).ID()))
+	n.TLSListener, err = ListenTLS("127.0.0.1:0", c, n.trust, o)
+	must(t, err)
+	t.Cleanup(func() { _ = n.Close() })
+	return n
+}
+
+func (n *tlsNode) dial(t testing.TB, b byte, o *Options) (*Link, error) {
+	t.Helper()
+	c, err := identity.NewCredentials(numbered(b))
+	must(t, err)
+	trust := &identity.Trust{}
+	must(t, trust.Allow("", numbered(1).ID()))
+	return DialTLS(soon(t), n.Addr().String(), numbered(1).ID(), c, trust, o)
+}
+
+func (n *tlsNode) open(t testing.TB, ends peers) (a, b link.Link) {
+	t.Helper()
+	x, err := n.dial(t, 2, nil)
+	must(t, err)
+	y, err := n.Accept(soon(t))
+	must(t, err)
+	ends[x], ends[y] = y, x
+	return x, y
+}
+
+func TestTLSConformance(t *testing.T) {
+	n, ends := listenTLS(t, nil), peers{}
+	linktest.Run(t, linktest.Harness{
+		Open: func(t testing.TB) (a, b link.Link) { return n.open(t, ends) },
+		Kill: func(t testing.TB, peer link.Link) {
+			arrived(t, ends, peer)
+			raw := peer.(*Link).carrier.(*tlsCarrier).conn.NetConn().(*net.TCPConn)
+			_ = raw.SetLinger(0) // a reset, as a dying host's kernel would send
+			_ = raw.Close()
+		},
+		Garbage: func(t testing.TB, rng *rand.Rand, a, b link.Link) {
+			bytes := make([]byte, 20+rng.IntN(100))
+			for i := range bytes {
+				bytes[i] = byte(rng.Uint32())
+			}
+			_, err := b.(*Link).carrier.(*tlsCarrier).conn.Write(bytes)
+			must(t, err)
+		},
+		CanPark: true, Allocates: true, Settle: 100 * time.Millisecond, MaxTotal: 16 << 20, Timeout: 20 * time.Second,
+	})
+}
+
+func TestTLSRPC(t *testing.T) {
+	n, ends := listenTLS(t, nil), peers{}
+	rpctest.Run(t, rpctest.Harness{Open: func(t testing.TB) (server, client link.Link) { return n.open(t, ends) }})
+}
+
+func TestTLSWhoIsNotLetIn(t *testing.T) {
+	n := listenTLS(t, &Options{HandshakeTimeout: time.Second, MaxHandshakes: 16})
+	if _, err := n.dial(t, 3, nil); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "allow list") {
+		t.Errorf("an unknown key: %v", err)
+	}
+	cfg := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ALPNTCP}}
+	if c, err := tls.Dial("tcp", n.Addr().String(), cfg); err == nil {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("no certificate, and an answer")
+		}
+		c.Close()
+	}
+	// Connections that say nothing: some get a place, for a second.
+	var slow []net.Conn
+	for range 10 {
+		c, err := net.Dial("tcp", n.Addr().String())
+		must(t, err)
+		slow = append(slow, c)
+	}
+	eventually(t, "the places of one address are taken", func() bool { return n.gate.count() == n.gate.each })
+	eventually(t, "the places are free again", func() bool { return n.gate.count() == 0 })
+	for _, c := range slow {
+		c.Close()
+	}
+	x, err := n.dial(t, 2, nil)
+	must(t, err)
+	y, err := n.Accept(soon(t))
+	must(t, err)
+	works(t, x, y)
+	must(t, n.trust.Revoke(numbered(2).ID()))
+	eventually(t, "the revoked are thrown out", func() bool { return errors.Is(x.CheckPeer(), link.ErrPeerGone) })
+	must(t, errors.Join(x.Close(), y.Close()))
+	eventually(t, "places of connections are given back", func() bool {
+		n.gate.mu.Lock()
+		defer n.gate.mu.Unlock()
+		return n.gate.inside == 0 && len(n.all()) == 0
+	})
+}
+
+func TestTLSCongestionControl(t *testing.T) {
+	n := listenTLS(t, nil)
+	l, err := n.dial(t, 2, &Options{Congestion: "cubic"})
+	must(t, err)
+	must(t, l.Close())
+	if _, err := n.dial(t, 2, &Options{Congestion: "nosuch"}); err == nil || !strings.Contains(err.Error(), "modprobe tcp_nosuch") {
+		t.Errorf("one that there isn't: %v", err)
+	}
+}
+
+func TestTLSDialIsBounded(t *testing.T) {
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	must(t, err)
+	defer hole.Close()
+	c, err := identity.NewCredentials(numbered(2))
+	must(t, err)
+	if _, err := DialTLS(soon(t), hole.Addr().String(), numbered(1).ID(), c, &identity.Trust{}, &Options{HandshakeTimeout: 200 * time.Millisecond}); !errors.Is(err, ErrHandshake) {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := DialTLS(ctx, hole.Addr().String(), numbered(1).ID(), c, &identity.Trust{}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
