@@ -21,6 +21,7 @@ type conn struct {
 	endpoint *Endpoint
 	q        *quicgo.Conn
 	peer     identity.Peer
+	dialed   bool // by this side
 
 	mu      sync.Mutex
 	links   map[uint64]*quicLink

@@ -38,6 +38,7 @@ type Endpoint struct {
 	conns map[*conn]struct{}
 	peers map[identity.ID]*conn // the connection that new links take
 	calls map[string]*call      // dialing in progress, by address and peer
+	moved []movedTo             // sockets after the first, the latest last
 }
 
 // call is a connection that is being made, for everybody who wants it.
@@ -345,7 +346,7 @@ func (e *Endpoint) handshake(addr string, peer identity.ID) (*conn, error) {
 	}
 	cfg := identity.ClientTLS(e.credentials, e.trust, peer, ALPN)
 	cfg.ClientSessionCache = e.tickets
-	q, err := e.transport.Dial(ctx, at, cfg, e.config)
+	q, err := e.dialer().Dial(ctx, at, cfg, e.config)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -358,6 +359,7 @@ func (e *Endpoint) handshake(addr string, peer identity.ID) (*conn, error) {
 		return nil, err
 	}
 	c := newConn(e, q, p)
+	c.dialed = true
 	if err := e.remember(c); err != nil {
 		c.end(codeTooMany, err.Error())
 		return nil, err
@@ -395,6 +397,11 @@ func (e *Endpoint) Close() error {
 			c.close(patience)
 		}
 		err = errors.Join(e.listener.Close(), e.transport.Close(), e.socket.Close())
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, m := range e.moved {
+			err = errors.Join(err, m.close())
+		}
 	})
 	return err
 }
