@@ -12,6 +12,7 @@ import (
 
 	"github.com/cell-runtime/cell/capsid"
 	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/quic"
 	"github.com/cell-runtime/cell/sched"
 )
 
@@ -34,6 +35,7 @@ type needs struct {
 var probes = []probe{
 	{"sched", "cores, clocks, interrupts, memory limits", probeSched},
 	{"capsid", "what sandboxes need: programs, namespaces, filters, control groups", probeCapsid},
+	{"quic", "buffers and congestion control between hosts", func(context.Context, needs) ([]sched.Finding, error) { return quic.Probe(), nil }},
 }
 
 // probeCapsid looks at the sandboxes that a configuration names. Without one it
