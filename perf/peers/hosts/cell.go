@@ -84,7 +84,7 @@ func (s *side) serveCell(accept func(context.Context) (link.Link, error)) error 
 	if err := echo.RegisterEchoViews(server, new(service)); err != nil {
 		return err
 	}
-	e, err := engine.New(engine.Config{CPU: engine.Unpinned, Idle: engine.IdlePark})
+	e, err := engine.New(engine.Config{CPU: engine.Unpinned, Idle: s.idle})
 	if err != nil {
 		return err
 	}
@@ -102,8 +102,8 @@ type cell struct {
 	shut   func()
 }
 
-func openCell(ctx context.Context, dial func(context.Context) (link.Link, error), shut func()) (target, error) {
-	conn, err := rpc.Connect(ctx, dial, &rpc.ConnOptions{Wait: rpc.WaitPark, Timeout: time.Minute})
+func (s *side) openCell(ctx context.Context, dial func(context.Context) (link.Link, error), shut func()) (target, error) {
+	conn, err := rpc.Connect(ctx, dial, &rpc.ConnOptions{Wait: s.wait, Timeout: time.Minute})
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +115,11 @@ func openCellQUIC(ctx context.Context, s *side, p plan) (target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), nil), func() { _ = e.Close() })
+	return s.openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), nil), func() { _ = e.Close() })
 }
 
 func openCellTLS(ctx context.Context, s *side, p plan) (target, error) {
-	return openCell(ctx, quic.DialerTLS(join(p.host, p.port+portCellTLS), key(serverKey).ID(), s.credentials, s.trust, s.options()), func() {})
+	return s.openCell(ctx, quic.DialerTLS(join(p.host, p.port+portCellTLS), key(serverKey).ID(), s.credentials, s.trust, s.options()), func() {})
 }
 
 func (c *cell) call() error {

@@ -20,7 +20,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/rpc"
 )
 
 func main() {
@@ -44,7 +46,14 @@ type side struct {
 	trust       *identity.Trust
 	congestion  string // of TCP
 	receive     int    // bytes of a link's ring
+	idle        engine.Idle
+	wait        rpc.WaitMode
 }
+
+var (
+	idles = map[string]engine.Idle{"park": engine.IdlePark, "adaptive": engine.IdleAdaptive, "spin": engine.IdleSpin, "yield": engine.IdleYield}
+	waits = map[string]rpc.WaitMode{"park": rpc.WaitPark, "adaptive": rpc.WaitAdaptive, "spin": rpc.WaitSpin}
+)
 
 func newSide(own, other byte) (*side, error) {
 	c, err := identity.NewCredentials(key(own))
@@ -64,6 +73,8 @@ func run(args []string) error {
 		each       = set.Duration("each", time.Second, "of one measurement")
 		congestion = set.String("congestion", "", "TCP's congestion control; the kernel's if empty")
 		receive    = set.Int("receive", 0, "bytes of a link's ring, a power of two; 0 for the default")
+		idle       = set.String("idle", "park", "how the server's engine idles: park, adaptive, spin, yield")
+		wait       = set.String("wait", "park", "how callers wait: park, adaptive, spin")
 		streams    = set.Int("connections", 1, "connections of bulk over bare QUIC")
 	)
 	if len(args) < 2 {
@@ -85,6 +96,13 @@ func run(args []string) error {
 		return err
 	}
 	s.congestion, s.receive = *congestion, *receive
+	var known bool
+	if s.idle, known = idles[*idle]; !known {
+		return fmt.Errorf("there is no way to idle %q", *idle)
+	}
+	if s.wait, known = waits[*wait]; !known {
+		return fmt.Errorf("there is no way to wait %q", *wait)
+	}
 	switch args[0] {
 	case "serve":
 		return s.serve(host, port)
