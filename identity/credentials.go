@@ -59,7 +59,7 @@ func LoadCredentials(path string) (*Credentials, error) {
 		name string
 		read func([]byte) error
 	}{
-		{fileMembership, c.readMembership}, {fileSuccession, c.readSuccessions}, {fileChain, c.readChain},
+		{fileSuccession, c.readSuccessions}, {fileMembership, c.readMembership}, {fileChain, c.readChain},
 	} {
 		data, _, err := d.read(f.name, maxTrustFile, false)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -93,7 +93,12 @@ func (c *Credentials) readSuccessions(data []byte) error {
 	if err != nil {
 		return err
 	}
-	return c.SetSuccessions(all...)
+	// The first may lead to a key that never came to be, if whoever made it
+	// was killed; see RotateKey.
+	for len(all) > 0 && all[0].New != c.ID() {
+		all = all[1:]
+	}
+	return c.SetSuccessions(all[:min(len(all), MaxSuccessions)]...)
 }
 
 func (c *Credentials) readChain(data []byte) error {

@@ -15,6 +15,7 @@ const (
 	fileMembership = "membership"    // this node's, in its cluster
 	fileCluster    = "cluster"       // the cluster's id
 	fileClusterKey = "cluster.key"   // PKCS #8, secret, where tokens are made
+	fileTokens     = "tokens"        // what is remembered of tokens that were made here
 	fileAllow      = "allow"         // the allow list
 	fileRevoked    = "revoked"       // IDs and tokens that this node refuses
 	fileList       = "revocations"   // the cluster's signed list

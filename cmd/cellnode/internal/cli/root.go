@@ -16,6 +16,7 @@ type group struct {
 var groups = []group{
 	{"cells", "Cells that run:", []func(*Env) *cobra.Command{newLs, newDescribe, newCall, newEcho, newHz, newPath, newHealth, newVersions, newStat, newTop}},
 	{"node", "The node of this host:", []func(*Env) *cobra.Command{newRun, newConfig, newPs, newSpawn, newStop, newRestart, newDeploy, newLogs, newReload, newAudit, newDemo}},
+	{"identity", "Who this node is and whom it trusts:", []func(*Env) *cobra.Command{newID, newTrust, newToken, newJoin, newLeave}},
 	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor, newEbpf}},
 	{"self", "This program:", []func(*Env) *cobra.Command{newCompletion, newMan, newVersion}},
 }
