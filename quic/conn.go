@@ -106,6 +106,26 @@ func (c *conn) end(code quicgo.ApplicationErrorCode, text string) {
 
 func (c *conn) ended() bool { return c.q.Context().Err() != nil }
 
+// endsBy reports whether err is the connection's end, for which it waits: the
+// streams learn of it a moment earlier.
+func (c *conn) endsBy(ctx context.Context, err error) bool {
+	var (
+		app   *quicgo.ApplicationError
+		idle  *quicgo.IdleTimeoutError
+		reset *quicgo.StatelessResetError
+		lower *quicgo.TransportError
+	)
+	if !errors.As(err, &app) && !errors.As(err, &idle) && !errors.As(err, &reset) && !errors.As(err, &lower) {
+		return c.ended()
+	}
+	select {
+	case <-c.q.Context().Done():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // open opens a link.
 func (c *conn) open(ctx context.Context, o LinkOptions) (*Link, error) {
 	s, err := c.q.OpenStreamSync(ctx)

@@ -276,7 +276,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr string, peer identity.ID, o *L
 			return l, nil
 		}
 		// A connection that was there may have died without anybody knowing.
-		if fresh || try > 0 || !c.ended() || ctx.Err() != nil {
+		if fresh || try > 0 || !c.endsBy(ctx, err) {
 			return nil, fmt.Errorf("quic: opening a link to %v at %s: %w", nameOf(peer), addr, explain(err))
 		}
 	}
