@@ -43,7 +43,8 @@ type served struct {
 	blocking    BlockingFunc
 	topic       *topic // of topics; shared with the ancestors
 	index       int    // among all methods of the server, ancestors not counted apart
-	replySize   int    // room for an inline reply
+	replySize   int    // room for an inline reply, where the link takes as much
+	replyBlock  int    // what it takes at least
 	// requestBlock is the root block of a request in the form of fingerprint.
 	requestBlock int
 	copies       bool // requests of hostile strangers are copied before use
@@ -134,7 +135,7 @@ func (s *Server) prepare(m *Method, h Handler, added map[uint64]*served) error {
 	}
 	entry := &served{
 		method: m, fingerprint: m.Fingerprint, inline: h.inline, blocking: h.blocking,
-		replySize: m.Reply.Block, copies: m.Request.Variable, requestBlock: m.Request.Block,
+		replySize: m.Reply.Block, replyBlock: m.Reply.Block, copies: m.Request.Variable, requestBlock: m.Request.Block,
 	}
 	if m.Reply.Variable {
 		entry.replySize = max(m.Reply.Block, s.opts.InlineReply)

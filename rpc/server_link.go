@@ -113,9 +113,13 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 		c.budget = wire.Deadline((*[wire.DeadlineSize]byte)(req))
 		req = req[wire.DeadlineSize:]
 	}
-	place, err := s.out.take(m.replySize, len(s.batch)-s.at)
+	room := m.replySize
+	if room > s.info.MaxPayload {
+		room = max(s.info.MaxPayload, m.replyBlock)
+	}
+	place, err := s.out.take(room, len(s.batch)-s.at)
 	if err != nil {
-		return s.noRoom(err, m.replySize)
+		return s.noRoom(err, room)
 	}
 	if m.copies && s.wary {
 		req = s.copy(req)

@@ -49,6 +49,7 @@ func commands() []command {
 		{"spawn", "cells started in each kind of sandbox, each answering once", "[flags]", runSpawn},
 		{"limit", "what this pair of cores can do without any of Cell's code", "[flags]", runLimit},
 		{"jitter", "what the host steals from a spinning core, and how to mend it", "[flags]", runJitter},
+		{"veth", "rtt or stream between two network namespaces with veth between them: AF_XDP and UDP", "-- rtt|stream [flags]", runVeth},
 		{"compare", "differences between two result files, with their spread", "A.json B.json", runCompare},
 	}
 }

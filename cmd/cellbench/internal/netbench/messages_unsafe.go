@@ -1,0 +1,49 @@
+package netbench
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// messages are the arguments of sendmmsg(2) and recvmmsg(2).
+type messages struct {
+	headers [mostMessages]struct {
+		header unix.Msghdr
+		length uint32
+	}
+	vectors [mostMessages]unix.Iovec
+	memory  []byte
+}
+
+const mostMessages = 32
+
+// open takes memory for messages of size bytes.
+func (m *messages) open(size int) {
+	m.memory = make([]byte, mostMessages*size)
+	for i := range m.headers {
+		m.vectors[i].Base = &m.memory[i*size]
+		m.vectors[i].SetLen(size)
+		m.headers[i].header.Iov = &m.vectors[i]
+		m.headers[i].header.SetIovlen(1)
+	}
+}
+
+func (m *messages) send(fd int) error {
+	_, err := m.call(unix.SYS_SENDMMSG, fd)
+	return err
+}
+
+func (m *messages) receive(fd int) (int, error) { return m.call(unix.SYS_RECVMMSG, fd) }
+
+func (m *messages) call(number uintptr, fd int) (int, error) {
+	n, _, errno := unix.Syscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), mostMessages, unix.MSG_DONTWAIT, 0, 0)
+	switch errno {
+	case 0:
+		return int(n), nil
+	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS:
+		return 0, nil
+	}
+	return 0, fmt.Errorf("messages: %w", errno)
+}

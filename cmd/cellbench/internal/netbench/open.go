@@ -1,0 +1,62 @@
+package netbench
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cell-runtime/cell/afxdp"
+	"github.com/cell-runtime/cell/afxdp/netlab"
+)
+
+const (
+	portA, portB = 47201, 47202
+	openTimeout  = 10 * time.Second
+)
+
+// open makes hosts and a contestant between them.
+func open(ctx context.Context, name string, s *Spec) (*entry, error) {
+	e := &entry{name: name}
+	var err error
+	if e.lab, err = netlab.New(netlab.Options{}); err != nil {
+		return e, err
+	}
+	switch name {
+	case LinkXDP, LinkUDP:
+		e.contestant, err = openLink(ctx, e.lab, name, s)
+	case KernelUDP:
+		e.contestant, err = openKernel(e.lab, s)
+	case BareXDP, BareFrames:
+		e.contestant, err = openFrames(e.lab, name == BareXDP, s)
+	default:
+		err = fmt.Errorf("no such link: %s or %s", LinkXDP, LinkUDP)
+	}
+	return e, err
+}
+
+// openLink connects the two hosts.
+func openLink(ctx context.Context, l *netlab.Lab, name string, s *Spec) (contestant, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	o := &afxdp.Options{Reliable: s.Reliable, Window: 256, XDP: afxdp.XDPOptions{Required: true, Mode: s.Mode, Peers: 1}}
+	dial := afxdp.Dial
+	if name == LinkUDP {
+		dial = afxdp.DialUDP
+	}
+	x, y := netip.AddrPortFrom(l.A.V4, portA), netip.AddrPortFrom(l.B.V4, portB)
+	c := &linked{}
+	var errs [2]error
+	var wg sync.WaitGroup
+	wg.Go(func() { errs[0] = l.A.Do(func() (err error) { c.a, err = dial(ctx, x, y, o); return err }) })
+	wg.Go(func() { errs[1] = l.B.Do(func() (err error) { c.b, err = dial(ctx, y, x, o); return err }) })
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			_ = c.close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
