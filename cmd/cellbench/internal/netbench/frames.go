@@ -28,7 +28,6 @@ type frames struct {
 	free     []uint64
 	descs    []xsk.Desc
 	back     []uint64
-	kick     bool
 }
 
 const (
