@@ -46,6 +46,9 @@ func (l *launch) start(ctx context.Context) (_ Process, err error) {
 			p.abandon()
 		}
 	}()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("starting %s: %w", l.spec.Name, context.Cause(ctx))
+	}
 	l.config.groups = len(l.group.files())
 	message, err := l.config.encode()
 	if err != nil {

@@ -262,11 +262,19 @@ func (p *process) free() {
 	}
 }
 
+// undo ends what a start has brought about so far. It reaches the whole group:
+// bubblewrap's child asks to end with its parent only some time after it has
+// begun, and would wait for ever for one that was killed before.
+func (p *process) undo() {
+	p.slay()
+	_ = unix.Kill(-p.os.Pid, unix.SIGKILL) // not reaped, so the number is its own
+	_ = p.os.Kill()
+}
+
 // abandon undoes a start that failed.
 func (p *process) abandon() {
 	if p.os != nil {
-		p.slay()
-		_ = p.os.Kill()
+		p.undo()
 		_, _ = p.os.Wait()
 		if p.initfd >= 0 {
 			p.waitInside()
@@ -286,8 +294,7 @@ func (p *process) abandon() {
 // explain adds what the program that failed has written.
 func (p *process) explain(err error) error {
 	if p.os != nil {
-		p.slay()
-		_ = p.os.Kill()
+		p.undo()
 		select {
 		case <-p.copied:
 		case <-time.After(outputGrace):

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +23,8 @@ import (
 // time, though nobody sleeps on a busy ring. So the sleeper pays for both:
 // membarrier(2) with GLOBAL_EXPEDITED runs a full fence on every core that
 // executes a process which registered for it. A side that publishes registers
-// once and says so in the shared memory; one that could not (old kernel,
-// seccomp) fences by itself. A publisher also fences until the sleeper's word
+// once and says so in the shared memory; until it has, or where it can't (old
+// kernel, seccomp), it fences by itself. A publisher also fences until the sleeper's word
 // says that the sleeper has membarrier: that of a new ring demands fences, so
 // that no publication can have gone without one too early. A peer that lies
 // about any of this only misses wake-ups or sends needless ones.
@@ -44,13 +45,31 @@ const (
 	membarrierRegisterGlobalExpedited = 1 << 2
 )
 
-// registered: this process asked to be fenced by others' membarrier.
+// registration is this process's request to be fenced by others' membarrier.
+// In a process with threads the kernel waits for a grace period before it
+// answers, some 20 ms, which would be most of a small program's start: so the
+// request is made beside the first ring, and publishers fence until it is
+// granted.
+var registration struct {
+	once    sync.Once
+	granted atomic.Bool
+}
+
+// registered reports whether others' membarrier fences this process. It is a
+// variable so that tests can deny it.
 var registered = func() bool {
 	if publishOrdersLoads {
 		return true
 	}
-	return membarrier(membarrierRegisterGlobalExpedited)
-}()
+	registration.once.Do(func() {
+		go func() {
+			// Not RawSyscall: this one waits.
+			_, _, e := unix.Syscall(unix.SYS_MEMBARRIER, membarrierRegisterGlobalExpedited, 0, 0)
+			registration.granted.Store(e == 0)
+		}()
+	})
+	return registration.granted.Load()
+}
 
 // membarrier is a variable so that tests can make it fail.
 var membarrier = func(cmd uintptr) bool {
@@ -122,15 +141,25 @@ type waker struct {
 	word   *uint32 // the peer's to set
 	peer   *Doorbell
 	fence  *fence
-	always bool // this process is not registered: fence on every publication
+	flags  *uint32 // ours, shared
+	always bool    // this process is not registered: fence on every publication
 	wakes  uint64
 }
 
 func (m *Memory) newWaker(word, ownFlags uint64, peer *Doorbell) waker {
-	if registered {
-		atomic.OrUint32(m.control.word(ownFlags), flagRegistered)
+	w := waker{word: m.control.word(word), peer: peer, fence: new(fence), flags: m.control.word(ownFlags), always: true}
+	w.relax()
+	return w
+}
+
+// relax ends the fencing once this process is registered. A sleeper that has
+// not seen the flag relies on our fence: the write of the flag is one, and our
+// next look at the sleep word comes after it.
+func (w *waker) relax() {
+	if registered() {
+		atomic.OrUint32(w.flags, flagRegistered)
+		w.always = false
 	}
-	return waker{word: m.control.word(word), peer: peer, fence: new(fence), always: !registered}
 }
 
 // afterPublish wakes the peer if it sleeps. It makes no system call otherwise.
@@ -143,6 +172,9 @@ func (w *waker) afterPublish() {
 
 //go:noinline
 func (w *waker) slow() {
+	if w.always {
+		w.relax()
+	}
 	s := atomic.LoadUint32(w.word)
 	if !publishOrdersLoads && (w.always || s&sleepNeedsFence != 0) {
 		w.fence.full()

@@ -28,7 +28,16 @@ func force(t *testing.T, mayRegister, mayBarrier bool) {
 	t.Helper()
 	r, b := registered, canBarrier
 	t.Cleanup(func() { registered, canBarrier = r, b })
-	registered, canBarrier = r && mayRegister, b && mayBarrier
+	granted := mayRegister && awaitRegistration()
+	registered, canBarrier = func() bool { return granted }, b && mayBarrier
+}
+
+// awaitRegistration gives the kernel the time that it takes to grant it.
+func awaitRegistration() bool {
+	for end := time.Now().Add(10 * time.Second); !registered() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	return registered()
 }
 
 func TestArm(t *testing.T) {
@@ -362,9 +371,38 @@ func TestSleepWordsOfANewRing(t *testing.T) {
 			if demands := *m.control.word(offReaderSleep)&sleepNeedsFence != 0; demands == canBarrier {
 				t.Errorf("the reader demands fences: %v, can have them by itself: %v", demands, canBarrier)
 			}
-			if says := *m.control.word(offReaderFlags)&flagRegistered != 0; says != registered {
+			if says := *m.control.word(offReaderFlags)&flagRegistered != 0; says != registered() {
 				t.Error(fmt.Sprint("the reader says it is registered: ", says))
 			}
 		})
+	}
+}
+
+// A ring that is older than its process's registration stops fencing once that
+// is granted, and says so.
+func TestRegistrationMayComeLate(t *testing.T) {
+	if !awaitRegistration() {
+		t.Skip("the kernel grants no membarrier")
+	}
+	granted, before := false, registered
+	registered = func() bool { return granted }
+	t.Cleanup(func() { registered = before })
+	x := newPair(t, MinSize)
+	flags := x.near.control.word(offWriterFlags)
+	for _, granted = range []bool{false, true} {
+		for range 2 {
+			if !x.c.Arm() {
+				t.Fatal("Arm of an empty ring = false")
+			}
+			x.send(1, 8)
+			if !rings(t, x.data, 1000) {
+				t.Fatalf("published for a sleeper, registered %v: the doorbell does not ring", granted)
+			}
+			x.c.Disarm()
+			x.receive(8)
+		}
+		if x.p.wake.always == granted || (*flags&flagRegistered != 0) != granted {
+			t.Errorf("registered %v: the publisher fences %v, its flags are %#x", granted, x.p.wake.always, *flags)
+		}
 	}
 }
