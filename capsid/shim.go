@@ -116,6 +116,7 @@ var shimFile = sync.OnceValues(func() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: no memory file for the shim: %w; vm.memfd_noexec of 2 forbids it, set it to 1", ErrUnavailable, err)
 	}
+	fd = moveUp(fd)
 	f := os.NewFile(uintptr(fd), "cell-shim")
 	if _, err := f.Write(shimProgram); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -129,6 +130,21 @@ var shimFile = sync.OnceValues(func() (*os.File, error) {
 	}
 	return f, nil
 })
+
+// aboveInherited is more than the number of any descriptor that a cell inherits.
+const aboveInherited = 64
+
+// moveUp gives a descriptor a number that no inherited one takes in a child,
+// where executable may have to name it by that. It keeps its number if there are
+// not that many.
+func moveUp(fd int) int {
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, aboveInherited)
+	if err != nil {
+		return fd
+	}
+	unix.Close(fd)
+	return high
+}
 
 // executable is the path by which a child executes f. Not by its own copy of the
 // descriptor, where it can be helped: what it inherits may take its number. A

@@ -1,4 +1,4 @@
-//go:build !nodragonboat
+//go:build !nodragonboat && !s390x
 
 // Package dragonboat is the backend of package consensus on
 // github.com/lni/dragonboat/v4, and the only package that imports it. A program

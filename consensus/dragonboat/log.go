@@ -1,4 +1,4 @@
-//go:build !nodragonboat
+//go:build !nodragonboat && !s390x
 
 package dragonboat
 

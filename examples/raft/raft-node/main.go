@@ -1,3 +1,5 @@
+//go:build !nodragonboat && !s390x
+
 // Command raft-node is a member of a small cluster: a store of keys and a
 // ledger, each replicated by Raft.
 //
