@@ -41,8 +41,9 @@ type Broker struct {
 	options  Options
 	redirect *ebpf.Redirect
 
-	mu    sync.Mutex
-	taken map[uint32]bool
+	mu     sync.Mutex
+	taken  map[uint32]bool
+	closed bool // the program and its map are no longer ours to touch
 }
 
 // New attaches the program to the interface. Sockets belong to the network
@@ -74,7 +75,12 @@ func sameUser(c unix.Ucred) error {
 }
 
 // Close detaches the program. Sockets that were handed out get nothing more.
-func (b *Broker) Close() error { return b.redirect.Close() }
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return b.redirect.Close()
+}
 
 // Serve answers one request on c, of any kind of unix socket, and returns when
 // the other end has gone, or at once if it was refused. c stays the caller's.
@@ -144,9 +150,11 @@ func (b *Broker) take(queue uint32) error {
 }
 
 func (b *Broker) free(queue uint32) {
-	_ = b.redirect.ClearSocket(queue) // the socket, if it is closed, has left the map already
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.closed {
+		_ = b.redirect.ClearSocket(queue) // the socket, if it is closed, has left the map already
+	}
 	delete(b.taken, queue)
 }
 
@@ -157,7 +165,7 @@ func (b *Broker) grant(c *net.UnixConn, queue uint32) error {
 		return fmt.Errorf("broker: making an AF_XDP socket: %w (it takes CAP_NET_RAW and CONFIG_XDP_SOCKETS)", err)
 	}
 	defer unix.Close(fd) // the other end has its own
-	if err := b.redirect.SetSocket(queue, fd); err != nil {
+	if err := b.enter(queue, fd); err != nil {
 		return err
 	}
 	return answer(c, statusGranted, uint32(b.options.Interface), queue, b.options.Port, nil, unix.UnixRights(fd))
@@ -174,4 +182,14 @@ func answer(c *net.UnixConn, status, ifindex, queue uint32, port uint16, reason,
 		return fmt.Errorf("broker: answering: %w", err)
 	}
 	return nil
+}
+
+// enter has the queue's packets go to the socket.
+func (b *Broker) enter(queue uint32, fd int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return fmt.Errorf("broker: %w", net.ErrClosed)
+	}
+	return b.redirect.SetSocket(queue, fd)
 }
