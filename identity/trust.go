@@ -50,7 +50,7 @@ type Peer struct {
 	// rests on the trust in an old one.
 	For ID
 	// Formerly are the keys that the peer had before, the latest first, as
-	// far as valid successions show.
+	// far as valid successions show and none of them is revoked.
 	Formerly []ID
 	// Until is when the ground ends; zero for never.
 	Until time.Time
@@ -258,13 +258,14 @@ func (t *Trust) Check(id ID, e Evidence) (Peer, error) {
 		return Peer{}, err
 	}
 	now := clock()
-	p, err := t.current().check(id, &e, now, 0)
+	r := t.current()
+	p, err := r.check(id, &e, now, 0)
 	if err != nil {
 		return Peer{}, err
 	}
 	p.ID = id
 	for _, s := range e.Successions[:min(len(e.Successions), MaxSuccessions)] {
-		if s.New != id || s.Verify(now) != nil {
+		if s.New != id || s.Verify(now) != nil || r.isRevoked(s.Old) {
 			break
 		}
 		id = s.Old
@@ -404,14 +405,16 @@ func (r *rules) clusterID() ClusterID {
 }
 
 // revocations returns the newer of the lists that was learned and that was
-// read, if it is this cluster's.
-func (r *rules) revocations() *RevocationList {
-	newest := r.list
-	if r.files != nil && r.files.list != nil && (newest == nil || r.files.list.Counter > newest.Counter) {
-		newest = r.files.list
+// read, of those that are this cluster's: another's counter says nothing.
+func (r *rules) revocations() (newest *RevocationList) {
+	lists := [2]*RevocationList{r.list}
+	if r.files != nil {
+		lists[1] = r.files.list
 	}
-	if newest == nil || newest.Cluster != r.clusterID() {
-		return nil
+	for _, l := range lists {
+		if l != nil && l.Cluster == r.clusterID() && (newest == nil || l.Counter > newest.Counter) {
+			newest = l
+		}
 	}
 	return newest
 }

@@ -154,6 +154,73 @@ func TestACountedTokenAdmitsToEnrolmentOnly(t *testing.T) {
 	}
 }
 
+// A key that was revoked is nobody any more: whoever stole it can't pass its
+// own key off as the node that it was.
+func TestARevokedKeyIsNobodysFormerOne(t *testing.T) {
+	first, second, third := numbered(1), numbered(2), numbered(3)
+	older, err := NewSuccession(first, second, epoch, time.Hour)
+	must(t, err)
+	newer, err := NewSuccession(second, third, epoch, time.Hour)
+	must(t, err)
+	e := Evidence{Successions: []*Succession{newer, older}}
+	for _, c := range []struct {
+		name    string
+		revoked []ID
+		want    int
+	}{
+		{"nothing is revoked", nil, 2},
+		{"the oldest is", []ID{first.ID()}, 1},
+		{"the one between is", []ID{second.ID()}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr := at(epoch)
+			must(t, tr.Allow("", third.ID()))
+			must(t, tr.Revoke(c.revoked...))
+			if p, err := tr.Check(third.ID(), e); err != nil || len(p.Formerly) != c.want {
+				t.Errorf("%+v, %v", p, err)
+			}
+		})
+	}
+}
+
+// Another cluster's list, whatever its counter, hides nothing.
+func TestListsOfTwoClusters(t *testing.T) {
+	ours, theirs := testCluster(), ClusterFromSeed([32]byte{7})
+	list := func(c *Cluster, counter uint64) *RevocationList {
+		l, err := c.Revoke(counter, epoch, []ID{numbered(1).ID()}, nil)
+		must(t, err)
+		return l
+	}
+	for _, c := range []struct {
+		name          string
+		learned, read *RevocationList
+		want          uint64
+	}{
+		{"another's was read", list(ours, 1), list(theirs, 9), 1},
+		{"another's was learned", list(theirs, 9), list(ours, 1), 1},
+		{"both are ours", list(ours, 1), list(ours, 2), 2},
+		{"neither is", list(theirs, 1), list(theirs, 2), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &rules{cluster: ours.ID(), list: c.learned, files: &fileRules{list: c.read}}
+			counter := uint64(0)
+			if l := r.revocations(); l != nil {
+				counter = l.Counter
+			}
+			if counter != c.want || r.isRevoked(numbered(1).ID()) != (c.want > 0) {
+				t.Errorf("list %d counts, want %d", counter, c.want)
+			}
+		})
+	}
+	forged := list(theirs, 1)
+	forged.signature[0] ^= 1
+	text, err := forged.MarshalText()
+	must(t, err)
+	if err := new(fileRules).readList(text); !errors.Is(err, ErrStatement) {
+		t.Errorf("a forged list without a cluster: %v", err)
+	}
+}
+
 func TestNoBitOfAMembershipCanBeChanged(t *testing.T) {
 	node := numbered(1)
 	direct, err := testCluster().Admit(node.ID(), epoch, time.Hour)

@@ -212,10 +212,11 @@ func (r *fileRules) readList(data []byte) error {
 	if err := r.list.UnmarshalText(data); err != nil {
 		return err
 	}
-	if r.cluster.IsZero() {
-		return nil // it says nothing to whoever is in no cluster
+	of := r.cluster
+	if of.IsZero() {
+		of = r.list.Cluster // it counts once that is set by SetCluster
 	}
-	return r.list.Verify(r.cluster)
+	return r.list.Verify(of)
 }
 
 func (r *fileRules) readAuthority(data []byte) error {
