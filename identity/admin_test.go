@@ -138,6 +138,17 @@ func TestAKeyIsReplacedOnDisk(t *testing.T) {
 	if c, err = LoadCredentials(dir); err != nil || c.ID() != old.ID() {
 		t.Errorf("%v", err)
 	}
+	// The next replacement leaves what never came to be in the middle.
+	s, err = RotateKey(dir, epoch.Add(2*time.Hour), 24*time.Hour)
+	must(t, err)
+	c, err = LoadCredentials(dir)
+	must(t, err)
+	id, e, err = EvidenceOf(certificates(t, c))
+	must(t, err)
+	p, err = tr.Check(id, e)
+	if err != nil || id != s.New || len(p.Formerly) != 1 || !p.Is(old.ID()) {
+		t.Errorf("after another replacement: %+v, %v", p, err)
+	}
 }
 
 // A node that holds the cluster's key stays a member under its new one.

@@ -93,12 +93,16 @@ func (c *Credentials) readSuccessions(data []byte) error {
 	if err != nil {
 		return err
 	}
-	// The first may lead to a key that never came to be, if whoever made it
-	// was killed; see RotateKey.
-	for len(all) > 0 && all[0].New != c.ID() {
-		all = all[1:]
+	// Any of them may lead to a key that never came to be, if whoever made it
+	// was killed; see RotateKey. Those are no part of the chain.
+	var chain []*Succession
+	id := c.ID()
+	for _, s := range all {
+		if s.New == id && len(chain) < MaxSuccessions {
+			chain, id = append(chain, s), s.Old
+		}
 	}
-	return c.SetSuccessions(all[:min(len(all), MaxSuccessions)]...)
+	return c.SetSuccessions(chain...)
 }
 
 func (c *Credentials) readChain(data []byte) error {
