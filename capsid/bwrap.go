@@ -57,6 +57,9 @@ func (b *Bwrap) program() (string, error) {
 	if st.Mode&0o022 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
 		return "", fmt.Errorf("%w: %s has mode %04o and belongs to uid %d, so that others could exchange it; chown root and chmod go-w it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
 	}
+	if b.root && st.Mode&unix.S_ISUID != 0 {
+		return "", fmt.Errorf("%w: %s is setuid (mode %04o), which a node that is root does not need; chmod u-s it, or install another one and name it", ErrUnavailable, path, st.Mode&0o7777)
+	}
 	return path, nil
 }
 
@@ -64,6 +67,9 @@ func (b *Bwrap) program() (string, error) {
 func (b *Bwrap) Start(ctx context.Context, s Spec) (Process, error) {
 	s, err := s.Settle()
 	if err != nil {
+		return nil, err
+	}
+	if err := checkLoader(s); err != nil {
 		return nil, err
 	}
 	if s.Seccomp == "off" && !s.AllowUnfiltered {
@@ -89,6 +95,21 @@ func (b *Bwrap) Start(ctx context.Context, s Spec) (Process, error) {
 	// Descriptors count from 3; the control groups' come before the shim's.
 	l.argv = b.arguments(l, nodeFD+2+len(l.group.files()))
 	return l.start(ctx)
+}
+
+// loaderKeys are variables by which the dynamic linker and the C library load
+// code or read files; LD_ stands for all that begin so. bubblewrap hands its
+// own environment on, so they would act on it, outside the walls.
+var loaderKeys = []string{"GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "LOCALDOMAIN", "RES_OPTIONS", "HOSTALIASES", "NLSPATH", "MALLOC_TRACE", "MALLOC_CHECK_"}
+
+func checkLoader(s Spec) error {
+	for _, e := range s.Env {
+		key, _, _ := strings.Cut(e, "=")
+		if strings.HasPrefix(key, "LD_") || slices.Contains(loaderKeys, key) {
+			return fmt.Errorf("%w: environment of %s: %s would act on bubblewrap itself, outside the walls and as the node's user; have the program set it, or link it in", ErrSpec, s.Name, key)
+		}
+	}
+	return nil
 }
 
 // reopenShim returns the shim with an offset of its own: bubblewrap reads it.
