@@ -77,7 +77,9 @@ func baseTLS(c *Credentials, protocols []string) *tls.Config {
 }
 
 // CheckConnection decides about the peer of a TLS connection; see [Trust.Check].
-// If protocols are given, one of them must have been agreed on.
+// If protocols are given, one of them must have been agreed on. A peer whose
+// token is counted is refused ([ErrUnknown]), whichever side it is: an Issuer
+// that enrols such peers asks Check itself.
 func (t *Trust) CheckConnection(cs tls.ConnectionState, protocols ...string) (Peer, error) {
 	if err := checkProtocol(cs, protocols); err != nil {
 		return Peer{}, err
@@ -86,7 +88,11 @@ func (t *Trust) CheckConnection(cs tls.ConnectionState, protocols ...string) (Pe
 	if err != nil {
 		return Peer{}, err
 	}
-	return t.Check(id, e)
+	p, err := t.Check(id, e)
+	if err == nil && p.Enrolling {
+		return Peer{}, fmt.Errorf("%w: node %v: a counted token is good for being enrolled and for nothing else", ErrUnknown, id)
+	}
+	return p, err
 }
 
 // checkProtocol makes up for crypto/tls, which lets a peer without ALPN in.

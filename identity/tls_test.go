@@ -75,6 +75,16 @@ func TestHandshakes(t *testing.T) {
 		}, ID{}, nil, nil, nil},
 		{"the server doesn't know the client", func(s, c *node) { must(t, c.t.Allow("", server.ID())) }, server.ID(), ErrUnknown, nil, nil},
 		{"the client doesn't know the server", func(s, c *node) { must(t, s.t.Allow("", client.ID())) }, server.ID(), nil, ErrUnknown, nil},
+		{"the server has a counted token", func(s, c *node) {
+			must(t, s.t.Allow("", client.ID()))
+			must(t, s.c.SetMembership(member(t, server, 1).Membership))
+			must(t, c.t.SetCluster(testCluster().ID()))
+		}, server.ID(), nil, ErrUnknown, nil},
+		{"the client has a counted token", func(s, c *node) {
+			must(t, c.t.Allow("", server.ID()))
+			must(t, c.c.SetMembership(member(t, client, 1).Membership))
+			must(t, s.t.SetCluster(testCluster().ID()))
+		}, server.ID(), ErrUnknown, nil, nil},
 		{"the client is revoked", func(s, c *node) {
 			must(t, s.t.Allow("", client.ID()))
 			must(t, s.t.Revoke(client.ID()))

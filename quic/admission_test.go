@@ -80,6 +80,16 @@ func TestWhoIsNotLetIn(t *testing.T) {
 			must(t, err)
 			must(t, c.credentials.SetMembership(m))
 		}, 1, ErrRefused, "being enrolled"},
+		{"a server with a counted token", func(t *testing.T, s, c *node) {
+			must(t, c.trust.Disallow(s.key.ID()))
+			cluster := identity.ClusterFromSeed([32]byte{1})
+			must(t, c.trust.SetCluster(cluster.ID()))
+			token, err := cluster.NewToken(time.Now(), time.Hour, 1)
+			must(t, err)
+			m, err := token.Join(s.key.ID(), time.Now())
+			must(t, err)
+			must(t, s.credentials.SetMembership(m))
+		}, 1, identity.ErrUnknown, "being enrolled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var mu sync.Mutex
