@@ -100,13 +100,7 @@ func Start(o Options) (*Agent, error) {
 	a := &Agent{o: o, begun: time.Now(), machine: m, groups: make(map[string]*socket), links: make(map[ID]func([]byte) error),
 		watchers: make(map[*Watcher]bool), timer: make(chan struct{}, 1), ended: make(chan struct{})}
 	a.seeds.Store(&[]netip.AddrPort{})
-	if err := a.open(); err != nil {
-		a.closeSockets()
-		return nil, err
-	}
-	a.own, a.current = o.Addresses, o.Services
-	if err := a.setLocked(); err != nil {
-		a.closeSockets()
+	if err := a.prepare(); err != nil {
 		return nil, err
 	}
 	a.literalSeeds()
@@ -118,6 +112,22 @@ func Start(o Options) (*Agent, error) {
 	a.wg.Go(a.run)
 	a.wg.Go(a.keep)
 	return a, nil
+}
+
+// prepare opens the sockets and says what beacons tell. Groups are received
+// from as soon as they are open, which waits for a.mu.
+func (a *Agent) prepare() error {
+	a.mu.Lock()
+	err := a.open()
+	if err == nil {
+		a.own, a.current = a.o.Addresses, a.o.Services
+		err = a.setLocked()
+	}
+	if err != nil {
+		return errors.Join(err, a.end())
+	}
+	a.mu.Unlock()
+	return nil
 }
 
 func (o *Options) complete() error {

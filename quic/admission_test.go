@@ -140,7 +140,7 @@ func TestAClusterNeedsNothingButAToken(t *testing.T) {
 }
 
 func TestAMembershipThatEndsEndsTheConnection(t *testing.T) {
-	token, err := identity.ClusterFromSeed([32]byte{1}).NewToken(time.Now(), 2*time.Second, 0)
+	token, err := identity.ClusterFromSeed([32]byte{1}).NewToken(time.Now(), 5*time.Second, 0)
 	must(t, err)
 	a, b := listen(t, 1, nil, 2), listen(t, 2, nil)
 	m, err := token.Join(a.key.ID(), time.Now())
