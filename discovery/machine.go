@@ -258,3 +258,7 @@ func (b *budget) take(now int64) bool {
 	b.left--
 	return true
 }
+
+// owe takes n more, which may be more than there are: until they have come
+// back, nothing is taken.
+func (b *budget) owe(n float64) { b.left -= n }

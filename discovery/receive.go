@@ -65,7 +65,14 @@ func (m *Machine) trustIn(place int32, id ID) Trust {
 	return m.c.Trust(id)
 }
 
-// prove returns how far the sender of a verified beacon is trusted.
+// proofCost is how many signatures a node's credentials have at most: a
+// membership's two, and those of successions or of a chain.
+const proofCost = 5
+
+// prove returns how far the sender of a verified beacon is trusted. What its
+// credentials cost is taken from the budget from which screen has taken for the
+// beacon, before they are looked at. They are not refused for want of it, since
+// in a flood that budget is never more than just enough for one.
 func (m *Machine) prove(e *Envelope, body []byte) (Trust, error) {
 	t := m.c.Trust(e.Node)
 	if t != Unproven {
@@ -74,6 +81,9 @@ func (m *Machine) prove(e *Envelope, body []byte) (Trust, error) {
 	b, err := m.c.Parse(e, body)
 	if err != nil {
 		return Distrusted, err
+	}
+	if len(b.Credentials) > 0 {
+		m.other.owe(proofCost)
 	}
 	if t = m.c.Admit(e.Node, b.Credentials); t <= Unproven {
 		return Distrusted, ErrStranger
