@@ -65,8 +65,8 @@ func (m *Machine) trustIn(place int32, id ID) Trust {
 	return m.c.Trust(id)
 }
 
-// proofCost is how many signatures a node's credentials have at most: a
-// membership's two, and those of successions or of a chain.
+// proofCost is about the most signatures in credentials that fit a beacon: two
+// each of a membership and of a succession, or those of a chain.
 const proofCost = 5
 
 // prove returns how far the sender of a verified beacon is trusted. What its
