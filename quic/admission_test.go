@@ -151,6 +151,19 @@ func TestAMembershipThatEndsEndsTheConnection(t *testing.T) {
 	eventually(t, "the end of the membership", func() bool { return errors.Is(x.CheckPeer(), link.ErrPeerGone) })
 }
 
+// The ground on which a peer was let in may become one that ends.
+func TestAGroundThatChangesIsWatchedAnew(t *testing.T) {
+	cluster := identity.ClusterFromSeed([32]byte{1})
+	a, b := listen(t, 1, nil, 2), listen(t, 2, nil, 1)
+	m, err := cluster.Admit(a.key.ID(), time.Now(), 2*time.Second)
+	must(t, err)
+	must(t, a.credentials.SetMembership(m))
+	must(t, b.trust.SetCluster(cluster.ID()))
+	x, _ := linked(t, a, b, nil) // by the list, which has no end
+	must(t, b.trust.Disallow(a.key.ID()))
+	eventually(t, "the end of the membership", func() bool { return errors.Is(x.CheckPeer(), link.ErrPeerGone) })
+}
+
 func TestLinksShareOneConnection(t *testing.T) {
 	a, b := listen(t, 1, nil, 2), listen(t, 2, nil, 1)
 	x1, y1 := linked(t, a, b, nil)

@@ -22,12 +22,12 @@ type conn struct {
 	q        *quicgo.Conn
 	peer     identity.Peer
 	dialed   bool // by this side
+	vigil    vigil
 
 	mu      sync.Mutex
 	links   map[uint64]*quicLink
 	changed *sync.Cond // of mu: links has grown, or the connection has ended
 	waiting int        // lanes whose link is not known yet
-	expiry  *time.Timer
 }
 
 // quicLink is a link's place in its connection: the carrier.
@@ -57,14 +57,17 @@ const (
 func newConn(e *Endpoint, q *quicgo.Conn, p identity.Peer) *conn {
 	c := &conn{endpoint: e, q: q, peer: p, links: make(map[uint64]*quicLink)}
 	c.changed = sync.NewCond(&c.mu)
+	c.vigil = vigil{trust: e.trust, state: q.ConnectionState().TLS, end: func(why error) { c.end(codeRevoked, why.Error()) }}
 	return c
 }
 
 // serve takes what the peer opens until the connection ends.
 func (c *conn) serve() {
+	// Once more, now that the endpoint knows the connection: rules may have
+	// changed since the peer was let in.
+	c.vigil.check()
 	go c.acceptLanes()
 	go c.acceptDatagrams()
-	c.watchExpiry()
 	for {
 		s, err := c.q.AcceptStream(c.q.Context())
 		if err != nil {
@@ -74,29 +77,9 @@ func (c *conn) serve() {
 	}
 	c.mu.Lock()
 	c.changed.Broadcast()
-	if c.expiry != nil {
-		c.expiry.Stop()
-	}
 	c.mu.Unlock()
+	c.vigil.stop()
 	c.endpoint.forget(c)
-}
-
-// watchExpiry closes the connection when what speaks for the peer ends, unless
-// something else does by then.
-func (c *conn) watchExpiry() {
-	if c.peer.Until.IsZero() {
-		return
-	}
-	c.mu.Lock()
-	c.expiry = time.AfterFunc(time.Until(c.peer.Until), c.check)
-	c.mu.Unlock()
-}
-
-// check asks whether the peer is still let in.
-func (c *conn) check() {
-	if _, err := c.endpoint.trust.CheckConnection(c.q.ConnectionState().TLS); err != nil {
-		c.end(codeRevoked, err.Error())
-	}
 }
 
 // end closes the connection, with a reason for the peer.
@@ -229,10 +212,6 @@ func (c *conn) acceptLink(s *quicgo.Stream) {
 	c.mu.Unlock()
 	if crowded {
 		c.refuse(s, fmt.Sprintf("%d links of this peer are open (Options.MaxLinks)", c.endpoint.opts.MaxLinks))
-		return
-	}
-	if c.peer.Enrolling {
-		c.refuse(s, "a counted token is good for being enrolled and for nothing else")
 		return
 	}
 	o.maxPayload = min(o.maxPayload, c.endpoint.opts.MaxPayload)

@@ -182,7 +182,7 @@ func (e *Endpoint) forget(c *conn) {
 // recheck closes the connections of whoever is no longer let in.
 func (e *Endpoint) recheck() {
 	for _, c := range e.all() {
-		c.check()
+		c.vigil.check()
 	}
 }
 

@@ -26,12 +26,12 @@ import (
 
 // tlsCarrier is the connection of one link over TLS on TCP.
 type tlsCarrier struct {
-	conn   *tls.Conn
-	link   *Link
-	entry  *entry // of a listener's gate; may be nil
-	forget func()
-	ended  chan struct{} // closed when the peer sends nothing more
-	once   sync.Once
+	conn  *tls.Conn
+	link  *Link
+	entry *entry // of a listener's gate; may be nil
+	vigil vigil
+	ended chan struct{} // closed when the peer sends nothing more
+	once  sync.Once
 }
 
 // openLane implements carrier.
@@ -64,14 +64,14 @@ func (t *tlsCarrier) release() {
 		if t.entry != nil {
 			t.entry.gone()
 		}
-		if t.forget != nil {
-			t.forget()
-		}
+		t.vigil.stop()
 	})
 }
 
-// attend reads until the peer's end.
+// attend reads until the peer's end, or until the peer is no longer let in.
 func (t *tlsCarrier) attend() {
+	t.vigil.watch()
+	t.vigil.check() // rules may have changed since it was let in
 	err := t.link.receive.read(t.conn)
 	if errors.Is(err, link.ErrClosed) {
 		_, _ = io.Copy(io.Discard, t.conn)
@@ -96,12 +96,16 @@ func (s tlsStream) Close() error { return s.CloseWrite() }
 func (s tlsStream) Abandon() { _ = s.NetConn().Close() }
 
 // newTLSLink makes the link of a connection on which an opening was agreed.
-func newTLSLink(c *tls.Conn, o *Options, maxPayload int, p identity.Peer, place *entry) (*Link, error) {
+func newTLSLink(c *tls.Conn, trust *identity.Trust, o *Options, maxPayload int, p identity.Peer, place *entry) (*Link, error) {
 	l, err := newLink(o, maxPayload, 1)
 	if err != nil {
 		return nil, err
 	}
 	t := &tlsCarrier{conn: c, link: l, entry: place, ended: make(chan struct{})}
+	t.vigil = vigil{trust: trust, state: c.ConnectionState(), end: func(why error) {
+		l.lost(fmt.Errorf("%w: %w", link.ErrPeerGone, why))
+		_ = c.NetConn().Close()
+	}}
 	l.carrier, l.peer = t, p
 	l.send.granted.Store(1 << 62)
 	l.arrivals.expected = 1
@@ -193,7 +197,7 @@ func openTLS(conn *tls.Conn, t *identity.Trust, o *Options) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTLSLink(conn, o, agreed, p, nil)
+	return newTLSLink(conn, t, o, agreed, p, nil)
 }
 
 // DialerTLS returns a function that dials as [DialTLS] does and returns the link

@@ -117,8 +117,60 @@ func TestTLSWhoIsNotLetIn(t *testing.T) {
 	eventually(t, "places of connections are given back", func() bool {
 		n.gate.mu.Lock()
 		defer n.gate.mu.Unlock()
-		return n.gate.inside == 0 && len(n.all()) == 0
+		return n.gate.inside == 0 && vigilIsOver(x) && vigilIsOver(y)
 	})
+}
+
+func vigilIsOver(l *Link) bool {
+	v := &l.carrier.(*tlsCarrier).vigil
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.over && v.leave == nil
+}
+
+// Whoever is no longer let in is thrown out of a link, on whichever side, and
+// whether or not the listener is still open.
+func TestTLSLinksEndWithTheTrustInThem(t *testing.T) {
+	cluster := identity.ClusterFromSeed([32]byte{1})
+	for _, c := range []struct {
+		name     string
+		lifetime time.Duration
+		change   func(n *tlsNode, dialer *identity.Trust) error
+	}{
+		{"the server is revoked by the dialer", time.Hour, func(n *tlsNode, dialer *identity.Trust) error {
+			return dialer.Revoke(numbered(1).ID())
+		}},
+		{"the client is revoked after the listener was closed", time.Hour, func(n *tlsNode, dialer *identity.Trust) error {
+			return errors.Join(n.Close(), n.trust.Revoke(numbered(2).ID()))
+		}},
+		{"the server's membership takes the place of the list", time.Hour, func(n *tlsNode, dialer *identity.Trust) error {
+			return errors.Join(dialer.Disallow(numbered(1).ID()), dialer.RevokeSerials(n.credentials.Membership().Serial))
+		}},
+		{"the server's membership ends", 2 * time.Second, func(n *tlsNode, dialer *identity.Trust) error {
+			return dialer.Disallow(numbered(1).ID())
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := listenTLS(t, nil)
+			m, err := cluster.Admit(numbered(1).ID(), time.Now(), c.lifetime)
+			must(t, err)
+			must(t, n.credentials.SetMembership(m))
+			credentials, err := identity.NewCredentials(numbered(2))
+			must(t, err)
+			trust := &identity.Trust{}
+			must(t, errors.Join(trust.Allow("", numbered(1).ID()), trust.SetCluster(cluster.ID())))
+			x, err := DialTLS(soon(t), n.Addr().String(), numbered(1).ID(), credentials, trust, nil)
+			must(t, err)
+			y, err := n.Accept(soon(t))
+			must(t, err)
+			must(t, c.change(n, trust))
+			for _, l := range []*Link{x, y} {
+				eventually(t, "the end of the link", func() bool { return errors.Is(l.CheckPeer(), link.ErrPeerGone) })
+			}
+			must(t, errors.Join(x.Close(), y.Close()))
+			eventually(t, "nobody is watched any more", func() bool { return vigilIsOver(x) && vigilIsOver(y) })
+		})
+	}
 }
 
 func TestTLSCongestionControl(t *testing.T) {

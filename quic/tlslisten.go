@@ -22,14 +22,12 @@ type TLSListener struct {
 	trust       *identity.Trust
 	socket      *net.TCPListener
 	gate        gate
-	stopWatch   func()
 
 	accepted chan *Link
 	closed   chan struct{}
 	closing  sync.Once
 
-	mu    sync.Mutex
-	links map[*Link]struct{}
+	mu sync.Mutex // of closing, against an offer
 }
 
 // ListenTLS listens at the TCP address addr.
@@ -44,10 +42,9 @@ func ListenTLS(addr string, c *identity.Credentials, t *identity.Trust, o *Optio
 	}
 	l := &TLSListener{
 		opts: opts, credentials: c, trust: t, socket: socket.(*net.TCPListener),
-		accepted: make(chan *Link, opts.MaxPending), closed: make(chan struct{}), links: make(map[*Link]struct{}),
+		accepted: make(chan *Link, opts.MaxPending), closed: make(chan struct{}),
 	}
 	l.gate.open(opts)
-	l.stopWatch = t.Watch(l.recheck)
 	go l.listen()
 	return l, nil
 }
@@ -106,9 +103,6 @@ func (l *TLSListener) admit(conn *tls.Conn, raw *net.TCPConn, place *entry) (*Li
 		return nil, err
 	}
 	p, err := l.trust.CheckConnection(conn.ConnectionState(), ALPNTCP)
-	if err == nil && p.Enrolling {
-		err = errors.New("a counted token is good for being enrolled and for nothing else")
-	}
 	var o opening
 	if err == nil {
 		o, err = parseOpening(b)
@@ -124,7 +118,7 @@ func (l *TLSListener) admit(conn *tls.Conn, raw *net.TCPConn, place *entry) (*Li
 		return nil, err
 	}
 	agreed := min(o.maxPayload, l.opts.MaxPayload)
-	made, err := newTLSLink(conn, l.opts, agreed, p, place)
+	made, err := newTLSLink(conn, l.trust, l.opts, agreed, p, place)
 	if err != nil {
 		return nil, err
 	}
@@ -151,12 +145,6 @@ func (l *TLSListener) offer(made *Link, conn *tls.Conn, raw *net.TCPConn, agreed
 		return err
 	}
 	_ = raw.SetDeadline(time.Time{})
-	made.carrier.(*tlsCarrier).forget = func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.links, made)
-	}
-	l.links[made] = struct{}{}
 	l.accepted <- made
 	return nil
 }
@@ -183,27 +171,6 @@ func (l *TLSListener) AcceptLink(ctx context.Context) (link.Link, error) {
 	return made, nil
 }
 
-func (l *TLSListener) all() []*Link {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make([]*Link, 0, len(l.links))
-	for made := range l.links {
-		all = append(all, made)
-	}
-	return all
-}
-
-// recheck ends the links of whoever is no longer let in.
-func (l *TLSListener) recheck() {
-	for _, made := range l.all() {
-		conn := made.carrier.(*tlsCarrier).conn
-		if _, err := l.trust.CheckConnection(conn.ConnectionState()); err != nil {
-			made.lost(fmt.Errorf("%w: %w", link.ErrPeerGone, err))
-			_ = conn.NetConn().Close()
-		}
-	}
-}
-
 // Close ends the listener. Links that were accepted live on; those that wait
 // are shut down.
 func (l *TLSListener) Close() error {
@@ -212,7 +179,6 @@ func (l *TLSListener) Close() error {
 		l.mu.Lock()
 		close(l.closed)
 		l.mu.Unlock()
-		l.stopWatch()
 		err = l.socket.Close()
 		for {
 			select {
