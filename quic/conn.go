@@ -117,8 +117,10 @@ func (c *conn) open(ctx context.Context, o LinkOptions) (*Link, error) {
 	}
 	opts := c.endpoint.opts
 	first := opening{lanes: o.Lanes, lossy: o.LossyEvents, maxPayload: opts.MaxPayload, credit: creditOf(opts.Receive, opts.MaxPayload)}
+	c.endpoint.takeLink(c.peer.ID, 0) // this side's own affair
 	l, err := c.newLink(s, first)
 	if err != nil {
+		c.endpoint.giveLink(c.peer.ID)
 		s.CancelRead(streamCancel)
 		s.CancelWrite(streamCancel)
 		return nil, err
@@ -146,7 +148,8 @@ func (c *conn) open(ctx context.Context, o LinkOptions) (*Link, error) {
 	return l.link, nil
 }
 
-// newLink makes a link of this connection and lets its lanes in.
+// newLink makes a link of this connection, which was counted, and lets its
+// lanes in.
 func (c *conn) newLink(s *quicgo.Stream, o opening) (*quicLink, error) {
 	l, err := newLink(c.endpoint.opts, o.maxPayload, o.lanes)
 	if err != nil {
@@ -188,8 +191,12 @@ func (q *quicLink) forsake() {
 
 func (c *conn) drop(q *quicLink) {
 	c.mu.Lock()
+	counted := c.links[q.number] == q
 	delete(c.links, q.number)
 	c.mu.Unlock()
+	if counted {
+		c.endpoint.giveLink(c.peer.ID)
+	}
 }
 
 // acceptLink answers an opening.
@@ -207,16 +214,14 @@ func (c *conn) acceptLink(s *quicgo.Stream) {
 		c.refuse(s, err.Error())
 		return
 	}
-	c.mu.Lock()
-	crowded := len(c.links) >= c.endpoint.opts.MaxLinks
-	c.mu.Unlock()
-	if crowded {
+	if !c.endpoint.takeLink(c.peer.ID, c.endpoint.opts.MaxLinks) {
 		c.refuse(s, fmt.Sprintf("%d links of this peer are open (Options.MaxLinks)", c.endpoint.opts.MaxLinks))
 		return
 	}
 	o.maxPayload = min(o.maxPayload, c.endpoint.opts.MaxPayload)
 	q, err := c.newLink(s, o)
 	if err != nil {
+		c.endpoint.giveLink(c.peer.ID)
 		c.refuse(s, "no memory for another link")
 		return
 	}

@@ -34,18 +34,22 @@ type Endpoint struct {
 	closed   chan struct{}
 	closing  sync.Once
 
+	dialing sync.Mutex // of adopt, before mu
+
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 	peers map[identity.ID]*conn // the connection that new links take
+	links map[identity.ID]int   // how many, over all connections of a peer
 	calls map[string]*call      // dialing in progress, by address and peer
 	moved []movedTo             // sockets after the first, the latest last
 }
 
 // call is a connection that is being made, for everybody who wants it.
 type call struct {
-	done chan struct{}
-	conn *conn
-	err  error
+	done  chan struct{}
+	conn  *conn
+	fresh bool
+	err   error
 }
 
 // Listen opens a UDP socket at addr ("host:port", or "" for a port of the
@@ -69,7 +73,7 @@ func Listen(addr string, c *identity.Credentials, t *identity.Trust, o *Options)
 	e := &Endpoint{
 		opts: opts, credentials: c, trust: t, socket: socket,
 		accepted: make(chan *Link, opts.MaxPending), closed: make(chan struct{}),
-		conns: make(map[*conn]struct{}), peers: make(map[identity.ID]*conn), calls: make(map[string]*call),
+		conns: make(map[*conn]struct{}), peers: make(map[identity.ID]*conn), links: make(map[identity.ID]int), calls: make(map[string]*call),
 		tickets: tls.NewLRUClientSessionCache(256),
 	}
 	if err := e.start(); err != nil {
@@ -163,9 +167,57 @@ func (e *Endpoint) remember(c *conn) error {
 	if len(e.conns) >= e.opts.MaxConnections {
 		return fmt.Errorf("%d connections are open (Options.MaxConnections)", len(e.conns))
 	}
+	of := 0
+	for other := range e.conns {
+		if other.peer.ID == c.peer.ID {
+			of++
+		}
+	}
+	if of >= peerConnections {
+		return fmt.Errorf("%d connections of this peer are open", of)
+	}
 	e.conns[c] = struct{}{}
 	e.peers[c.peer.ID] = c
 	return nil
+}
+
+// peerConnections bounds the connections of one peer: one is enough, but a node
+// may have several endpoints, and one that starts again leaves the old one's
+// behind until they are found dead.
+const peerConnections = 64
+
+// adopt remembers a connection that was dialed, or returns the one that was
+// dialed to the same peer at the same address before: whoever calls a node by
+// no ID, or by a former one, can't know of it earlier.
+func (e *Endpoint) adopt(c *conn) (*conn, error) {
+	e.dialing.Lock()
+	defer e.dialing.Unlock()
+	for _, other := range e.all() {
+		if other.dialed && other.peer.ID == c.peer.ID && !other.ended() && other.q.RemoteAddr().String() == c.q.RemoteAddr().String() {
+			return other, nil
+		}
+	}
+	return c, e.remember(c)
+}
+
+// takeLink counts a link of a peer, if it has fewer than most; 0 is no bound.
+func (e *Endpoint) takeLink(peer identity.ID, most int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if most > 0 && e.links[peer] >= most {
+		return false
+	}
+	e.links[peer]++
+	return true
+}
+
+// giveLink takes one out of the count.
+func (e *Endpoint) giveLink(peer identity.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.links[peer]--; e.links[peer] <= 0 {
+		delete(e.links, peer)
+	}
 }
 
 // forget is called when a connection has ended.
@@ -174,8 +226,14 @@ func (e *Endpoint) forget(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.conns, c)
-	if e.peers[c.peer.ID] == c {
-		delete(e.peers, c.peer.ID)
+	if e.peers[c.peer.ID] != c {
+		return
+	}
+	delete(e.peers, c.peer.ID)
+	for other := range e.conns {
+		if other.peer.ID == c.peer.ID && !other.ended() {
+			e.peers[c.peer.ID] = other
+		}
 	}
 }
 
@@ -320,7 +378,7 @@ func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID) (
 		e.calls[key] = d
 		go func() {
 			// Bounded by the handshake's own timeouts, since others may wait.
-			d.conn, d.err = e.handshake(addr, peer)
+			d.conn, d.fresh, d.err = e.handshake(addr, peer)
 			e.mu.Lock()
 			delete(e.calls, key)
 			e.mu.Unlock()
@@ -330,19 +388,19 @@ func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID) (
 	e.mu.Unlock()
 	select {
 	case <-d.done:
-		return d.conn, true, d.err
+		return d.conn, d.fresh, d.err
 	case <-ctx.Done():
 		return nil, false, context.Cause(ctx)
 	}
 }
 
-func (e *Endpoint) handshake(addr string, peer identity.ID) (*conn, error) {
+func (e *Endpoint) handshake(addr string, peer identity.ID) (c *conn, fresh bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), e.opts.HandshakeTimeout,
 		fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
 	defer cancel()
 	at, err := resolve(ctx, addr)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	cfg := identity.ClientTLS(e.credentials, e.trust, peer, ALPN)
 	cfg.ClientSessionCache = e.tickets
@@ -351,21 +409,26 @@ func (e *Endpoint) handshake(addr string, peer identity.ID) (*conn, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, err
+		return nil, false, err
 	}
 	p, err := e.trust.CheckConnection(q.ConnectionState().TLS, ALPN)
 	if err != nil {
 		_ = q.CloseWithError(codeRefused, "")
-		return nil, err
+		return nil, false, err
 	}
-	c := newConn(e, q, p)
-	c.dialed = true
-	if err := e.remember(c); err != nil {
-		c.end(codeTooMany, err.Error())
-		return nil, err
+	made := newConn(e, q, p)
+	made.dialed = true
+	c, err = e.adopt(made)
+	if err != nil {
+		made.end(codeTooMany, err.Error())
+		return nil, false, err
+	}
+	if c != made {
+		made.end(codeClosed, "there is a connection already")
+		return c, false, nil
 	}
 	go c.serve()
-	return c, nil
+	return c, true, nil
 }
 
 func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {

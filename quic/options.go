@@ -37,7 +37,8 @@ type Options struct {
 	MaxHandshakes int
 	// MaxConnections bounds the peers that are connected. Default: 4096.
 	MaxConnections int
-	// MaxLinks bounds the links of one peer. Default: 64.
+	// MaxLinks bounds the links of one peer, over all its connections.
+	// Default: 64.
 	MaxLinks int
 	// MaxPending bounds the links that wait for Accept. Default: 64.
 	MaxPending int
