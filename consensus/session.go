@@ -113,8 +113,8 @@ func OpenSession(ctx context.Context, to Sessions) (*Session, error) {
 func (s *Session) ID() uint64 { return s.id }
 
 // Propose executes a command exactly once. It sends it again until ctx ends;
-// an error that wraps [ErrTimeout] or [ErrCanceled] means that it may have been
-// executed, once, or may be yet.
+// an error that wraps [ErrTimeout], [ErrCanceled] or [ErrOutcomeUnknown] means
+// that it may have been executed, once, or may be yet.
 func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 	if err := checkSize(command); err != nil {
 		return Result{}, err
@@ -127,17 +127,40 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 	defer func() { <-s.slots }()
 	sequence := s.begin()
 	defer s.end(sequence)
-	for {
+	for unsure := false; ; {
 		s.mu.Lock()
 		answered := s.answered
 		s.mu.Unlock()
 		each, cancel := context.WithTimeout(ctx, attemptPatience)
 		r, err := s.to.ProposeOnce(each, Once{Session: s.id, Sequence: sequence, Answered: answered}, command)
 		cancel()
-		if err == nil || !worthRepeating(err) || !pause(ctx) {
-			return r, err
+		if err == nil {
+			return r, nil
 		}
+		if !worthRepeating(err) || !pause(ctx) {
+			if unsure {
+				err = notSure(ctx, err)
+			}
+			return Result{}, err
+		}
+		unsure = unsure || !errors.Is(err, ErrNoLeader) && !errors.Is(err, ErrBusy)
 	}
+}
+
+// notSure is the error of a command whose last attempt failed with err, after
+// one that nobody knows the outcome of: err must not say "not executed".
+func notSure(ctx context.Context, err error) error {
+	for _, status := range []wire.Status{wire.StatusUnavailable, wire.StatusResourceExhausted, wire.StatusDraining} {
+		if !errors.Is(err, status) {
+			continue
+		}
+		why := ErrOutcomeUnknown
+		if ctx.Err() != nil {
+			why = ContextError(ctx)
+		}
+		return fmt.Errorf("%w: an earlier attempt was not answered; the last one: %v", why, err)
+	}
+	return err
 }
 
 // Close tells the group that it may forget the session.
