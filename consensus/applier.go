@@ -194,8 +194,9 @@ func (a *Applier) run(batch []Entry) error {
 func (a *Applier) applyOne(raw *Raw) error {
 	e, ok := decodeEnvelope(raw.Entry)
 	if !ok {
+		err := a.skip(raw.Index, a.time)
 		a.moved(raw.Index, a.time)
-		return nil
+		return err
 	}
 	t := max(a.time, e.time)
 	var err error
@@ -203,12 +204,23 @@ func (a *Applier) applyOne(raw *Raw) error {
 	case entryPlain:
 		raw.Result, err = a.execute(raw.Index, t, e.command)
 	case entryDigest:
-		err = a.takeDigest(raw, t)
+		if err = a.takeDigest(raw, t); err == nil {
+			err = a.skip(raw.Index, t)
+		}
 	default:
 		raw.Result, err = a.applySession(raw.Index, t, &e)
 	}
 	a.moved(raw.Index, t)
 	return err
+}
+
+// skip tells a [DiskMachine] of an entry that concerns it no further: the log
+// counts it, and must not be found ahead of the machine after a restart.
+func (a *Applier) skip(index uint64, t int64) error {
+	if a.kind != KindDisk {
+		return nil
+	}
+	return a.disk.Skip(Position{Index: index, Time: t})
 }
 
 func (a *Applier) execute(index uint64, t int64, command []byte) (Result, error) {
@@ -225,7 +237,7 @@ func (a *Applier) execute(index uint64, t int64, command []byte) (Result, error)
 // outcome.
 func (a *Applier) applySession(index uint64, t int64, e *envelope) (Result, error) {
 	if a.kind == KindDisk {
-		return withOutcome(outcomeRefused, Result{}), nil
+		return withOutcome(outcomeRefused, Result{}), a.skip(index, t)
 	}
 	switch e.kind {
 	case entryOpen:

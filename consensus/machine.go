@@ -93,6 +93,9 @@ type DiskMachine interface {
 	// Apply executes commands in order, sets each one's Result, and stores
 	// Position{Index, Time} of the last one together with their effects.
 	Apply(batch []Entry) error
+	// Skip stores p, as Apply would, for an entry without any effect: one of
+	// those that the log itself uses, or that nobody understands.
+	Skip(p Position) error
 	Read(query any) (any, error)
 	// Sync makes everything applied so far durable.
 	Sync() error

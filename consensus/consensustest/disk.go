@@ -69,6 +69,14 @@ func (m *Disk) Apply(batch []consensus.Entry) error {
 	return nil
 }
 
+// Skip implements [consensus.DiskMachine].
+func (m *Disk) Skip(p consensus.Position) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at = p
+	return nil
+}
+
 // Read implements [consensus.DiskMachine].
 func (m *Disk) Read(query any) (any, error) {
 	m.mu.RLock()

@@ -207,6 +207,30 @@ func TestAMemberThatWasAwayGetsASnapshot(t *testing.T) {
 	}
 }
 
+// Entries that have no effect on a machine with storage of its own are counted
+// by the log, so they count for the machine, too.
+func TestADiskMachineStartsAgainBehindEntriesWithoutEffect(t *testing.T) {
+	n, dir := newNodes(t, 1), t.TempDir()
+	tune := func(c *consensus.GroupConfig) {
+		c.Machines = consensus.Machines{Disk: func() consensus.DiskMachine { return consensustest.NewDisk(dir) }}
+	}
+	g := n.start("disk", tune)[0]
+	for i, last := range [][]byte{consensus.EncodeDigest(time.Now()), {77}, append([]byte{3}, make([]byte, 32)...)} {
+		eventually(t, "writing", func(ctx context.Context) error {
+			_, err := consensus.Propose(ctx, g, consensustest.Command('+', 'a', 1))
+			return err
+		})
+		eventually(t, "an entry without effect", func(ctx context.Context) error { _, err := g.ProposeEntry(ctx, last); return err })
+		eventually(t, "snapshot", func(ctx context.Context) error { _, err := g.Snapshot(ctx); return err })
+		n.close(0)
+		n.open(0)
+		g = n.startOn(0, "disk", nil, tune)
+		if got := count(t, g, 'a'); got < uint64(i+1) {
+			t.Errorf("round %d: %d after the restart", i, got)
+		}
+	}
+}
+
 func TestRestoreIntoANewCluster(t *testing.T) {
 	n := newNodes(t, 3)
 	groups := n.start("precious", nil)
