@@ -62,8 +62,9 @@ func (l logSessions) propose(ctx context.Context, entry []byte) (Result, error) 
 
 // Session executes commands exactly once, however often they have to be sent:
 // what a lost leader leaves unanswered is sent again, and the group knows what
-// it has executed already. Any number of goroutines may use it, up to
-// [MaxUnanswered] at once; their commands are not ordered among each other.
+// it has executed already. Any number of goroutines may use it; their commands
+// are not ordered among each other. One waits while [MaxUnanswered] others were
+// begun since the oldest one without answer.
 //
 // A group remembers [MaxSessions] sessions. One that was pushed out, by many
 // newer ones, ends with [ErrSessionExpired].
@@ -75,7 +76,7 @@ type Session struct {
 	next     uint64
 	answered uint64          // all up to here
 	later    map[uint64]bool // answered beyond it
-	slots    chan struct{}
+	slots    chan struct{}   // one for each sequence beyond answered
 }
 
 const (
@@ -124,7 +125,6 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("%w: waiting for one of %d places of the session: not sent", ContextError(ctx), MaxUnanswered)
 	}
-	defer func() { <-s.slots }()
 	sequence := s.begin()
 	defer s.end(sequence)
 	for unsure := false; ; {
@@ -182,6 +182,7 @@ func (s *Session) end(sequence uint64) {
 	for s.later[s.answered+1] {
 		s.answered++
 		delete(s.later, s.answered)
+		<-s.slots
 	}
 }
 

@@ -15,7 +15,7 @@ const (
 	// longest goes when another is opened.
 	MaxSessions = 4096
 	// MaxUnanswered is how many results of one session are kept until their
-	// receipt is confirmed.
+	// receipt is confirmed, beside that of the oldest command without one.
 	MaxUnanswered = 256
 	// MaxKept is the most bytes of result kept for one session.
 	MaxKept = 4 << 20
@@ -86,7 +86,8 @@ func (t *sessionTable) begin(e *envelope, index uint64) (s *sessionState, kept R
 	if i, found := s.find(e.sequence); found {
 		return s, s.kept[i].result, false, outcomeDone
 	}
-	if len(s.kept) >= MaxUnanswered || s.bytes > MaxKept {
+	// The oldest one always runs: all others are kept until it has been answered.
+	if e.sequence != s.answered+1 && (len(s.kept) >= MaxUnanswered || s.bytes > MaxKept) {
 		return s, kept, false, outcomeFull
 	}
 	return s, kept, true, outcomeDone
@@ -172,8 +173,8 @@ func readSessionTable(r io.Reader) (*sessionTable, error) {
 	for range count {
 		s := &sessionState{id: d.u64(), used: d.u64(), answered: d.u64()}
 		kept := d.u32()
-		if kept > MaxUnanswered {
-			return nil, fmt.Errorf("%w: %d results of a session in a snapshot, at most %d", ErrDamaged, kept, MaxUnanswered)
+		if kept > MaxUnanswered+1 {
+			return nil, fmt.Errorf("%w: %d results of a session in a snapshot, at most %d", ErrDamaged, kept, MaxUnanswered+1)
 		}
 		for range kept {
 			k := keptResult{sequence: d.u64(), result: Result{Value: d.u64()}}
