@@ -253,5 +253,11 @@ func (c *Conn) Close() error {
 	if c.state.Swap(stateClosed) == stateClosed {
 		return nil
 	}
+	for i := range c.in.slots { // the medium may share its memory with others
+		if f := c.in.slots[i].frame; f.buf != nil {
+			c.medium.recycle(f)
+		}
+	}
+	clear(c.in.slots)
 	return errors.Join(c.sleep.close(), c.medium.close())
 }

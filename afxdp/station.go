@@ -127,6 +127,7 @@ func (s *station) admit(m *xdpMedium, o *Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := m.flow.Key()
+	s.reclaim() // what the last ones sent: those that only receive don't look
 	switch frames := framesFor(o); {
 	case s.port != m.flow.Local.Port():
 		return fmt.Errorf("this process has UDP port %d of the interface already, and %d is another; connections over one interface share their local port", s.port, m.flow.Local.Port())
