@@ -76,8 +76,18 @@ func elsewhere(err error) bool {
 	return false
 }
 
-// patience is how long one member may take before the next one is asked.
-const patience = time.Second
+// notExecuted: the member that was asked has executed nothing.
+func notExecuted(err error) bool {
+	return errors.Is(err, wire.StatusUnavailable) || errors.Is(err, wire.StatusResourceExhausted) || errors.Is(err, wire.StatusDraining)
+}
+
+const (
+	// patience is how long one member may take before the next one is asked.
+	patience = time.Second
+	// writePatience is the same for what a session sends: an attempt of its, of
+	// a second, is to reach two members at least.
+	writePatience = 400 * time.Millisecond
+)
 
 // try calls the member that answered last, and moves on when it fails; what
 // it does must be safe to repeat. One round over all members, at least.
@@ -93,10 +103,13 @@ func try[R any](ctx context.Context, c *Client, f func(context.Context, *KVClien
 		each, done := context.WithTimeout(ctx, patience)
 		r, err := f(each, c.members[int(at)%len(c.members)])
 		done()
-		if err == nil || !elsewhere(err) || ctx.Err() != nil {
+		if err == nil || !elsewhere(err) {
 			return r, err
 		}
-		c.at.CompareAndSwap(at, at+1)
+		c.at.CompareAndSwap(at, at+1) // also if ctx has ended: the next call need not wait for this one
+		if ctx.Err() != nil {
+			return r, err
+		}
 		if (round+1)%len(c.members) == 0 { // all of them: there may be an election
 			select {
 			case <-ctx.Done():
@@ -111,7 +124,11 @@ func try[R any](ctx context.Context, c *Client, f func(context.Context, *KVClien
 type sessions struct{ c *Client }
 
 func (s sessions) OpenSession(ctx context.Context) (uint64, error) {
-	r, err := try(ctx, s.c, func(ctx context.Context, m *KVClient) (SessionReply, error) { return m.OpenSession(ctx) })
+	r, err := try(ctx, s.c, func(ctx context.Context, m *KVClient) (SessionReply, error) {
+		ctx, cancel := context.WithTimeout(ctx, writePatience)
+		defer cancel()
+		return m.OpenSession(ctx)
+	})
 	return r.Session, err
 }
 
@@ -120,7 +137,17 @@ func (s sessions) ProposeOnce(ctx context.Context, o consensus.Once, command []b
 	if err := p.Command.DecodeCell(command); err != nil {
 		return consensus.Result{}, err
 	}
-	r, err := try(ctx, s.c, func(ctx context.Context, m *KVClient) (Outcome, error) { return m.Propose(ctx, p) })
+	unsure := false // a member that was asked may have executed it
+	r, err := try(ctx, s.c, func(ctx context.Context, m *KVClient) (Outcome, error) {
+		ctx, cancel := context.WithTimeout(ctx, writePatience)
+		defer cancel()
+		r, err := m.Propose(ctx, p)
+		unsure = unsure || err != nil && !notExecuted(err)
+		return r, err
+	})
+	if unsure && notExecuted(err) { // as the last one says, for itself
+		err = fmt.Errorf("%w: another member did not answer; the last one: %v", consensus.ErrOutcomeUnknown, err)
+	}
 	if err != nil {
 		return consensus.Result{}, err
 	}

@@ -32,6 +32,12 @@ func TestMain(m *testing.M) {
 // serve serves a store of one member at a socket and returns a client of it.
 func serve(t *testing.T) (*kv.Client, *kv.KVClient) {
 	t.Helper()
+	conn := connect(t)
+	return kv.NewClient(conn), kv.NewKVClient(conn)
+}
+
+func connect(t *testing.T) rpc.Caller {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	h := single.New("n")
 	g, err := h.Start(ctx, consensus.GroupConfig{Name: "kv", Replica: 1,
@@ -64,7 +70,54 @@ func serve(t *testing.T) (*kv.Client, *kv.KVClient) {
 		server.Close()
 		h.Close()
 	})
-	return kv.NewClient(conn), kv.NewKVClient(conn)
+	return conn
+}
+
+// hangs is a member that never answers.
+type hangs struct{ rpc.Caller }
+
+func (hangs) Call(ctx context.Context, _ *rpc.Method, _ rpc.Encoder, _ rpc.Decoder) error {
+	<-ctx.Done()
+	return rpc.Errorf(wire.StatusDeadlineExceeded, "no answer: %w", ctx.Err())
+}
+
+func TestWritesLeaveAMemberThatHangs(t *testing.T) {
+	conn := connect(t)
+	c := kv.NewClient(hangs{}, conn)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if put, err := c.Put(ctx, []byte("a"), []byte("1"), 0); err != nil || put.Revision != 1 {
+		t.Errorf("%+v, %v", put, err)
+	}
+	// One call alone need not get that far: the next one begins where it left off.
+	c = kv.NewClient(hangs{}, conn)
+	short, end := context.WithTimeout(ctx, time.Millisecond)
+	defer end()
+	if _, err := c.Get(short, kv.GetRequest{Key: []byte("a")}); !errors.Is(err, wire.StatusDeadlineExceeded) {
+		t.Errorf("a member that hangs: %v", err)
+	}
+	if _, err := c.Get(ctx, kv.GetRequest{Key: []byte("a")}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWatchBeginsAtItsRevision(t *testing.T) {
+	c, direct := serve(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	watch, err := direct.Watch(ctx, kv.WatchRequest{All: true, From: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	for range 4 {
+		if _, err := c.Put(ctx, []byte("a"), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, err := watch.Receive(); err != nil || e.Revision != 3 {
+		t.Errorf("revision %d first, %v", e.Revision, err)
+	}
 }
 
 func TestKeys(t *testing.T) {

@@ -264,7 +264,7 @@ func (s *Service) Watch(ctx context.Context, req WatchRequest, out rpc.Sender[Ev
 			return err
 		}
 		for i := range batch[:n] {
-			if !req.matches(&batch[i]) {
+			if batch[i].Revision < req.From || !req.matches(&batch[i]) {
 				continue
 			}
 			if err := out.Send(batch[i]); err != nil {
