@@ -122,7 +122,13 @@ func (o *Options) once(ctx context.Context) (last string, err error) {
 		o.Started(cmd.Process.Pid)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		err := cmd.Wait()
+		if errors.Is(err, exec.ErrWaitDelay) { // it ended well; a grandchild has the pipe yet
+			err = nil
+		}
+		ended <- err
+	}()
 	select {
 	case err := <-ended:
 		return words.String(), err

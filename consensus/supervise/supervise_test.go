@@ -30,6 +30,13 @@ func TestMain(m *testing.M) {
 		os.Exit(supervise.ExitRefused)
 	case "ends":
 		os.Exit(0)
+	case "leaves a child":
+		cmd := exec.Command("sleep", "3")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
 	case "sleeps":
 		time.Sleep(time.Minute)
 	case "third time lucky":
@@ -74,6 +81,9 @@ func (s *syncBuffer) String() string {
 func TestRun(t *testing.T) {
 	if err := supervise.Run(t.Context(), supervise.Options{Command: child("ends")}); err != nil {
 		t.Errorf("a child that ends: %v", err)
+	}
+	if err := supervise.Run(t.Context(), supervise.Options{Command: child("leaves a child")}); err != nil {
+		t.Errorf("a child that ends before one of its own: %v", err)
 	}
 	err := supervise.Run(t.Context(), supervise.Options{Command: child("refuses")})
 	if !errors.Is(err, supervise.ErrRefused) || !strings.Contains(err.Error(), "belongs to another node") {
