@@ -88,6 +88,9 @@ func (c *Config) check() error {
 // ErrNotSupported, each with what to do.
 func Open(u *Umem, c Config) (*Socket, error) {
 	if err := c.check(); err != nil {
+		if c.FD != 0 {
+			err = errors.Join(err, unix.Close(c.FD))
+		}
 		return nil, err
 	}
 	if c.Share != nil || c.Copying == CopyAlways || c.FD != 0 && c.Copying == CopyAuto {
