@@ -46,6 +46,7 @@ type station struct {
 	busyPoll bool
 
 	frameSize, receiving int
+	window               int // of its first connection: no other may hold more
 
 	mu      sync.Mutex
 	members map[packet.Key]*xdpMedium
@@ -133,6 +134,8 @@ func (s *station) admit(m *xdpMedium, o *Options) error {
 		return fmt.Errorf("this process has UDP port %d of the interface already, and %d is another; connections over one interface share their local port", s.port, m.flow.Local.Port())
 	case s.members[k] != nil:
 		return fmt.Errorf("this process has a connection from %v to %v already", m.flow.Local, m.flow.Remote)
+	case o.Window > s.window:
+		return fmt.Errorf("Options.Window is %d, and the interface's memory is for %d at most, which its first connection has; raise that one's", o.Window, s.window)
 	case len(s.idle) < frames:
 		return fmt.Errorf("%d frames for sending are left of the interface's, and %d are needed; raise Options.XDP.Peers of its first connection", len(s.idle), frames)
 	case o.Datagram > s.longest(m.flow.Remote.Addr().Is6()):

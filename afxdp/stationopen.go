@@ -19,6 +19,11 @@ const (
 	// frameOverhead is what a frame holds beside an IP packet: the kernel's
 	// room, headroom, Ethernet with a tag.
 	frameOverhead = xsk.PacketHeadroom + headroom + 18
+	// maxTx is the most that a ring of package xsk holds. With more under way
+	// than that, sending waits.
+	maxTx = 1 << 16
+	// maxFrames bounds the memory of an interface.
+	maxFrames = 1 << 20
 )
 
 // openStation attaches the program and opens the sockets.
@@ -95,8 +100,14 @@ func (s *station) openQueues(name string, o *Options) error {
 	peers := o.XDP.Peers
 	perQueue := uint32(powerOfTwo(2 * o.Window))
 	sending := peers * framesFor(o)
-	tx := uint32(powerOfTwo(sending))
-	s.receiving = len(queues)*int(perQueue) + peers*(o.Window+receiveBatch)
+	tx := uint32(min(powerOfTwo(sending), maxTx))
+	// What a connection holds, what it is reading, and what waits in its inbox.
+	s.window = o.Window
+	s.receiving = len(queues)*int(perQueue) + peers*2*(o.Window+receiveBatch)
+	if s.receiving+sending > maxFrames {
+		return fmt.Errorf("%d frames would be needed for Options.XDP.Peers of %d and Options.Window of %d, and there may be %d; lower one of them",
+			s.receiving+sending, peers, o.Window, maxFrames)
+	}
 	s.queues, err = xsk.OpenQueues(
 		xsk.UmemOptions{Frames: s.receiving + sending, FrameSize: s.frameSize, Headroom: headroom, HugePages: o.XDP.HugePages},
 		xsk.Config{Interface: s.key.index, Rx: perQueue, Tx: tx, Fill: perQueue, Completion: tx, Copying: copying, NeedWakeup: true}, queues)

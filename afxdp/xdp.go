@@ -79,7 +79,7 @@ func (m *xdpMedium) allot(n, datagram int) {
 	s := m.station
 	m.free = make([]*outFrame, 0, n)
 	m.spare = make([]*outFrame, 0, controlFrames)
-	m.inbox = make([]inFrame, 0, 4*n)
+	m.inbox = make([]inFrame, 0, s.window+receiveBatch)
 	for _, i := range s.idle[len(s.idle)-n:] {
 		f := &s.sending[i]
 		at := uint64(s.receiving+i)*uint64(s.frameSize) + sendRoom

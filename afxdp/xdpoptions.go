@@ -24,7 +24,9 @@ type XDPOptions struct {
 	// bounds a datagram. Default: the least that the MTU fits in, or 4,096.
 	FrameSize int
 	// Peers is how many connections of the process the interface's memory is
-	// for, if this is the first; default 8.
+	// for, if this is the first; default 8. None of the others may have a larger
+	// Options.Window than the first. There are some 3*Window frames for each, a
+	// million at most.
 	Peers int
 	// HugePages asks for memory in pages of 2 MiB.
 	HugePages bool
