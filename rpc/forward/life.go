@@ -77,6 +77,7 @@ func (f *Forwarder) loosen(c *call) {
 	f.settled(c)
 	c.state = stateLoose
 	c.leave(laneOwing)
+	c.leave(laneLoose) // it may be in it: a target may go on after a cancel
 	f.table.loose.push(c)
 }
 
