@@ -51,13 +51,15 @@ func (c *cell) admit(p link.Peer) error {
 // front: only a call says for which it was made. It owns conn.
 func (c *cell) join(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
 	c.mu.Lock()
-	several := len(c.versions) > 1
+	v, f := c.versions[len(c.versions)-1], c.front
+	if len(c.versions) == 1 {
+		f = nil
+	}
 	c.mu.Unlock()
-	v := c.current()
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(v.config.ReadyTimeout))
 	defer cancel()
-	if several {
-		c.serveByFront(ctx, conn)
+	if f != nil {
+		c.serveBy(ctx, f, conn)
 		return
 	}
 	i, err := c.ensure(ctx, v, who(peer), "it was called")
@@ -81,17 +83,13 @@ func refuse(conn *net.UnixConn, peer link.Peer, name string, why error) {
 	_ = b.Forward(context.Background(), conn, peer, name)
 }
 
-// serveByFront serves a caller by the front.
-func (c *cell) serveByFront(ctx context.Context, conn *net.UnixConn) {
+// serveBy serves a caller by the front.
+func (c *cell) serveBy(ctx context.Context, f *front, conn *net.UnixConn) {
 	l, err := uds.Server(ctx, conn, &uds.Options{Policy: uds.AnyUser}) // the gate, or broker, has looked
 	if err != nil {
 		return
 	}
-	f, err := c.frontOf()
-	if err == nil {
-		err = f.server.Serve(c.node.engine, l)
-	}
-	if err != nil {
+	if err := f.server.Serve(c.node.engine, l); err != nil {
 		c.say("a caller is turned away: %v", err)
 		_ = l.Close()
 	}

@@ -1,0 +1,43 @@
+package node_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/examples/versions/v1"
+	"github.com/cell-runtime/cell/node/ops"
+	"github.com/cell-runtime/cell/rpc"
+)
+
+// Who comes while a version is watched that replaces the one before is served.
+func TestCallersComeWhileADeploymentIsWatched(t *testing.T) {
+	r := run(t, postage(privateDir(t), "v1", nil), nil)
+	ended := make(chan error, 1)
+	watched := false
+	go func() {
+		_, err := r.ops.Deploy(context.Background(), ops.Deployment{Cell: "postage", Command: command("v2"), Version: "v2", Watch: int64(time.Second)})
+		ended <- err
+	}()
+	for {
+		conn, err := rpc.Connect(soon(t), r.dialer("postage"), &rpc.ConnOptions{Wait: rpc.WaitPark, Timeout: patience})
+		if err == nil {
+			_, err = v1.NewPostageClient(conn).Quote(soon(t), v1.Parcel{Weight: 7})
+			_ = conn.Close()
+		}
+		if err != nil {
+			t.Fatalf("a caller in between: %v", err)
+		}
+		if s := r.state(); s.Versions == 2 {
+			watched = true
+		}
+		select {
+		case err := <-ended:
+			if err != nil || !watched {
+				t.Errorf("%v; seen watched: %v", err, watched)
+			}
+			return
+		default:
+		}
+	}
+}
