@@ -22,7 +22,9 @@ type cell struct {
 	gauges   *gauges
 	gate     *uds.Gate
 	restarts atomic.Uint32
-	changing sync.Mutex // held by whoever deploys, restarts or stops
+	changing sync.Mutex      // held by whoever deploys, restarts or stops
+	ctx      context.Context // ends when the cell is to stop for good
+	cancel   context.CancelFunc
 
 	mu       sync.Mutex // guards what follows
 	config   config.Cell
@@ -81,7 +83,8 @@ func (c *cell) ensure(ctx context.Context, v *version, who, why string) (*instan
 	}
 }
 
-// begin begins to start a version, unless somebody has done so.
+// begin begins to start a version, unless somebody has done so. While its
+// restart policy has it wait, callers wait as well: for the end of the pause.
 func (c *cell) begin(v *version, who, why string) (*start, error) {
 	c.mu.Lock()
 	stopped := c.stopped
@@ -92,19 +95,24 @@ func (c *cell) begin(v *version, who, why string) (*start, error) {
 	case stopped:
 		return nil, ErrStopping
 	case v.starting != nil:
-		v.waiting = false // what is missing afterwards, housekeeping sees
+		v.endPause() // what is missing afterwards, housekeeping sees
 		return v.starting, nil
+	case v.replaced:
+		return nil, errReplaced
+	case v.waiting && who != whoPolicy:
+		return &start{done: v.pause}, nil
 	case v.failed:
 		return nil, fmt.Errorf("%w: %s: %s; cellnode spawn %s starts it all the same", ErrFailed, c.name, v.why, c.name)
 	}
-	v.asleep, v.waiting = false, false
+	v.asleep = false
+	v.endPause()
 	s := &start{done: make(chan struct{})}
 	v.starting = s
 	c.node.work.Go(func() {
 		s.err = c.startAll(v, who, why)
 		v.mu.Lock()
 		v.starting = nil
-		if s.err != nil {
+		if s.err != nil && !v.asleep {
 			v.why = s.err.Error()
 		}
 		v.mu.Unlock()
@@ -126,7 +134,7 @@ func (c *cell) startAll(v *version, who, why string) error {
 	var all sync.WaitGroup
 	for n := range errs {
 		all.Go(func() {
-			i, err := c.launch(c.node.ctx, v)
+			i, err := c.launch(c.ctx, v)
 			if err != nil {
 				errs[n] = err
 				return
@@ -165,6 +173,12 @@ func (c *cell) failedToStart(v *version, err error) {
 	if errors.Is(err, ErrStopping) || errors.Is(err, ErrCeiling) || errors.Is(err, context.Canceled) {
 		return
 	}
+	v.mu.Lock()
+	asleep := v.asleep
+	v.mu.Unlock()
+	if asleep {
+		return // it was stopped meanwhile
+	}
 	c.again(v, capsid.Exit{Cause: capsid.Exited, Code: 1, Why: err.Error()}, 0)
 }
 
@@ -198,14 +212,18 @@ func (c *cell) ended(i *instance) {
 func (c *cell) again(v *version, exit capsid.Exit, lasted time.Duration) {
 	v.mu.Lock()
 	wait, why, ok := v.retry.next(&v.config, exit, lasted)
-	v.waiting = ok
+	if !ok {
+		v.endPause()
+	} else if !v.waiting {
+		v.waiting, v.pause = true, make(chan struct{})
+	}
 	v.why = fmt.Sprintf("%v; %s", exit, why)
 	if ok {
 		v.why = fmt.Sprintf("%v; it is started again in %v", exit, wait.Round(time.Millisecond))
 	}
 	v.failed = !ok && !exit.Success() && v.config.Restart != "never"
 	v.asleep = !ok && !v.failed
-	text := v.why
+	text, pause := v.why, v.pause
 	v.mu.Unlock()
 	if !ok {
 		c.say("%s is not started again: %s", v.name, text)
@@ -218,11 +236,15 @@ func (c *cell) again(v *version, exit capsid.Exit, lasted time.Duration) {
 			return
 		}
 		v.mu.Lock()
-		still := v.waiting
+		still := v.waiting && v.pause == pause
+		ours := slices.Contains(c.all(), v)
+		if still && !ours {
+			v.endPause() // whoever deploys it decides
+		}
 		v.mu.Unlock()
-		if still && slices.Contains(c.all(), v) {
+		if still && ours {
 			c.restarts.Add(1)
-			_, _ = c.begin(v, "restart policy", exit.String())
+			_, _ = c.begin(v, whoPolicy, exit.String())
 		}
 	})
 }
@@ -231,7 +253,8 @@ func (c *cell) again(v *version, exit capsid.Exit, lasted time.Duration) {
 // It returns when they have ended.
 func (c *cell) sleep(v *version, who, why string) {
 	v.mu.Lock()
-	v.asleep, v.waiting, v.why = true, false, why
+	v.asleep, v.why = true, why
+	v.endPause()
 	s := v.starting
 	v.mu.Unlock()
 	if s != nil {
@@ -258,6 +281,7 @@ func (v *version) wake() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.failed, v.asleep, v.retry, v.why = false, false, backoff{}, ""
+	v.endPause()
 }
 
 // housekeep puts to sleep what nobody uses.
@@ -266,7 +290,7 @@ func (c *cell) housekeep(now time.Time) {
 	if v := versions[len(versions)-1]; v.lacks() {
 		// Several ended at once, of which one start replaced too few.
 		c.restarts.Add(1)
-		_, _ = c.begin(v, "restart policy", "processes are missing")
+		_, _ = c.begin(v, whoPolicy, "processes are missing")
 	}
 	for n, v := range versions {
 		after := time.Duration(v.config.VersionIdle)
@@ -295,16 +319,19 @@ func (c *cell) housekeep(now time.Time) {
 	}
 }
 
-// stop ends the cell with the node.
-func (c *cell) stop(who string) {
+// stop ends the cell for good. A deployment under way is given up.
+func (c *cell) stop(who, why string) {
 	c.mu.Lock()
 	c.stopped = true
 	c.mu.Unlock()
+	c.cancel()
 	if c.gate != nil {
 		_ = c.gate.Close()
 	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
 	for _, v := range c.all() {
-		c.sleep(v, who, "the node is stopping")
+		c.sleep(v, who, why)
 	}
 	if f := c.known(); f != nil {
 		f.close()

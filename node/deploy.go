@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,10 +24,13 @@ type deployment struct {
 func (c *cell) deploy(ctx context.Context, d deployment) (did []string, err error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(errGoing) })()
 	v, before := d.version, c.all()
 	note := func(format string, args ...any) { did = append(did, fmt.Sprintf(format, args...)) }
 	if _, err := c.ensure(ctx, v, d.who, "it was deployed"); err != nil {
-		c.giveUp(v, d.who, "it did not become ready")
+		c.retire(v, d.who, "it did not become ready")
 		c.node.audit.add(d.who, "refused", c.name, fmt.Sprintf("deploying %s: %v", v.name, err))
 		return nil, fmt.Errorf("%s stays as it was: %w", c.name, err)
 	}
@@ -35,12 +39,12 @@ func (c *cell) deploy(ctx context.Context, d deployment) (did []string, err erro
 	next := append(slices.Clone(kept), v)
 	// All versions stay callable until the new one has proved itself.
 	if err := c.lead(append(slices.Clone(before), v), len(kept) > 0); err != nil {
-		c.giveUp(v, d.who, err.Error())
+		c.retire(v, d.who, err.Error())
 		return did, err
 	}
 	if err := c.watchOver(ctx, v, d.watch); err != nil {
 		_ = c.lead(before, len(before) > 1)
-		c.giveUp(v, d.who, "it was not well")
+		c.retire(v, d.who, "it was not well")
 		c.node.audit.add(d.who, "returned", c.name, fmt.Sprintf("%s was not well: %v", v.name, err))
 		return did, fmt.Errorf("%s was not well, so callers are back with %s: %w", v.name, before[len(before)-1].name, err)
 	}
@@ -55,7 +59,7 @@ func (c *cell) deploy(ctx context.Context, d deployment) (did []string, err erro
 	}
 	c.node.audit.add(d.who, "deployed", c.name, strings.Join(did, "; "))
 	for _, old := range replaced {
-		c.sleep(old, d.who, "replaced by "+v.name)
+		c.retire(old, d.who, "replaced by "+v.name)
 		note("%s has drained and ended", old.name)
 	}
 	return did, nil
@@ -94,13 +98,16 @@ func (c *cell) lead(versions []*version, by bool) error {
 	return nil
 }
 
-// giveUp ends a version that nobody is led to.
-func (c *cell) giveUp(v *version, who, why string) {
+// retire ends a version that nobody is led to, for good.
+func (c *cell) retire(v *version, who, why string) {
 	v.mu.Lock()
-	v.failed, v.waiting = true, false
+	v.replaced = true
 	v.mu.Unlock()
 	c.sleep(v, who, why)
 }
+
+// errGoing ends a deployment. It isn't ErrStopping, upon which clients try again.
+var errGoing = errors.New("the cell is being stopped for good")
 
 // watchPace is how often a new version is looked at.
 const watchPace = 50 * time.Millisecond

@@ -17,4 +17,6 @@ var (
 	ErrPolicy = errors.New("node: not allowed")
 	// ErrFailed: the cell failed too often and is left alone.
 	ErrFailed = errors.New("node: the cell has failed too often")
+	// errReplaced: the version went in between; there is another.
+	errReplaced = errors.New("node: the version was replaced")
 )

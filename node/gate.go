@@ -63,6 +63,10 @@ func (c *cell) join(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
 		return
 	}
 	i, err := c.ensure(ctx, v, who(peer), "it was called")
+	for errors.Is(err, errReplaced) {
+		v = c.current()
+		i, err = c.ensure(ctx, v, who(peer), "it was called")
+	}
 	if err != nil {
 		refuse(conn, peer, c.name, err)
 		return

@@ -65,7 +65,7 @@ func cellMain(kind string) int {
 		return 1
 	}
 	switch kind {
-	case "v1", "dies":
+	case "v1", "dies", "slow":
 		err = v1.RegisterPostage(server, office1{})
 	case "v2", "dies later":
 		err = v2.RegisterPostage(server, office2{})
@@ -78,6 +78,9 @@ func cellMain(kind string) int {
 	if kind == "dies" {
 		fmt.Fprintln(os.Stderr, "something is very wrong")
 		return 3
+	}
+	if kind == "slow" {
+		time.Sleep(300 * time.Millisecond)
 	}
 	if kind == "dies later" {
 		time.AfterFunc(300*time.Millisecond, func() { os.Exit(4) })

@@ -11,7 +11,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -30,9 +29,10 @@ import (
 
 // Names of who acts, where it is no user.
 const (
-	whoBoot = "boot"
-	whoIdle = "idle policy"
-	whoNode = "node"
+	whoBoot   = "boot"
+	whoIdle   = "idle policy"
+	whoNode   = "node"
+	whoPolicy = "restart policy"
 )
 
 // Options are what a node is made of.
@@ -56,10 +56,14 @@ type Node struct {
 
 	ctx      context.Context // ends when the node's cells have been stopped
 	cancel   context.CancelFunc
+	halt     context.Context // ends when the node begins to stop
+	halting  context.CancelFunc
 	work     sync.WaitGroup
 	slots    slots
 	sequence counter
 	ready    chan struct{} // closed when boot is over
+
+	reloading sync.Mutex // held by whoever reloads or stops all
 
 	mu     sync.Mutex // guards what follows
 	config config.Config
@@ -85,6 +89,7 @@ func New(o Options) (*Node, error) {
 	}
 	n.slots.most = o.Config.MaxCells
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.halt, n.halting = context.WithCancel(n.ctx)
 	return n, nil
 }
 
@@ -186,6 +191,7 @@ func (n *Node) openAll() error {
 // add listens for the callers of a cell.
 func (n *Node) add(name string, settings config.Cell) (err error) {
 	c := &cell{node: n, name: name, config: settings, versions: []*version{newVersion(settings)}}
+	c.ctx, c.cancel = context.WithCancel(n.halt)
 	if c.gauges, err = newGauges(n.file, name); err != nil {
 		return err
 	}
@@ -273,78 +279,19 @@ func (n *Node) housekeep(ctx context.Context) {
 	}
 }
 
-// stopAll stops all cells at once, and what waits for them.
+// stopAll stops all cells at once, and what waits for them. What deploys or
+// reloads is given up first.
 func (n *Node) stopAll() {
+	n.halting()
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
 	var all sync.WaitGroup
 	for _, c := range n.list() {
-		all.Go(func() { c.stop(whoNode) })
+		all.Go(func() { c.stop(whoNode, "the node is stopping") })
 	}
 	all.Wait()
 	n.cancel()
 	n.work.Wait()
-}
-
-// Reload takes what can be changed of a new configuration: cells that are new
-// or gone, and of others all that holds for processes started from now on. It
-// returns what it did and what needs a restart, a sentence each.
-func (n *Node) Reload(ctx context.Context, who string) (did []string, err error) {
-	if n.load == nil {
-		return nil, errors.New("node: there is no configuration to read again")
-	}
-	notify("RELOADING=1")
-	defer notify("READY=1")
-	next, err := n.load()
-	if err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	before := n.config
-	n.config.Cells = next.Cells
-	n.mu.Unlock()
-	for _, text := range unchangeable(before, next) {
-		did = append(did, text+" can't be changed without a restart of the node")
-	}
-	n.slots.setMost(next.MaxCells)
-	for name, c := range next.Cells {
-		text, err := n.reloadCell(name, c, who)
-		if err != nil {
-			text = fmt.Sprintf("%s: %v", name, err)
-		}
-		if text != "" {
-			did = append(did, text)
-		}
-	}
-	for _, c := range n.list() {
-		if _, stays := next.Cells[c.name]; !stays {
-			c.stop(who)
-			n.mu.Lock()
-			delete(n.cells, c.name)
-			n.mu.Unlock()
-			did = append(did, c.name+" is gone from the configuration and was stopped")
-		}
-	}
-	if len(did) == 0 {
-		did = append(did, "nothing has changed")
-	}
-	slices.Sort(did)
-	n.audit.add(who, "reloaded", "", strings.Join(did, "; "))
-	return did, nil
-}
-
-func unchangeable(before, next config.Config) (keys []string) {
-	if before.RuntimeDir != next.RuntimeDir {
-		keys = append(keys, "runtime_dir")
-	}
-	if before.Log != next.Log {
-		keys = append(keys, "log")
-	}
-	if before.Engine != next.Engine {
-		keys = append(keys, "engine")
-	}
-	if before.Operations != next.Operations {
-		keys = append(keys, "operations")
-	}
-	return keys
 }
 
 // counter counts from 1.

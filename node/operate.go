@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cell-runtime/cell/link"
@@ -245,6 +246,9 @@ func (o operator) Audit(context.Context) (list ops.AuditList, err error) {
 // Reload implements ops.Node.
 func (o operator) Reload(ctx context.Context) (done ops.Done, err error) {
 	done.Did, err = o.node.Reload(ctx, caller(ctx))
+	if err != nil && len(done.Did) > 0 {
+		err = fmt.Errorf("%w\ndone was: %s", err, strings.Join(done.Did, "; "))
+	}
 	return done, failed(err)
 }
 

@@ -28,10 +28,12 @@ type version struct {
 	turn      int         // whose turn it is to be called
 	starting  *start      // nil: it is not being started
 	retry     backoff
-	waiting   bool   // until it is started again
-	why       string // why it does not run
-	failed    bool   // it is left alone until somebody says otherwise
-	asleep    bool   // stopped on purpose
+	waiting   bool          // until it is started again
+	pause     chan struct{} // closed when that is over; nil before the first time
+	why       string        // why it does not run
+	failed    bool          // it is left alone until somebody says otherwise
+	asleep    bool          // stopped on purpose
+	replaced  bool          // it is no version any more and never started again
 }
 
 // start is a start under way, for which several may wait.
@@ -122,6 +124,14 @@ func (v *version) lacks() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.config.Start == "boot" && !v.asleep && !v.failed && !v.waiting && v.starting == nil && len(v.instances) < v.config.Instances
+}
+
+// endPause ends the waiting until it is started again. v.mu is held.
+func (v *version) endPause() {
+	if v.waiting {
+		v.waiting = false
+		close(v.pause)
+	}
 }
 
 // callers counts the connections to its processes.
