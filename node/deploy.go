@@ -44,9 +44,16 @@ func (c *cell) deploy(ctx context.Context, d deployment) (did []string, err erro
 	}
 	if err := c.watchOver(ctx, v, d.watch); err != nil {
 		_ = c.lead(before, len(before) > 1)
-		c.retire(v, d.who, "it was not well")
-		c.node.audit.add(d.who, "returned", c.name, fmt.Sprintf("%s was not well: %v", v.name, err))
-		return did, fmt.Errorf("%s was not well, so callers are back with %s: %w", v.name, before[len(before)-1].name, err)
+		what := v.name + " was not well"
+		if ctx.Err() != nil {
+			what = fmt.Sprintf("the operator's time was up while %s was watched", v.name)
+			if c.ctx.Err() != nil {
+				what = "the deployment of " + v.name + " was given up"
+			}
+		}
+		c.retire(v, d.who, what)
+		c.node.audit.add(d.who, "returned", c.name, fmt.Sprintf("%s: %v", what, err))
+		return did, fmt.Errorf("%s, so callers are back with %s: %w", what, before[len(before)-1].name, err)
 	}
 	for len(next) > v.config.VersionsKept {
 		oldest := next[0]
@@ -116,7 +123,8 @@ const watchPace = 50 * time.Millisecond
 func (c *cell) watchOver(ctx context.Context, v *version, d time.Duration) error {
 	watched := v.running()
 	if len(watched) == 0 {
-		return fmt.Errorf("it ended: %s", v.why)
+		_, why := v.state()
+		return fmt.Errorf("it ended: %s", why)
 	}
 	conns := make([]*rpc.Conn, len(watched))
 	defer func() {

@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,5 +41,27 @@ func TestCallersComeWhileADeploymentIsWatched(t *testing.T) {
 			return
 		default:
 		}
+	}
+}
+
+func TestAnOperatorWhoseTimeIsUp(t *testing.T) {
+	r := run(t, postage(privateDir(t), "v1", nil), nil)
+	ctx, cancel := context.WithCancel(soon(t))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.ops.Deploy(ctx, ops.Deployment{Cell: "postage", Command: command("v2"), Version: "v2", Watch: int64(time.Hour)})
+		ended <- err
+	}()
+	eventually(t, "it is watched", func() bool { return r.state().Versions == 2 })
+	cancel()
+	<-ended
+	eventually(t, "callers are led back, and it is said why", func() bool {
+		audit, err := r.ops.Audit(soon(t))
+		return err == nil && slices.ContainsFunc(audit.Entries, func(e ops.Entry) bool {
+			return e.Did == "returned" && strings.Contains(e.Why, "time was up")
+		})
+	})
+	if s := r.state(); s.Version != "v1" || s.Versions != 1 {
+		t.Errorf("%+v", s)
 	}
 }

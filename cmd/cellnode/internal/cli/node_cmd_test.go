@@ -71,7 +71,7 @@ func TestCommandsOnANode(t *testing.T) {
 		{"spawn idle", 64 + 14, "", "ended before it was ready"},
 		{"restart sleeper", 0, "has drained and ended", ""},
 		{"deploy sleeper --watch 10ms --version two -- /bin/sleep 2000", 0, "two is ready", ""},
-		{"deploy sleeper --watch 1s -- /bin/false", 64 + 14, "", "stays as it was"},
+		{"deploy sleeper --watch 1s -- /bin/false", 64 + 14, "", "exited: with status 1"},
 		{"deploy sleeper -- false", 2, "", "absolute path"},
 		{"deploy sleeper /bin/true", 2, "", "write -- before"},
 		{"stop sleeper", 0, "was stopped", ""},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -50,6 +51,7 @@ type step struct {
 	use, short, long, example string
 	do                        func(ctx context.Context, n *ops.NodeClient, args []string) (ops.Done, error)
 	args                      cobra.PositionalArgs
+	lasts                     *time.Duration // what it takes by itself, beyond --timeout; nil: nothing
 }
 
 func (s step) command(env *Env) *cobra.Command {
@@ -62,6 +64,9 @@ func (s step) command(env *Env) *cobra.Command {
 				if err := validNames(args[:1]); err != nil {
 					return err
 				}
+			}
+			if s.lasts != nil && timeout > 0 {
+				timeout += max(*s.lasts, 0)
 			}
 			ctx, cancel := deadline(cmd, timeout)
 			defer cancel()
@@ -148,6 +153,7 @@ reached by their fingerprints, sleep when nobody calls them, and are woken by a
 call.`,
 		example: "  cellnode deploy postage -- /opt/postage/v2/postage serve v2",
 		args:    cobra.MinimumNArgs(1),
+		lasts:   &watch,
 		do: func(ctx context.Context, n *ops.NodeClient, args []string) (ops.Done, error) {
 			return n.Deploy(ctx, ops.Deployment{Cell: args[0], Command: args[1:], Version: version, Watch: int64(watch)})
 		},
@@ -163,7 +169,7 @@ call.`,
 		return nil
 	}
 	cmd.Flags().StringVar(&version, "version", "", "a name for the version (default: made of the command)")
-	cmd.Flags().DurationVar(&watch, "watch", 2*time.Second, "how long it must stay well before others go")
+	cmd.Flags().DurationVar(&watch, "watch", 2*time.Second, "how long it must stay well before others go; --timeout is for all else")
 	return cmd
 }
 
@@ -235,8 +241,18 @@ func (l logLine) print(w io.Writer) error {
 	if l.Lost > 0 {
 		fmt.Fprintf(w, "… %d lines lost\n", l.Lost)
 	}
-	_, err := fmt.Fprintf(w, "%s %-20s %s\n", l.At.Format("15:04:05.000"), l.Source, l.Text)
+	_, err := fmt.Fprintf(w, "%s %-20s %s\n", l.At.Format("15:04:05.000"), printable(l.Source), printable(l.Text))
 	return err
+}
+
+// printable keeps what a cell has written from commanding a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 func newAudit(env *Env) *cobra.Command {

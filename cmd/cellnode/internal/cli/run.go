@@ -112,7 +112,7 @@ func runNode(ctx context.Context, env *Env, s *settings, c config.Config) error 
 					log.Info("reload", "did", text)
 				}
 				if err != nil {
-					log.Error("reload: everything stays as it was", "err", err)
+					log.Error("reload: what failed stays as it was", "err", err)
 				}
 			case <-over:
 				return
