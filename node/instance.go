@@ -31,6 +31,7 @@ type instance struct {
 	requests atomic.Uint64 // that it has had, as of the last look
 	callers  atomic.Int32  // connections, as of the last look
 	links    atomic.Int32  // of the node's own
+	led      atomic.Int32  // connections of its own that are being led to others
 	draining atomic.Bool   // it takes no new callers, and its end is wanted
 	gone     chan struct{}
 	exit     capsid.Exit // when gone is closed
@@ -86,11 +87,33 @@ func (i *instance) start(ctx context.Context, c *cell, v *version) error {
 	i.broker = c.broker(i)
 	go func() {
 		who := link.Peer{PID: i.process.PID(), UID: i.process.UID(), ID: c.name}
-		if err := i.broker.Attach(context.Background(), i.process.Socket(), who); errors.Is(err, link.ErrCorrupt) {
+		err := i.broker.Attach(context.Background(), i.process.Socket(), who)
+		if errors.Is(err, link.ErrCorrupt) {
 			i.process.Kill(capsid.Killed, fmt.Sprintf("it broke the protocol of its socket: %v", err))
+			return
 		}
+		i.detached(err)
 	}()
 	return nil
+}
+
+// detachedFor is how long a process may live without its socket, which it closes
+// by ending.
+const detachedFor = time.Second
+
+// detached ends a process that serves and has lost its socket to the node: no
+// caller can be led to it any more.
+func (i *instance) detached(why error) {
+	if !i.version.config.Serves {
+		return
+	}
+	select {
+	case <-i.process.Done():
+	case <-time.After(detachedFor):
+		if !i.draining.Load() {
+			i.process.Kill(capsid.Hung, fmt.Sprintf("its socket to the node has ended, and it has not (%v)", why))
+		}
+	}
 }
 
 // awaitReady waits until the process serves, and learns what.

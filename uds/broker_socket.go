@@ -58,9 +58,13 @@ func (s *nodeSocket) send(m *nodeMessage, fd int, patient bool) error {
 	return errors.Join(err, sent)
 }
 
+// errNoDescriptors: this process has no descriptors left.
+var errNoDescriptors = errors.New("uds: this process has no descriptors left; raise its limit (RLIMIT_NOFILE)")
+
 // receive waits for one message, into b, and returns its bytes. With room for
 // a descriptor it returns what came, or -1; without it the kernel drops what is
-// sent. The end is io.EOF, as is an empty message, which nobody sends.
+// sent. A message whose descriptor this process had no number left for comes
+// without it and with errNoDescriptors. The end is io.EOF, as is an empty message, which nobody sends.
 func (s *nodeSocket) receive(b []byte, room bool) (n, fd int, err error) {
 	var space [64]byte
 	var oob []byte
@@ -72,6 +76,8 @@ func (s *nodeSocket) receive(b []byte, room bool) (n, fd int, err error) {
 	switch {
 	case err == nil && n == 0, errors.Is(err, unix.ECONNRESET), errors.Is(err, net.ErrClosed):
 		err = io.EOF
+	case err == nil && room && fd < 0 && !extra && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == unix.MSG_CTRUNC:
+		err = errNoDescriptors
 	case err == nil && (flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 || extra):
 		err = fmt.Errorf("%w: longer than %d bytes, or with descriptors that nobody asked for", errNodeMessage, len(b))
 	}

@@ -116,8 +116,13 @@ func (n *node) run() {
 	for {
 		size, fd, err := n.sock.receive(buffer[:], true)
 		var m nodeMessage
-		if err == nil {
+		lost := errors.Is(err, errNoDescriptors)
+		if err == nil || lost {
 			m, err = parseNodeMessage(buffer[:size])
+		}
+		if err == nil && lost && m.kind.carries() {
+			n.lost(&m)
+			continue
 		}
 		if err == nil && (m.kind.fromCell() || m.kind.carries() != (fd >= 0) || fd >= 0 && !isStream(fd)) {
 			err = fmt.Errorf("%w: %v", errNodeMessage, m.kind)
@@ -130,6 +135,15 @@ func (n *node) run() {
 			return
 		}
 		n.dispatch(&m, fd)
+	}
+}
+
+// lost treats a message without the connection that it was about. One that
+// arrived is closed by that; a dial is answered.
+func (n *node) lost(m *nodeMessage) {
+	if m.kind == nodeConnected {
+		m.kind, m.status, m.text = nodeRefused, wire.StatusResourceExhausted, errNoDescriptors.Error()
+		n.dispatch(m, -1)
 	}
 }
 
