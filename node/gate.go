@@ -135,6 +135,10 @@ func (c *cell) mayReach(name string) error {
 	return fmt.Errorf("%w: %s may not call %q, which is not in cells.%s.reach", wire.StatusPermissionDenied, c.name, name, c.name)
 }
 
+// mostLed bounds the connections of one process that wait for whom they are led
+// to: each costs the node descriptors meanwhile.
+const mostLed = 64
+
 // reach connects one of the cell's processes to another cell of the node, or,
 // by a name that is none, to a process outside.
 func (c *cell) reach(ctx context.Context, i *instance, name string) (*net.UnixConn, error) {
@@ -145,13 +149,21 @@ func (c *cell) reach(ctx context.Context, i *instance, name string) (*net.UnixCo
 	if err != nil {
 		return nil, err
 	}
+	if led := i.led.Add(1); led > mostLed {
+		i.led.Add(-1)
+		return nil, fmt.Errorf("%w: %d connections of %v are being led to others, the node's limit for one process", wire.StatusResourceExhausted, mostLed, i)
+	}
 	near, far, err := pair()
 	if err != nil {
+		i.led.Add(-1)
 		return nil, err
 	}
 	caller := link.Peer{PID: i.process.PID(), UID: i.process.UID(), ID: c.name, Addr: c.name}
 	// Whoever serves shakes hands when it gets there, so the caller is not kept.
-	c.node.work.Go(func() { target.join(c.node.ctx, far, caller) })
+	c.node.work.Go(func() {
+		defer i.led.Add(-1)
+		target.join(c.node.ctx, far, caller)
+	})
 	return near, nil
 }
 

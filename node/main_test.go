@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -71,6 +72,9 @@ func cellMain(kind string) int {
 		err = v2.RegisterPostage(server, office2{})
 	case "v3":
 		err = v3.RegisterPostage(server, office3{})
+	case "crowd":
+		crowd(ctx)
+		return 0
 	case "mute":
 		<-ctx.Done()
 		return 0
@@ -95,6 +99,27 @@ func cellMain(kind string) int {
 	_ = server.Close()
 	_ = l.Close()
 	return 0
+}
+
+// crowd calls its own name, which it never serves, and says how often it was
+// told that too many do.
+func crowd(ctx context.Context) {
+	var refused atomic.Int32
+	for range 40 { // three at a time, so that few are under way at the broker
+		for range 3 {
+			go func() {
+				if _, err := uds.Dial(ctx, "postage", nil); err != nil && strings.Contains(err.Error(), "being led") {
+					refused.Add(1)
+				}
+			}()
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for refused.Load() < 120-64 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("refused", refused.Load())
+	<-ctx.Done()
 }
 
 // nodeMain is a node in a runtime directory, with the cell that every test has.
