@@ -25,11 +25,25 @@ type auditEntry struct {
 // audit keeps who started and stopped what. Its methods may be called from any
 // goroutine.
 type audit struct {
-	mu      sync.Mutex
-	log     *slog.Logger
-	file    io.WriteCloser // nil: the log alone
-	entries []auditEntry
+	mu       sync.Mutex
+	log      *slog.Logger
+	file     io.WriteCloser // nil: the log alone
+	entries  []auditEntry
+	refusals map[string]refusals // by who was refused
 }
+
+// refusals are how often somebody was refused since the last entry about it.
+type refusals struct {
+	noted time.Time
+	since int
+}
+
+// refusalPace is how often the refusals of one caller are entered: callers can
+// have themselves refused as often as they like.
+const refusalPace = time.Second
+
+// refusersKept bounds whose refusals are counted.
+const refusersKept = 1024
 
 // openAudit opens the file that the configuration names, to which lines of JSON
 // are appended.
@@ -62,6 +76,29 @@ func (a *audit) add(who, did, cell, why string) {
 	if err != nil {
 		a.log.Error("the audit file can't be written", "err", err)
 	}
+}
+
+// refused adds that a caller, who is known as key, was refused; or counts it for
+// the next entry, if there was one within the last second.
+func (a *audit) refused(key, who, cell, why string) {
+	now := time.Now()
+	a.mu.Lock()
+	r, known := a.refusals[key]
+	if known && now.Sub(r.noted) < refusalPace {
+		r.since++
+		a.refusals[key] = r
+		a.mu.Unlock()
+		return
+	}
+	if a.refusals == nil || !known && len(a.refusals) >= refusersKept {
+		a.refusals = map[string]refusals{}
+	}
+	a.refusals[key] = refusals{noted: now}
+	a.mu.Unlock()
+	if r.since > 0 {
+		why = fmt.Sprintf("%s; %d more refusals of this caller were not entered", why, r.since)
+	}
+	a.add(who, "refused", cell, why)
 }
 
 func (a *audit) all() []auditEntry {

@@ -12,14 +12,34 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/uds"
 	"github.com/cell-runtime/cell/wire"
 )
 
 // open listens for callers of the cell.
 func (c *cell) open() (err error) {
+	if err := c.letsIn(); err != nil {
+		return err
+	}
 	c.gate, err = uds.Open(c.name, &uds.Options{Dir: c.node.dir, Policy: c.admit, Mode: c.mode()}, c.join)
 	return err
+}
+
+// letsIn checks that other users get as far as the socket, if they may call.
+func (c *cell) letsIn() error {
+	others := func(u uint32) bool { return u != 0 && int(u) != os.Geteuid() }
+	if !slices.ContainsFunc(c.config.Users, others) {
+		return nil
+	}
+	st, err := os.Stat(c.node.dir)
+	if err != nil {
+		return err
+	}
+	if m := st.Mode().Perm(); m&0o001 == 0 {
+		return fmt.Errorf("%w: cells.%s.users can't call: the runtime directory %s has mode %04o, which lets no other user in; chmod 711 %s (under systemd RuntimeDirectoryMode=0711)", config.ErrConfig, c.name, c.node.dir, m, c.node.dir)
+	}
+	return nil
 }
 
 // mode is the permission of the socket: for other users, if those may call.
@@ -42,7 +62,7 @@ func (c *cell) admit(p link.Peer) error {
 	if p.UID == 0 || int(p.UID) == os.Geteuid() || slices.Contains(users, p.UID) {
 		return nil
 	}
-	c.node.audit.add(who(p), "refused", c.name, "the user may not call it")
+	c.node.audit.refused(fmt.Sprintf("user %d, %s", p.UID, c.name), who(p), c.name, "the user may not call it")
 	return fmt.Errorf("user %d may not call %s; its configuration names users %v", p.UID, c.name, users)
 }
 
@@ -131,7 +151,7 @@ func (c *cell) mayReach(name string) error {
 	case len(allowed) == 0:
 		return fmt.Errorf("%w: %q is no cell of this node; name it in cells.%s.reach to let %s call it", wire.StatusNotFound, name, c.name, c.name)
 	}
-	c.node.audit.add(c.name, "refused", name, "it is not in its reach")
+	c.node.audit.refused(c.name, c.name, name, "it is not in its reach")
 	return fmt.Errorf("%w: %s may not call %q, which is not in cells.%s.reach", wire.StatusPermissionDenied, c.name, name, c.name)
 }
 

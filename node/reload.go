@@ -89,6 +89,12 @@ func unchangeable(before, next config.Config) (keys []string) {
 	if before.Operations != next.Operations {
 		keys = append(keys, "operations")
 	}
+	for name, c := range next.Cells {
+		// Whom the socket lets in was settled when it was made.
+		if old, ok := before.Cells[name]; ok && (len(old.Users) == 0) != (len(c.Users) == 0) {
+			keys = append(keys, fmt.Sprintf("cells.%s.users, from or to nobody,", name))
+		}
+	}
 	return keys
 }
 

@@ -1,0 +1,32 @@
+package node_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cell-runtime/cell/node"
+	"github.com/cell-runtime/cell/node/config"
+)
+
+func TestOtherUsersNeedADirectoryThatLetsThemIn(t *testing.T) {
+	dir := privateDir(t)
+	c := postage(dir, "v1", func(c *config.Cell) { c.Users = []uint32{54321} })
+	n, err := node.New(node.Options{Config: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Run(t.Context()); !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), "chmod 711") {
+		t.Errorf("%v", err)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	next := c
+	r := run(t, c, func() (config.Config, error) { return next, next.Check() })
+	next = postage(dir, "v1", nil)
+	if done, err := r.ops.Reload(soon(t)); err != nil || !strings.Contains(strings.Join(done.Did, "\n"), "cells.postage.users, from or to nobody, can't be changed without a restart") {
+		t.Errorf("%v, %v", done.Did, err)
+	}
+}
