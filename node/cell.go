@@ -95,7 +95,9 @@ func (c *cell) begin(v *version, who, why string) (*start, error) {
 	case stopped:
 		return nil, ErrStopping
 	case v.starting != nil:
-		v.endPause() // what is missing afterwards, housekeeping sees
+		if who == whoPolicy {
+			v.endPause() // what is missing afterwards, housekeeping sees
+		}
 		return v.starting, nil
 	case v.replaced:
 		return nil, errReplaced
@@ -111,15 +113,17 @@ func (c *cell) begin(v *version, who, why string) (*start, error) {
 	c.node.work.Go(func() {
 		s.err = c.startAll(v, who, why)
 		v.mu.Lock()
-		v.starting = nil
 		if s.err != nil && !v.asleep {
 			v.why = s.err.Error()
 		}
 		v.mu.Unlock()
-		close(s.done)
 		if s.err != nil {
-			c.failedToStart(v, s.err)
+			c.failedToStart(v, s.err) // before somebody else may begin
 		}
+		v.mu.Lock()
+		v.starting = nil
+		v.mu.Unlock()
+		close(s.done)
 	})
 	return s, nil
 }

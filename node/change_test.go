@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,8 +20,15 @@ import (
 func TestAReloadThatFailsIsTriedAgain(t *testing.T) {
 	dir := privateDir(t)
 	next := postage(dir, "v1", nil)
-	r := run(t, next, func() (config.Config, error) { return next, next.Check() })
+	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows
+	r := run(t, next, func() (config.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return next, next.Check()
+	})
+	mu.Lock()
 	next = postage(dir, "dies", nil)
+	mu.Unlock()
 	for range 2 {
 		if done, err := r.ops.Reload(soon(t)); !errors.Is(err, wire.StatusUnavailable) || !strings.Contains(err.Error(), "stays as it was") {
 			t.Errorf("%v, %v", done.Did, err)
@@ -47,7 +55,12 @@ func TestAReloadWhileACellStarts(t *testing.T) {
 	dir := privateDir(t)
 	connect := func(c *config.Cell) { c.Start = "connect" }
 	next := postage(dir, "slow", connect)
-	r := run(t, next, func() (config.Config, error) { return next, next.Check() })
+	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows
+	r := run(t, next, func() (config.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return next, next.Check()
+	})
 	called := make(chan error, 1)
 	go func() {
 		conn, err := rpc.Connect(soon(t), r.dialer("postage"), &rpc.ConnOptions{Wait: rpc.WaitPark, Timeout: patience})
@@ -57,7 +70,9 @@ func TestAReloadWhileACellStarts(t *testing.T) {
 		called <- err
 	}()
 	eventually(t, "it starts", func() bool { return r.state().State == "starting" })
+	mu.Lock()
 	next = postage(dir, "v1", connect)
+	mu.Unlock()
 	if done, err := r.ops.Reload(soon(t)); err != nil {
 		t.Errorf("%v, %v", done.Did, err)
 	}
@@ -137,14 +152,21 @@ func TestCallersWaitForTheBackoff(t *testing.T) {
 func TestACellGoesWhileItIsDeployed(t *testing.T) {
 	dir := privateDir(t)
 	next := postage(dir, "v1", nil)
-	r := run(t, next, func() (config.Config, error) { return next, next.Check() })
+	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows
+	r := run(t, next, func() (config.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return next, next.Check()
+	})
 	ended := make(chan error, 1)
 	go func() {
 		_, err := r.ops.Deploy(context.Background(), ops.Deployment{Cell: "postage", Command: command("v2"), Version: "v2", Watch: int64(time.Hour)})
 		ended <- err
 	}()
 	eventually(t, "both are there", func() bool { return r.state().Versions == 2 })
+	mu.Lock()
 	next.Cells = map[string]config.Cell{}
+	mu.Unlock()
 	if done, err := r.ops.Reload(soon(t)); err != nil || !strings.Contains(strings.Join(done.Did, "\n"), "postage is gone") {
 		t.Errorf("%v, %v", done.Did, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -281,7 +282,12 @@ func TestTheCeiling(t *testing.T) {
 func TestReload(t *testing.T) {
 	dir := privateDir(t)
 	next := postage(dir, "v1", nil)
-	r := run(t, next, func() (config.Config, error) { return next, next.Check() })
+	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows
+	r := run(t, next, func() (config.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return next, next.Check()
+	})
 	for _, step := range []struct {
 		name   string
 		change func()
@@ -293,7 +299,9 @@ func TestReload(t *testing.T) {
 		{"what can't be", func() { next.Engine.CPU = 0 }, "engine can't be changed without a restart", "ready"},
 	} {
 		t.Run(step.name, func(t *testing.T) {
+			mu.Lock()
 			step.change()
+			mu.Unlock()
 			done, err := r.ops.Reload(soon(t))
 			if err != nil || !strings.Contains(strings.Join(done.Did, "\n"), step.want) {
 				t.Errorf("%v, %v", done.Did, err)
@@ -304,15 +312,21 @@ func TestReload(t *testing.T) {
 		})
 	}
 	good := next
+	mu.Lock()
 	next.MaxCells = -1
+	mu.Unlock()
 	if _, err := r.ops.Reload(soon(t)); !errors.Is(err, wire.StatusInvalidArgument) {
 		t.Errorf("a wrong configuration: %v", err)
 	}
 	if s := r.state(); s.Version != "v2" {
 		t.Errorf("%+v", s)
 	}
+	mu.Lock()
 	next = good
+	mu.Unlock()
+	mu.Lock()
 	next.Cells = map[string]config.Cell{}
+	mu.Unlock()
 	if done, err := r.ops.Reload(soon(t)); err != nil || !strings.Contains(strings.Join(done.Did, "\n"), "postage is gone") {
 		t.Errorf("%v, %v", done.Did, err)
 	}

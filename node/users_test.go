@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cell-runtime/cell/node"
@@ -24,8 +25,15 @@ func TestOtherUsersNeedADirectoryThatLetsThemIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := c
-	r := run(t, c, func() (config.Config, error) { return next, next.Check() })
+	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows
+	r := run(t, c, func() (config.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return next, next.Check()
+	})
+	mu.Lock()
 	next = postage(dir, "v1", nil)
+	mu.Unlock()
 	if done, err := r.ops.Reload(soon(t)); err != nil || !strings.Contains(strings.Join(done.Did, "\n"), "cells.postage.users, from or to nobody, can't be changed without a restart") {
 		t.Errorf("%v, %v", done.Did, err)
 	}
