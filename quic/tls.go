@@ -30,6 +30,7 @@ type tlsCarrier struct {
 	link  *Link
 	entry *entry // of a listener's gate; may be nil
 	vigil vigil
+	pulse pulse
 	ended chan struct{} // closed when the peer sends nothing more
 	once  sync.Once
 }
@@ -65,11 +66,13 @@ func (t *tlsCarrier) release() {
 			t.entry.gone()
 		}
 		t.vigil.stop()
+		t.pulse.stop()
 	})
 }
 
 // attend reads until the peer's end, or until the peer is no longer let in.
 func (t *tlsCarrier) attend() {
+	t.pulse.begin()
 	t.vigil.watch()
 	t.vigil.check() // rules may have changed since it was let in
 	err := t.link.receive.read(t.conn)
@@ -106,6 +109,10 @@ func newTLSLink(c *tls.Conn, trust *identity.Trust, o *Options, maxPayload int, 
 		l.lost(fmt.Errorf("%w: %w", link.ErrPeerGone, why))
 		_ = c.NetConn().Close()
 	}}
+	t.pulse = pulse{conn: c.NetConn().(*net.TCPConn), most: o.IdleTimeout, gone: func() {
+		l.lost(fmt.Errorf("%w: it answers nothing, for %v", link.ErrPeerGone, o.IdleTimeout))
+		_ = c.NetConn().Close()
+	}}
 	l.carrier, l.peer = t, p
 	l.send.granted.Store(1 << 62)
 	l.arrivals.expected = 1
@@ -126,7 +133,6 @@ func tune(c *net.TCPConn, o *Options) error {
 	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(o.IdleTimeout.Milliseconds()))
 		if o.Congestion != "" {
 			set = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, o.Congestion)
 		}
