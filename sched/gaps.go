@@ -64,7 +64,12 @@ func Gaps(ctx context.Context, d, threshold time.Duration) GapReport {
 		select {
 		case <-done:
 			end = last
+			continue
 		default:
+		}
+		// The rate may have been refined meanwhile: d is a promise in time.
+		if rest := int64(d) - TicksToNanos(last-first); int64(end-last) <= 0 && rest > 0 {
+			end = last + NanosToTicks(rest) + 1
 		}
 	}
 
