@@ -175,22 +175,81 @@ step() {
 	fi
 }
 
-# tests DIR NAME FLAGS... runs go test -json with those flags in DIR.
+# tests DIR NAME FLAGS... runs go test -json with those flags in DIR. Without
+# its vet, which lint runs over everything.
 tests() {
-	local dir=$1 name=$2 begun=$SECONDS status
+	local dir=$1 name=$2
 	shift 2
+	summed "$name" go -C "$dir" test -json -count=1 -vet=off "$@"
+}
+
+# summed NAME COMMAND... runs a command that prints what go test -json does.
+summed() {
+	local name=$1 begun=$SECONDS status
+	shift
 	say "$name"
 	status=$(mktemp -u "$work/status-XXXXXX")
-	if ! { bounded go -C "$dir" test -json -count=1 "$@" 2>&1 || echo "$?" >"$status"; } |
+	if ! { bounded "$@" 2>&1 || echo "$?" >"$status"; } |
 		"$work/testsum" -counts "$work/counts"; then
 		outcome FAILED "$name"
 	elif [[ -e $status ]]; then
-		# go test failed, but no test did: wrong flags, or the budget's end.
+		# It failed, but no test did: wrong flags, or the budget's end.
 		outcome FAILED "$name" "go test ended with status $(<"$status")"
 		echo "0 1 0" >>"$work/counts"
 	else
 		outcome ok "$name" "$((SECONDS - begun)) s"
 	fi
+}
+
+# fuzz_all runs every fuzz target, two at a time, one on each core. The test
+# binaries are built once a package, not once a target: instrumented builds
+# take longer than the fuzzing that there is time for.
+fuzz_all() {
+	local targets fuzztime=${FUZZTIME:-} dir share i
+	mapfile -t targets < <(git_files '*_test.go' | xargs -r -d '\n' grep -HoE '^func Fuzz[A-Za-z0-9_]*' |
+		sed -E 's|^(.*)/[^/]*:func (.*)$|\1:\2|' | grep -v -e '^perf/peers' -e '^tools' | sort)
+	((${#targets[@]})) || return 0
+	mkdir -p "$work/fuzzers"
+	say "building ${#targets[@]} fuzz targets"
+	for dir in $(printf '%s\n' "${targets[@]%:*}" | sort -u); do
+		bounded go test -c -vet=off -fuzz=. -o "$(fuzzer "$dir")" "./$dir" && continue
+		outcome FAILED "building the fuzz targets of $dir"
+		echo "0 1 0" >>"$work/counts"
+	done
+	if [[ -z $fuzztime ]]; then
+		# Some 3 s of each pair go into starting; a minute is kept.
+		share=$((($(left) - 60) / ((${#targets[@]} + 1) / 2) - 3))
+		((share <= 30)) || share=30
+		((share >= 5)) || share=5
+		((share == 30)) || echo "fuzzing ${#targets[@]} targets for $share s each, to stay within $budget s"
+		fuzztime=${share}s
+	fi
+	for ((i = 0; i < ${#targets[@]}; i += 2)); do
+		if ((i + 1 < ${#targets[@]})); then
+			fuzz "${targets[i + 1]}" "$fuzztime" >"$work/beside" 2>&1 &
+			fuzz "${targets[i]}" "$fuzztime"
+			wait
+			cat "$work/beside"
+		else
+			fuzz "${targets[i]}" "$fuzztime"
+		fi
+	done
+}
+
+# git_files PATTERN prints the files of the tree; also where it is no checkout.
+git_files() { git ls-files -- "$1" 2>/dev/null || find . -name "$1" -printf '%P\n'; }
+
+# fuzzer DIR prints where the fuzzing binary of the package in DIR is.
+fuzzer() { echo "$work/fuzzers/${1//\//_}.test"; }
+
+# fuzz DIR:TARGET TIME fuzzes, with the corpus in go test -fuzz's own place.
+# Nothing is minimized: a time that ends meanwhile is reported as a failure
+# ("context deadline exceeded"). Who runs a found input can minimize it.
+fuzz() {
+	local dir=${1%:*} target=${1##*:}
+	summed "fuzz $target in $dir for $2" env -C "$dir" go tool test2json -t -p "$dir" "$(fuzzer "$dir")" \
+		-test.v=test2json -test.paniconexit0 -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$2" \
+		-test.parallel 1 -test.fuzzminimizetime 0s -test.fuzzcachedir "$(go env GOCACHE)/fuzz/github.com/cell-runtime/cell/$dir"
 }
 
 # ---- what is run ----
@@ -220,6 +279,7 @@ mapfile -t spinning < <(go list ./... | grep -E "$busy")
 tests . "unit tests and lint" -p 2 -timeout 10m "${patient[@]}"
 tests . "unit tests of what spins" -p 1 -timeout 10m "${spinning[@]}"
 tests tools "tests of the tools" ./...
+step "vet of the tools" go -C tools vet ./...
 step "vet of perf/peers" go -C perf/peers vet ./...
 tests perf/peers "tests of perf/peers" -p 1 -timeout 5m ./...
 
@@ -259,34 +319,7 @@ else
 		fi
 	done
 
-	# go test -list prints the names in a package, then "ok PACKAGE TIME".
-	mapfile -t targets < <(bounded go test -list '^Fuzz' ./... |
-		awk '/^Fuzz/ {names[++n] = $1}
-			/^ok/ {for (i = 1; i <= n; i++) print $2 ":" names[i]} /^(ok|FAIL|\?)/ {n = 0}')
-	fuzztime=${FUZZTIME:-}
-	if [[ -z $fuzztime && ${#targets[@]} -gt 0 ]]; then
-		# Two at a time, one on each core. 20 s of each pair go into building
-		# them with coverage; a minute is kept.
-		share=$((($(left) - 60) / ((${#targets[@]} + 1) / 2) - 20))
-		((share <= 30)) || share=30
-		((share >= 5)) || share=5
-		((share == 30)) || echo "fuzzing ${#targets[@]} targets for $share s each, to stay within $budget s"
-		fuzztime=${share}s
-	fi
-	fuzz() { # fuzz PACKAGE:TARGET
-		tests . "fuzz ${1##*:} for $fuzztime" -run '^$' -fuzz "^${1##*:}\$" \
-			-fuzztime "$fuzztime" -parallel 1 "${1%:*}"
-	}
-	for ((i = 0; i < ${#targets[@]}; i += 2)); do
-		if ((i + 1 < ${#targets[@]})); then
-			fuzz "${targets[i + 1]}" >"$work/beside" 2>&1 &
-			fuzz "${targets[i]}"
-			wait
-			cat "$work/beside"
-		else
-			fuzz "${targets[i]}"
-		fi
-	done
+	fuzz_all
 fi
 
 # ---- the summary ----
