@@ -31,7 +31,8 @@ type Caller interface {
 
 // Stream is the client's side of a call with streams. Send and CloseSend
 // belong to one goroutine at a time, Receive and Reply to one, perhaps
-// another. Close may be called from any, often.
+// another, which need not wait for the first. Close may be called from any,
+// often.
 type Stream interface {
 	// Send sends one item, waiting for the server's credit and for room. When
 	// the call has ended meanwhile it returns io.EOF; Reply says why.
@@ -42,7 +43,10 @@ type Stream interface {
 	// call Reply. Another error is the end of the call.
 	Receive(item Decoder) error
 	// Reply waits for the end of the call, dropping items that were not
-	// received, and decodes the reply. It implies CloseSend.
+	// received, and decodes the reply. It implies CloseSend: an item that
+	// another goroutine is sending meanwhile may be lost. After a Close that
+	// came before the end of the call it fails with StatusCanceled, as Receive
+	// does.
 	Reply(reply Decoder) error
 	// Close frees the call, cancelling it if it has not ended.
 	Close() error

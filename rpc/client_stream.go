@@ -21,8 +21,8 @@ type clientStream struct {
 	in      inbox
 	out     outflow
 
-	answer  *buffer // the reply, written by the poller before the call is done
-	closing bool    // CloseSend was called; the sender's
+	answer  *buffer     // the reply, written by the poller before the call is done
+	closing atomic.Bool // CloseSend was called
 	over    atomic.Bool
 	outcome error // why the call ended, once over
 	closed  atomic.Bool
@@ -105,7 +105,7 @@ func (w *creditWaiter) ready() bool { return w.out.ready() || w.over.Load() }
 
 // Send implements [Stream].
 func (st *clientStream) Send(item Encoder) error {
-	if st.closing {
+	if st.closing.Load() {
 		return failure(st.method, wire.StatusInvalidArgument, nil, "Send after CloseSend")
 	}
 	for {
@@ -125,11 +125,8 @@ func (st *clientStream) Send(item Encoder) error {
 
 // CloseSend implements [Stream].
 func (st *clientStream) CloseSend() error {
-	if st.closing || st.method.Mode == schema.ServerStream {
-		return nil
-	}
-	st.closing = true
-	if st.over.Load() {
+	// Reply, of the goroutine that receives, comes here too.
+	if st.method.Mode == schema.ServerStream || st.closing.Swap(true) || st.over.Load() {
 		return nil
 	}
 	return st.control(wire.KindStreamItem, wire.FlagEnd, nil)
@@ -200,7 +197,9 @@ func (st *clientStream) Close() error {
 	if st.closed.Swap(true) {
 		return nil
 	}
-	st.in.end(nil)
+	// No proper end, unless that has come: what is still waiting for items or
+	// the reply must not take it for one.
+	st.in.end(failure(st.method, wire.StatusCanceled, nil, "the stream was closed before the call had ended"))
 	st.out.end(io.EOF)
 	st.sleepReceive.wake()
 	st.sleepSend.wake()

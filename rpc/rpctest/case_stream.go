@@ -141,6 +141,55 @@ func caseDuplex(s *suite) {
 	}
 }
 
+// caseReplyWhileSending has the receiving goroutine come to the reply while
+// the sending one is still in Send or CloseSend.
+func caseReplyWhileSending(s *suite) {
+	srv, _ := s.blocking(&rpc.ServerOptions{Window: 3})
+	c := arith.NewArithClient(s.connect(srv, nil))
+	for range s.most(50) {
+		stream, err := c.Squares(s.soon())
+		s.must(err)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_ = stream.Send(arith.Number{Value: 2}) // late ones are refused
+			if err := stream.CloseSend(); err != nil {
+				s.Errorf("CloseSend: %v", err)
+			}
+		})
+		if _, err := stream.Reply(); err != nil {
+			s.Fatalf("reply: %v", err)
+		}
+		wg.Wait()
+	}
+	s.adds(c, 3)
+}
+
+// caseReplyAfterClose has a stream closed by one goroutine while another
+// waits for items and for the reply.
+func caseReplyAfterClose(s *suite) {
+	srv, _ := s.blocking(nil)
+	c := arith.NewArithClient(s.connect(srv, nil))
+	stream, err := c.Squares(s.soon())
+	s.must(err)
+	s.must(stream.Send(arith.Number{Value: 3}))
+	item, err := stream.Receive()
+	if err != nil || item.Value != 9 {
+		s.Fatalf("item %d, %v", item.Value, err)
+	}
+	var wg sync.WaitGroup
+	var received, replied error
+	wg.Go(func() {
+		_, received = stream.Receive()
+		_, replied = stream.Reply()
+	})
+	s.must(stream.Close())
+	wg.Wait()
+	if !errors.Is(received, wire.StatusCanceled) || !errors.Is(replied, wire.StatusCanceled) {
+		s.Errorf("receiving: %v, reply: %v, both should be canceled", received, replied)
+	}
+	s.adds(c, 3)
+}
+
 func caseStreamGone(s *suite) {
 	srv, _ := s.blocking(nil)
 	c := arith.NewArithClient(s.connect(srv, nil))

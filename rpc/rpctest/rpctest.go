@@ -100,6 +100,8 @@ var cases = []conformance{
 	{"client stream", true, caseClientStream},
 	{"client stream, refused half-way", true, caseClientStreamError},
 	{"streams both ways", true, caseDuplex},
+	{"streams both ways, reply while sending", true, caseReplyWhileSending},
+	{"streams both ways, closed by another", true, caseReplyAfterClose},
 	{"stream ends with the link", true, caseStreamGone},
 
 	{"topic", true, caseTopic},

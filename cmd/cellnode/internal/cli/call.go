@@ -116,32 +116,47 @@ func stream(ctx context.Context, env *Env, conn *rpc.Conn, m *live.Method, req r
 	if m.Mode == schema.ServerStream {
 		sent <- nil
 	} else {
-		go func() { sent <- sendItems(env.In, s, m) }()
-	}
-	if m.Mode != schema.ClientStream {
-		for {
-			var item live.Bytes
-			err := s.Receive(&item)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err == nil {
-				err = printMessage(env, m, schema.SlotOut, item)
-			}
+		go func() {
+			err := sendItems(env.In, s, m)
+			sent <- err // before the end that it brings about is noticed
 			if err != nil {
-				return err
+				_ = s.Close()
 			}
-		}
-	} else if err := <-sent; err != nil {
-		return err
+		}()
 	}
-	err = s.Reply(reply)
+	if m.Mode == schema.ClientStream {
+		if err := <-sent; err != nil {
+			return err
+		}
+	} else {
+		err = printItems(env, s, m)
+	}
+	if err == nil {
+		err = s.Reply(reply)
+	}
 	select {
 	case sendErr := <-sent: // an item that is none explains the end best
 		err = errors.Join(sendErr, err)
 	default:
 	}
 	return err
+}
+
+// printItems prints the server's items.
+func printItems(env *Env, s rpc.Stream, m *live.Method) error {
+	for {
+		var item live.Bytes
+		err := s.Receive(&item)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = printMessage(env, m, schema.SlotOut, item)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // sendItems sends what standard input has.
@@ -154,7 +169,6 @@ func sendItems(in io.Reader, s rpc.Stream, m *live.Method) error {
 		}
 		item, err := m.Encode(schema.SlotIn, lines.Bytes())
 		if err != nil {
-			_ = s.Close()
 			return &UsageError{err}
 		}
 		if err := s.Send(item); err != nil {
@@ -165,7 +179,6 @@ func sendItems(in io.Reader, s rpc.Stream, m *live.Method) error {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		_ = s.Close()
 		return err
 	}
 	return s.CloseSend()

@@ -95,6 +95,7 @@ func TestCallReadsStandardInput(t *testing.T) {
 		"an empty stream":     {[]string{"numbers.Sum"}, "", 0, "{\"Value\":0}\n"},
 		"streams both ways":   {[]string{"numbers.Squares"}, "{\"Value\":3}\n", 0, "{\"Value\":9}\n{\"Value\":1}\n"},
 		"an item that's none": {[]string{"numbers.Sum"}, "{\"Value\":1}\nx\n", 2, ""},
+		"none, both ways":     {[]string{"numbers.Squares"}, "x\n", 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, complaints bytes.Buffer
