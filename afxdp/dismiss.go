@@ -40,11 +40,11 @@ func (s *station) dismiss(p []byte) {
 	s.dismissed++
 	i := s.idle[len(s.idle)-1]
 	d := xsk.Desc{Address: uint64(s.receiving+i) * uint64(s.frameSize), Length: uint32(t.Size() + headSize)}
-	out := s.queues.Umem.Packet(d)
+	out := s.sockets.Packet(d)
 	answer := head{kind: typeBye, session: h.peer, peer: h.session, sequence: h.next, next: h.sequence, limit: h.sequence}
 	answer.put(out[t.Size():])
 	t.Put(out, true)
-	if s.queues.Sockets[0].Tx.Put([]xsk.Desc{d}) == 1 {
+	if s.queues[0].Transmit([]xsk.Desc{d}) == 1 {
 		s.idle = s.idle[:len(s.idle)-1]
 		s.sending[i].out.busy = true
 		_ = s.kick()

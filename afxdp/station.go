@@ -38,7 +38,9 @@ import (
 type station struct {
 	key      stationKey
 	port     uint16
-	queues   *xsk.QueueSet
+	backend  string
+	sockets  Sockets
+	queues   []Queue // of sockets
 	redirect *ebpf.Redirect
 	why      []string // of the way that was taken
 	zeroCopy bool
@@ -132,6 +134,8 @@ func (s *station) admit(m *xdpMedium, o *Options) error {
 	switch frames := framesFor(o); {
 	case s.port != m.flow.Local.Port():
 		return fmt.Errorf("this process has UDP port %d of the interface already, and %d is another; connections over one interface share their local port", s.port, m.flow.Local.Port())
+	case s.backend != o.XDP.Backend:
+		return fmt.Errorf("this process has the interface by the backend %q already, and Options.XDP.Backend is %q; connections over one interface share their sockets", s.backend, o.XDP.Backend)
 	case s.members[k] != nil:
 		return fmt.Errorf("this process has a connection from %v to %v already", m.flow.Local, m.flow.Remote)
 	case o.Window > s.window:
@@ -183,8 +187,8 @@ func (s *station) close() error {
 	if s.redirect != nil {
 		errs = append(errs, s.redirect.Close())
 	}
-	if s.queues != nil {
-		errs = append(errs, s.queues.Close())
+	if s.sockets != nil {
+		errs = append(errs, s.sockets.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -198,7 +202,7 @@ func (s *station) reclaim() {
 		_ = s.kick() // the next send says what is wrong
 	}
 	for {
-		n := s.queues.Sockets[0].Completion.Take(s.done[:])
+		n := s.queues[0].Complete(s.done[:])
 		for _, a := range s.done[:n] {
 			i := int(a/uint64(s.frameSize)) - s.receiving
 			f := &s.sending[i]
@@ -219,21 +223,16 @@ func (s *station) reclaim() {
 
 // kick has the kernel send what is in the tx ring.
 func (s *station) kick() error {
-	t := s.queues.Sockets[0]
-	s.pending = false
-	if !t.Tx.NeedsWakeup() {
-		return nil
-	}
-	sent, err := t.WakeTx()
+	sent, err := s.queues[0].Kick()
 	s.pending = !sent // also while the interface is down: it goes out later
 	return err
 }
 
 // refill gives frames to a queue's fill ring, those last used first.
-func (s *station) refill(q *xsk.Socket) {
+func (s *station) refill(q Queue) {
 	for len(s.rest) > 0 {
 		from := max(0, len(s.rest)-len(s.done))
-		n := q.Fill.Put(s.rest[from:])
+		n := q.Fill(s.rest[from:])
 		if n == len(s.rest)-from {
 			s.rest = s.rest[:from]
 			continue
@@ -246,9 +245,9 @@ func (s *station) refill(q *xsk.Socket) {
 // collect takes what has arrived: what is m's into fs, and what is others' to
 // their inboxes. It returns how many of fs it has filled in.
 func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
-	for range s.queues.Sockets {
-		q := s.queues.Sockets[s.turn]
-		if s.turn++; s.turn == len(s.queues.Sockets) {
+	for range s.queues {
+		q := s.queues[s.turn]
+		if s.turn++; s.turn == len(s.queues) {
 			s.turn = 0
 		}
 		if len(s.rest) > 0 {
@@ -256,7 +255,7 @@ func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 		}
 		before := n
 		for n < len(fs) {
-			took := q.Rx.Take(s.descs[:min(len(fs)-n, len(s.descs))])
+			took := q.Receive(s.descs[:min(len(fs)-n, len(s.descs))])
 			if took == 0 {
 				break
 			}
@@ -264,9 +263,7 @@ func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 				n += s.sort(d, m, fs[n:])
 			}
 		}
-		if n == before && s.busyPoll || q.Fill.NeedsWakeup() {
-			_ = q.WakeRx() // what is wrong with the interface, sending tells
-		}
+		q.Attend(n == before && s.busyPoll)
 		if n == len(fs) {
 			break
 		}
@@ -276,7 +273,7 @@ func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 
 // sort hands one packet to whose it is; 1 if it is m's.
 func (s *station) sort(d xsk.Desc, m *xdpMedium, fs []inFrame) int {
-	p := s.queues.Umem.Packet(d)
+	p := s.sockets.Packet(d)
 	if p != nil && d.Options&xsk.OptionContinued == 0 {
 		b, err := m.parser.Datagram(p)
 		if err == nil {

@@ -28,7 +28,7 @@ const (
 
 // openStation attaches the program and opens the sockets.
 func openStation(key stationKey, port uint16, path *nexthop.Path, o *Options) (s *station, err error) {
-	s = &station{key: key, port: port, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
+	s = &station{key: key, port: port, backend: o.XDP.Backend, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -108,12 +108,17 @@ func (s *station) openQueues(name string, o *Options) error {
 		return fmt.Errorf("%d frames would be needed for Options.XDP.Peers of %d and Options.Window of %d, and there may be %d; lower one of them",
 			s.receiving+sending, peers, o.Window, maxFrames)
 	}
-	s.queues, err = xsk.OpenQueues(
+	open, err := backendOf(o.XDP.Backend)
+	if err != nil {
+		return err
+	}
+	s.sockets, err = open(
 		xsk.UmemOptions{Frames: s.receiving + sending, FrameSize: s.frameSize, Headroom: headroom, HugePages: o.XDP.HugePages},
 		xsk.Config{Interface: s.key.index, Rx: perQueue, Tx: tx, Fill: perQueue, Completion: tx, Copying: copying, NeedWakeup: true}, queues)
 	if err != nil {
 		return err
 	}
+	s.queues = s.sockets.Queues()
 	s.sending = make([]sendFrame, sending)
 	s.idle = make([]int, sending)
 	for i := range s.idle {
@@ -123,9 +128,9 @@ func (s *station) openQueues(name string, o *Options) error {
 	for i := range s.rest {
 		s.rest[i] = uint64(s.receiving-1-i) * uint64(s.frameSize)
 	}
-	for _, q := range s.queues.Sockets {
+	for _, q := range s.queues {
 		s.refill(q)
-		if err := s.redirect.SetSocket(q.Queue(), q.FD()); err != nil {
+		if err := s.redirect.SetSocket(q.ID(), q.FD()); err != nil {
 			return err
 		}
 	}
@@ -156,7 +161,7 @@ func (s *station) chooseQueues(name string, asked []uint32) ([]uint32, error) {
 
 // tune sets up busy polling, and notes what was not had.
 func (s *station) tune(o *Options) error {
-	zero, why := s.queues.Sockets[0].ZeroCopy()
+	zero, why := s.sockets.ZeroCopy()
 	s.zeroCopy = zero
 	switch {
 	case why != nil:
@@ -166,13 +171,11 @@ func (s *station) tune(o *Options) error {
 	case !zero:
 		s.why = append(s.why, "The kernel copies each packet once: that was asked for.")
 	}
-	if why := s.queues.Umem.HugeWhy; why != "" {
-		s.why = append(s.why, why)
-	}
+	s.why = append(s.why, s.sockets.Notes()...)
 	if o.BusyPoll == 0 {
 		return nil
 	}
-	for _, q := range s.queues.Sockets {
+	for _, q := range s.queues {
 		if err := q.BusyPoll(o.BusyPoll, o.XDP.BusyPollBudget); err != nil {
 			return err
 		}

@@ -83,14 +83,14 @@ func (m *xdpMedium) allot(n, datagram int) {
 	for _, i := range s.idle[len(s.idle)-n:] {
 		f := &s.sending[i]
 		at := uint64(s.receiving+i)*uint64(s.frameSize) + sendRoom
-		*f = sendFrame{owner: m, out: outFrame{id: uint64(i), buf: s.queues.Umem.Packet(xsk.Desc{Address: at, Length: uint32(datagram)})}}
+		*f = sendFrame{owner: m, out: outFrame{id: uint64(i), buf: s.sockets.Packet(xsk.Desc{Address: at, Length: uint32(datagram)})}}
 		m.keep(f)
 	}
 	s.idle = s.idle[:len(s.idle)-n]
 }
 
 func (m *xdpMedium) fds() (all []int) {
-	for _, s := range m.station.queues.Sockets {
+	for _, s := range m.station.queues {
 		all = append(all, s.FD())
 	}
 	return append(all, m.detour.sock, m.bell)

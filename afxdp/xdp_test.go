@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/afxdp"
+	"github.com/cell-runtime/cell/afxdp/asavie"
 	"github.com/cell-runtime/cell/afxdp/netlab"
 	"github.com/cell-runtime/cell/ebpf"
 	"github.com/cell-runtime/cell/link"
@@ -77,27 +78,29 @@ func TestXDPConformance(t *testing.T) {
 		mode         ebpf.Mode
 		peer         dialer
 		with         string
-		held         bool // another connection keeps the program and the sockets
+		backend      string // of both ends
+		soak         bool   // by ./test.sh --soak alone
 	}{
-		{false, true, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", true},
-		{true, true, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", true},
-		{false, false, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", true},
-		{true, false, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", true},
-		{false, true, ebpf.ModeGeneric, afxdp.DialUDP, "UDP", true},
+		{false, true, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", "", false},
+		{true, true, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", "", false},
+		{false, false, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", "", false},
+		{true, false, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", "", true},
+		{false, true, ebpf.ModeGeneric, afxdp.DialUDP, "UDP", "", false},
+		{true, true, ebpf.ModeGeneric, afxdp.Dial, "asavie/xdp", asavie.Name, false},
+		{false, false, ebpf.ModeDriver, afxdp.Dial, "asavie/xdp", asavie.Name, true},
 	} {
-		if testing.Short() && c.v6 != c.reliable {
+		if testing.Short() && c.v6 != c.reliable || c.soak && os.Getenv("CELL_SOAK") == "" {
 			continue
 		}
 		o := afxdp.Options{Reliable: c.reliable, Window: 64, KeepAlive: 100 * time.Millisecond, Patience: 10}
 		t.Run(fmt.Sprintf("IPv6 %t, reliable %t, %v, with %s", c.v6, c.reliable, c.mode, c.with), func(t *testing.T) {
 			const addresses = 32
-			o.XDP.Peers = addresses
+			o.XDP.Peers, o.XDP.Backend = addresses, c.backend
 			l, next := lab(t, netlab.Options{Addresses: addresses}), 0
-			if c.held {
-				a, b := between(t, l, c.v6, 0, afxdp.Dial, c.peer, required(o, c.mode), required(o, c.mode))
-				defer a.Close()
-				defer b.Close()
-			}
+			// A connection that keeps the program and the sockets.
+			a, b := between(t, l, c.v6, 0, afxdp.Dial, c.peer, required(o, c.mode), required(o, c.mode))
+			defer a.Close()
+			defer b.Close()
 			linktest.Run(t, linktest.Harness{
 				Open: func(t testing.TB) (link.Link, link.Link) {
 					next++

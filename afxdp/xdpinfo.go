@@ -36,9 +36,9 @@ func (c *Conn) XDP() (r XDPReport, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r = XDPReport{XDPCounts: m.counts, Path: *m.watcher.Path(), Direct: m.direct, Generic: s.generic, ZeroCopy: s.zeroCopy,
-		Queues: len(s.queues.Sockets), Detached: s.missing, Strays: s.strays}
+		Queues: len(s.queues), Detached: s.missing, Strays: s.strays}
 	var e1, e2 error
-	r.Sockets, e1 = s.queues.Stats()
+	r.Sockets, e1 = s.sockets.Stats()
 	r.Program, e2 = s.redirect.Stats()
 	return r, true, errors.Join(e1, e2)
 }

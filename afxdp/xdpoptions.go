@@ -11,6 +11,10 @@ type XDPOptions struct {
 	// Required makes Dial fail where AF_XDP can't be had, rather than fall back
 	// to an ordinary socket.
 	Required bool
+	// Backend is whose AF_XDP sockets are taken: "" for package xsk's own, or the
+	// name of one that was registered ("asavie", with package afxdp/asavie). The
+	// first connection of the process over an interface decides.
+	Backend string
 	// Mode says where the XDP program runs. ebpf.ModeAuto takes the driver, but
 	// generic mode on veth, which has the shorter round trips there, and where
 	// the driver has no XDP. Info().Why says what was taken.

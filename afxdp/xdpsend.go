@@ -88,7 +88,7 @@ func (m *xdpMedium) frame(f *outFrame) xsk.Desc {
 	k := &s.sending[f.id]
 	address := uint64(s.receiving+int(f.id)) * uint64(s.frameSize)
 	d := xsk.Desc{Address: address + uint64(sendRoom-m.template.Size()), Length: uint32(m.template.Size() + f.n)}
-	b := s.queues.Umem.Packet(d)
+	b := s.sockets.Packet(d)
 	if k.version == m.version {
 		m.template.Finish(b, m.checksum)
 	} else {
@@ -119,7 +119,7 @@ func (m *xdpMedium) send(fs []*outFrame) (n int, err error) {
 			n++
 			continue
 		}
-		took := s.queues.Sockets[0].Tx.Put(s.descs[:k])
+		took := s.queues[0].Transmit(s.descs[:k])
 		for _, f := range fs[n : n+took] {
 			f.busy = true
 		}
@@ -144,7 +144,7 @@ func (m *xdpMedium) control(b []byte) error {
 		if f := pop(&m.spare); f != nil {
 			f.n = copy(f.buf, b)
 			s.descs[0] = m.frame(f)
-			if s.queues.Sockets[0].Tx.Put(s.descs[:1]) == 1 {
+			if s.queues[0].Transmit(s.descs[:1]) == 1 {
 				f.busy = true
 				m.counts.Sent++
 			}

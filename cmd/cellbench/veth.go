@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/bench"
@@ -26,7 +25,7 @@ func runVeth(ctx context.Context, args []string) error {
 	}
 	o := newFlags("veth -- rtt|stream", "Measures between two network namespaces with veth between them, made for it and gone with it; beside spinning kernel UDP and what XDP itself can do. Needs root.")
 	f := o.set
-	linkName := f.String("link", "both", "afxdp, udp or both")
+	linkName := f.String("link", "all", "afxdp, asavie (afxdp by asavie/xdp's sockets), udp, both (afxdp and udp) or all")
 	mode := f.String("mode", "auto", "where the XDP program runs: auto, driver or generic")
 	f.StringVar(&o.size, "size", "64", "`BYTES` of a whole vesicle: commit word (4), header (20), payload. K, M suffixes")
 	f.IntVar(&o.spec.Batch, "batch", 1, "stream: vesicles published at once; they share datagrams")
@@ -60,13 +59,17 @@ func runVeth(ctx context.Context, args []string) error {
 
 // vethSpec checks what the flags say.
 func vethSpec(o *options, kind, linkName, mode string) (s netbench.Spec, err error) {
-	s = netbench.Spec{Kind: kind, Links: []string{netbench.LinkXDP, netbench.LinkUDP}, Size: o.spec.Size, Payload: o.spec.Payload(),
+	s = netbench.Spec{Kind: kind, Size: o.spec.Size, Payload: o.spec.Payload(),
 		Batch: o.spec.Batch, CPUs: o.spec.CPUs, Duration: o.spec.Duration, Rounds: o.spec.Rounds, Warmup: o.spec.Warmup}
-	if linkName != "both" {
-		if !slices.Contains(s.Links, linkName) {
-			return s, usageError(fmt.Sprintf("--link %q: afxdp, udp or both", linkName))
-		}
+	switch linkName {
+	case netbench.LinkXDP, netbench.LinkAsavie, netbench.LinkUDP:
 		s.Links = []string{linkName}
+	case "both":
+		s.Links = []string{netbench.LinkXDP, netbench.LinkUDP}
+	case "all":
+		s.Links = netbench.Links()
+	default:
+		return s, usageError(fmt.Sprintf("--link %q: afxdp, asavie, udp, both or all", linkName))
 	}
 	modes := map[string]ebpf.Mode{"auto": ebpf.ModeAuto, "driver": ebpf.ModeDriver, "generic": ebpf.ModeGeneric}
 	m, ok := modes[mode]

@@ -114,6 +114,7 @@ var confined = map[string]string{
 	"github.com/google/btree":           "consensus/kv",
 	"github.com/anishathalye/porcupine": "consensus", // its tests
 	"github.com/quic-go/quic-go":        "quic",
+	"github.com/asavie/xdp":             "afxdp/asavie",
 }
 
 // CheckImports holds the product's packages among all to the import table.

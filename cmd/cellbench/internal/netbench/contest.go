@@ -17,6 +17,7 @@ import (
 // Names of contestants: report.Setting.Link.
 const (
 	LinkXDP    = "afxdp"
+	LinkAsavie = "asavie" // afxdp over another library's sockets
 	LinkUDP    = "udp"
 	KernelUDP  = "kernel-udp" // bare non-blocking sockets
 	BareXDP    = "xdp-tx"     // rtt: the peer's kernel sends each frame back

@@ -18,6 +18,8 @@ import (
 type linked struct {
 	a, b *afxdp.Conn
 	sent uint64
+
+	asavie bool
 }
 
 func (c *linked) about() (string, []string) {
@@ -27,6 +29,9 @@ func (c *linked) about() (string, []string) {
 		path = "AF_XDP sockets, program in the driver"
 		if r.Generic {
 			path = "AF_XDP sockets, program in generic mode"
+		}
+		if c.asavie {
+			path += ", by asavie/xdp"
 		}
 		if r.ZeroCopy {
 			path += ", zero-copy"

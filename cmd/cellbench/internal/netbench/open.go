@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
 	"github.com/cell-runtime/cell/afxdp"
+	"github.com/cell-runtime/cell/afxdp/asavie"
 	"github.com/cell-runtime/cell/afxdp/netlab"
 )
 
@@ -24,14 +26,14 @@ func open(ctx context.Context, name string, s *Spec) (*entry, error) {
 		return e, err
 	}
 	switch name {
-	case LinkXDP, LinkUDP:
+	case LinkXDP, LinkAsavie, LinkUDP:
 		e.contestant, err = openLink(ctx, e.lab, name, s)
 	case KernelUDP:
 		e.contestant, err = openKernel(e.lab, s)
 	case BareXDP, BareFrames:
 		e.contestant, err = openFrames(e.lab, name == BareXDP, s)
 	default:
-		err = fmt.Errorf("no such link: %s or %s", LinkXDP, LinkUDP)
+		err = fmt.Errorf("no such link: %s, %s or %s", LinkXDP, LinkAsavie, LinkUDP)
 	}
 	return e, err
 }
@@ -42,11 +44,14 @@ func openLink(ctx context.Context, l *netlab.Lab, name string, s *Spec) (contest
 	defer cancel()
 	o := &afxdp.Options{Reliable: s.Reliable, Window: 256, XDP: afxdp.XDPOptions{Required: true, Mode: s.Mode, Peers: 1}}
 	dial := afxdp.Dial
-	if name == LinkUDP {
+	switch name {
+	case LinkUDP:
 		dial = afxdp.DialUDP
+	case LinkAsavie:
+		o.XDP.Backend = asavie.Name
 	}
 	x, y := netip.AddrPortFrom(l.A.V4, portA), netip.AddrPortFrom(l.B.V4, portB)
-	c := &linked{}
+	c := &linked{asavie: name == LinkAsavie}
 	var errs [2]error
 	var wg sync.WaitGroup
 	wg.Go(func() { errs[0] = l.A.Do(func() (err error) { c.a, err = dial(ctx, x, y, o); return err }) })
@@ -59,4 +64,12 @@ func openLink(ctx context.Context, l *netlab.Lab, name string, s *Spec) (contest
 		}
 	}
 	return c, nil
+}
+
+// Links are those of Cell that this machine can measure.
+func Links() []string {
+	if runtime.GOARCH != "amd64" { // asavie/xdp has no memory barriers
+		return []string{LinkXDP, LinkUDP}
+	}
+	return []string{LinkXDP, LinkAsavie, LinkUDP}
 }
