@@ -196,6 +196,9 @@ func (e *Engine) obey() bool {
 			e.promote(e.cold[len(e.cold)-1])
 		}
 	}
+	if raised&signalFed != 0 {
+		e.answerRoused()
+	}
 	if raised&signalCommand != 0 && !e.stop {
 		e.runCommands()
 	}

@@ -221,7 +221,9 @@ func (e *Engine) attach(p *Port) error {
 	}
 	p.id = e.nextID + 1 // events carry it
 	if e.wait.isOpen() {
+		e.feed(p)
 		if err := e.wait.add(p); err != nil {
+			e.unfeed(p)
 			p.id = 0
 			return err
 		}
@@ -272,6 +274,7 @@ func (e *Engine) detach(p *Port) {
 	e.starved = without(e.starved, p)
 	e.stats.Gone++
 	p.letGo()
+	e.unfeed(p)
 	e.runGone(p)
 }
 

@@ -21,7 +21,7 @@ type Engine struct {
 	// own: the cycle reads it each time, and it must stay in the cache.
 	_       [64]byte
 	signals atomic.Uint32 // what the thread should look at; see signal*
-	parked  atomic.Uint32 // 1 while the thread sleeps, or is about to
+	parked  atomic.Uint32 // how the thread sleeps, or is about to; awake if it doesn't
 	_       [56]byte
 
 	cfg      Config
@@ -60,6 +60,7 @@ type Engine struct {
 	wait   waiter
 	idle   idler
 	house  house
+	fed    fed
 	stats  Stats
 	shown  instruments
 	panics panicLog
@@ -80,6 +81,7 @@ const (
 	signalCommand uint32 = 1 << iota
 	signalDrain
 	signalStop
+	signalFed
 )
 
 // New makes an engine. It holds no descriptor and no thread before Start.
@@ -230,14 +232,17 @@ func (e *Engine) onThread() bool {
 // other.
 func (e *Engine) signal(bits uint32) {
 	e.signals.Or(bits)
-	if e.parked.CompareAndSwap(1, 0) {
+	switch e.parked.Swap(awake) {
+	case inKernel:
 		e.wait.ring()
+	case onChannel:
+		e.fed.kick()
 	}
 }
 
-// run is the engine's goroutine. It never unlocks its thread, so that the
-// runtime ends the thread instead of giving it, pinned as it may be, to
-// another goroutine.
+// run is the engine's goroutine. It never unlocks a pinned thread, so that the
+// runtime ends the thread instead of giving it to another goroutine. One that
+// isn't pinned is let go during sleeps; see doze.
 func (e *Engine) run(ready chan<- error) {
 	runtime.LockOSThread()
 	undo := func() {}
@@ -256,6 +261,7 @@ func (e *Engine) run(ready chan<- error) {
 		return
 	}
 	for _, p := range e.ports {
+		e.feed(p)
 		if err := e.wait.add(p); err != nil {
 			e.refuse(ready, fmt.Errorf("link %d: %w", p.id, err))
 			return
@@ -306,6 +312,7 @@ func (e *Engine) end(undo func()) {
 	}
 	e.sweep()
 	e.tid.Store(0)
+	e.fed.leave()
 	e.wait.close()
 	e.publish(true)
 	e.abandonCommands()

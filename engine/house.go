@@ -106,6 +106,16 @@ const fruitlessMost = 4
 // peer is gone. Only what a poll finds tells the first two apart, so the port
 // becomes hot and the coming cycle polls it.
 func (e *Engine) answerEvent(p *Port, fd int) {
+	e.wokenBy(p)
+	if p.fruitless++; p.fruitless > fruitlessMost && !p.dead {
+		e.stats.Fruitless++
+		e.wait.mute(fd, p)
+	}
+}
+
+// wokenBy takes back what the port was armed with and has the coming cycle poll
+// it.
+func (e *Engine) wokenBy(p *Port) {
 	if p.armed {
 		p.disarm()
 	} else {
@@ -117,8 +127,4 @@ func (e *Engine) answerEvent(p *Port, fd int) {
 		p.broken(err)
 	}
 	e.promote(p)
-	if p.fruitless++; p.fruitless > fruitlessMost && !p.dead {
-		e.stats.Fruitless++
-		e.wait.mute(fd, p)
-	}
 }

@@ -57,7 +57,7 @@ func (e *Engine) idleOnce() {
 	case IdlePark:
 		e.park()
 	default:
-		if e.clock.now-e.idle.lastWork < e.idle.spin {
+		if e.clock.now-e.idle.lastWork < e.idle.spin && !e.onlyFed() {
 			sched.Pause()
 			return
 		}
@@ -109,13 +109,21 @@ func (e *Engine) park() {
 	}
 	e.publish(true)
 	before := e.clock.now
-	e.parked.Store(1)
+	how := inKernel
+	if e.fed.count != 0 {
+		how = onChannel
+	}
+	e.parked.Store(how)
 	// From here on a signal rings; one that was raised before is seen now.
 	if e.signals.Load() == 0 {
 		e.stats.Parks++
-		e.wait.sleep(e.wakeAt(limit), before, e.house.scarce)
+		if how == onChannel {
+			e.doze(e.wakeAt(limit), before)
+		} else {
+			e.wait.sleep(e.wakeAt(limit), before, e.house.scarce)
+		}
 	}
-	e.parked.Store(0)
+	e.parked.Store(awake)
 	e.clock.sync()
 	e.idle.slept(e.clock.now - before)
 	e.idle.lastWork = e.clock.now // spin again for what follows a wake-up

@@ -41,6 +41,7 @@ type Port struct {
 	gone    bool           // detached, or to be at the end of the cycle
 	owes    bool           // owed is to be sent before the next vesicle
 	starved bool           // in Engine.starved
+	roused  bool           // in Engine.fed; its mutex guards it
 	dead    bool           // failed is set
 
 	place [1]wire.Vesicle // what Claim handed out
@@ -54,7 +55,8 @@ type Port struct {
 	holds     int
 	fds       []int
 	fruitless int
-	spaceOn   bool // the sender is armed for space
+	spaceOn   bool     // the sender is armed for space
+	fed       link.Fed // calls the engine, otherwise nil
 	failed    error
 	vesicles  uint64
 	retries   uint64

@@ -9,12 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bell wakes a sender that sleeps until there is room, by an eventfd. Any
-// goroutine may ring it, also when it is closed.
+// bell wakes one half's user, who sleeps until something arrives or there is
+// room: by an eventfd, or by a function, if one is set. Any goroutine may ring
+// it, also when it is closed.
 type bell struct {
 	armed atomic.Bool
 	mu    sync.Mutex // keeps the descriptor open while it is rung
 	fd    int
+	rung  bool // the descriptor may be readable
+	wake  func()
 }
 
 func (b *bell) open() error {
@@ -27,23 +30,36 @@ func (b *bell) open() error {
 	return nil
 }
 
-// notify wakes the sleeper, if there is one.
+// notify wakes the sleeper, if there is one, once.
 func (b *bell) notify() {
+	if !b.armed.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.armed.Load() {
-		b.write(true)
+		b.armed.Store(false)
+		b.strike()
 	}
 }
 
 // ring wakes whoever sleeps now or next.
-func (b *bell) ring() { b.write(false) }
-
-func (b *bell) write(ifArmed bool) {
+func (b *bell) ring() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.fd >= 0 && (!ifArmed || b.armed.Load()) {
+	b.strike()
+}
+
+// strike is called with mu held.
+func (b *bell) strike() {
+	switch {
+	case b.wake != nil:
+		b.wake()
+	case b.fd >= 0:
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)
 		_, _ = unix.Write(b.fd, one[:]) // a full counter rings already
+		b.rung = true
 	}
 }
 
@@ -52,15 +68,34 @@ func (b *bell) disarm() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.armed.Store(false)
-	if b.fd >= 0 {
+	if b.rung && b.fd >= 0 {
 		var count [8]byte
 		_, _ = unix.Read(b.fd, count[:])
+		b.rung = false
 	}
+}
+
+// onWake sets the function to call instead of the descriptor; nil for none.
+func (b *bell) onWake(wake func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wake = wake
+}
+
+// waitFD appends the descriptor, if that is what rings.
+func (b *bell) waitFD(fds []int) []int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wake != nil || b.fd < 0 {
+		return fds
+	}
+	return append(fds, b.fd)
 }
 
 func (b *bell) close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.wake = nil
 	if b.fd < 0 {
 		return nil
 	}

@@ -55,7 +55,7 @@ type carrier interface {
 	release()
 }
 
-var _ link.Link = (*Link)(nil)
+var _ link.Fed = (*Link)(nil)
 
 const (
 	stateOpen int32 = iota
@@ -202,7 +202,7 @@ func (l *Link) Poll(in []wire.Vesicle) (int, error) {
 	if l.state.Load() != stateOpen {
 		return 0, link.ErrClosed
 	}
-	n, err := l.receive.out.Poll(in)
+	n, err := l.receive.poll(in)
 	if err != nil {
 		return 0, l.why(err)
 	}
@@ -260,7 +260,7 @@ func (l *Link) Shutdown() {
 	if !l.state.CompareAndSwap(stateOpen, stateShut) {
 		return
 	}
-	l.receive.out.Stop(false)
+	l.receive.stop(false)
 	l.space.ring()
 	// Nobody polls any more, so the lanes are not read either.
 	l.receive.shut()
@@ -333,7 +333,7 @@ func (l *Link) breached(why error) {
 func (l *Link) stop(gone bool) {
 	l.receive.mu.Lock() // not behind Close, which frees the ring
 	if !l.receive.closed {
-		l.receive.out.Stop(gone)
+		l.receive.stop(gone)
 	}
 	l.receive.mu.Unlock()
 	l.space.ring()

@@ -18,7 +18,7 @@ import (
 // QUIC's flow control stops the peer.
 type receiver struct {
 	memory *ring.Memory
-	bell   *ring.Doorbell
+	bell   bell           // of the user, who sleeps until something arrives
 	out    *ring.Consumer // the user's
 	max    int
 
@@ -28,6 +28,9 @@ type receiver struct {
 	closed  bool         // nothing more goes into the ring
 	waiting atomic.Int32 // lanes that wait for space
 	freed   atomic.Uint32
+
+	published atomic.Uint64 // vesicles written into the ring
+	polled    uint64        // and taken from it by the user
 
 	costs   costs // of what was polled and not released
 	owed    int64 // credit that the peer has not been told of
@@ -41,14 +44,13 @@ func (r *receiver) open(size, max int) error {
 	if err != nil {
 		return fmt.Errorf("quic: memory for what arrives: %w", err)
 	}
-	b, err := ring.NewDoorbell()
-	if err != nil {
-		return errors.Join(fmt.Errorf("quic: %w", err), m.Close())
-	}
-	r.memory, r.bell, r.max = m, b, max
+	r.memory, r.max = m, max
 	r.space = sync.NewCond(&r.mu)
-	if r.out, err = ring.NewConsumer(m, b, nil); err == nil {
-		r.in, err = ring.NewProducer(m, nil, b)
+	if err = r.bell.open(); err != nil {
+		return errors.Join(err, m.Close())
+	}
+	if r.out, err = ring.NewConsumer(m, nil, nil); err == nil {
+		r.in, err = ring.NewProducer(m, nil, nil)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("quic: %w", err), r.close())
@@ -59,7 +61,7 @@ func (r *receiver) open(size, max int) error {
 // close frees the ring. The user has left.
 func (r *receiver) close() error {
 	r.shut()
-	return errors.Join(r.bell.Close(), r.memory.Close())
+	return errors.Join(r.bell.close(), r.memory.Close())
 }
 
 // shut keeps the lanes out of the ring from now on.
@@ -68,6 +70,42 @@ func (r *receiver) shut() {
 	r.closed = true
 	r.space.Broadcast()
 	r.mu.Unlock()
+}
+
+// poll is the user's.
+func (r *receiver) poll(in []wire.Vesicle) (int, error) {
+	n, err := r.out.Poll(in)
+	r.polled += uint64(n)
+	return n, err
+}
+
+// arm announces that the user wants to sleep, and returns false if there is
+// something to poll. The mark comes before the look here, and put counts before
+// it looks for the mark: one of the two sees the other.
+func (r *receiver) arm() bool {
+	r.bell.armed.Store(true)
+	if r.published.Load() == r.polled {
+		return true
+	}
+	r.bell.armed.Store(false)
+	return false
+}
+
+// stop ends the user's side and wakes the user.
+func (r *receiver) stop(gone bool) {
+	r.out.Stop(gone)
+	r.bell.ring()
+}
+
+// put copies vesicles into the ring, as many as there is room for, and wakes
+// the user if one sleeps.
+func (r *receiver) put(vs []wire.Vesicle) (n int, err error) {
+	n, err = r.in.Write(vs)
+	if n > 0 {
+		r.published.Add(uint64(n))
+		r.bell.notify()
+	}
+	return n, err
 }
 
 // deliver copies vesicles into the ring, and waits while it is full. It
@@ -79,7 +117,7 @@ func (r *receiver) deliver(vs []wire.Vesicle) bool {
 		if r.closed {
 			return false
 		}
-		n, err := r.in.Write(vs)
+		n, err := r.put(vs)
 		if vs = vs[n:]; n > 0 || err == nil {
 			continue
 		}
@@ -90,7 +128,7 @@ func (r *receiver) deliver(vs []wire.Vesicle) bool {
 		// reverse order, each with a locked instruction in between, so one of
 		// the two sees the other.
 		r.waiting.Add(1)
-		if n, err = r.in.Write(vs); err != nil {
+		if n, err = r.put(vs); err != nil {
 			r.space.Wait()
 		}
 		vs = vs[n:]
@@ -106,7 +144,7 @@ func (r *receiver) offer(v []wire.Vesicle) {
 	if r.closed {
 		return
 	}
-	if n, _ := r.in.Write(v); n == 0 {
+	if n, _ := r.put(v); n == 0 {
 		r.dropped.Add(1)
 	}
 }

@@ -2,12 +2,12 @@ package quic
 
 // Arm implements [link.Receiver].
 func (l *Link) Arm() bool {
-	if l.state.Load() != stateOpen || !l.receive.out.Arm() {
+	if l.state.Load() != stateOpen || !l.receive.arm() {
 		return false
 	}
 	if l.cause.Load() != nil {
 		// The end is near, and may be noted before the readers have seen it.
-		l.receive.out.Disarm()
+		l.receive.bell.disarm()
 		return false
 	}
 	return true
@@ -16,7 +16,7 @@ func (l *Link) Arm() bool {
 // Disarm implements [link.Receiver].
 func (l *Link) Disarm() {
 	if l.state.Load() != stateClosed {
-		l.receive.out.Disarm()
+		l.receive.bell.disarm()
 	}
 }
 
@@ -37,10 +37,16 @@ func (l *Link) ArmSpace(size int) bool {
 // DisarmSpace implements [link.Sender].
 func (l *Link) DisarmSpace() { l.space.disarm() }
 
-// WaitFDs implements [link.Link]: the ring's doorbell, and an eventfd for room.
+// WaitFDs implements [link.Link]: an eventfd for what arrives, and one for room.
 func (l *Link) WaitFDs(fds []int) []int {
 	if l.state.Load() == stateClosed {
 		return fds
 	}
-	return append(fds, l.receive.bell.FD(), l.space.fd)
+	return l.space.waitFD(l.receive.bell.waitFD(fds))
+}
+
+// OnWake implements [link.Fed].
+func (l *Link) OnWake(wake func()) {
+	l.receive.bell.onWake(wake)
+	l.space.onWake(wake)
 }

@@ -50,6 +50,10 @@ type session struct {
 	fdList []int
 	closed bool
 
+	restless bool          // whoever waits spins, at first or always
+	kicked   chan struct{} // holds one value: look again; nil where descriptors tell
+	timer    *time.Timer   // of park on kicked
+
 	lot  lot // callers that sleep while another polls
 	bell bell
 }
@@ -62,6 +66,15 @@ func newSession(c *Conn, l link.Link) *session {
 	s.due.Store(noDeadline)
 	s.table.init(c.opts.MaxInFlight)
 	s.bell.fd = -1
+	s.restless = c.opts.Wait != WaitPark
+	if f, ok := l.(link.Fed); ok {
+		s.kicked = make(chan struct{}, 1)
+		s.bell.kick = s.kick
+		f.OnWake(s.kick)
+		// What a link of goroutines waits for needs the processor, and is
+		// further away than any time that is worth spinning.
+		s.restless = c.opts.Wait == WaitSpin
+	}
 	return s
 }
 

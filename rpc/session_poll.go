@@ -34,7 +34,7 @@ func (s *session) await(ctx context.Context, bed *bedside, w waiter) error {
 			s.lot.promote()
 			return err
 		}
-		if spins < followerSpins && s.conn.opts.Wait != WaitPark {
+		if spins < followerSpins && s.restless {
 			sched.Pause()
 			continue
 		}
@@ -59,7 +59,7 @@ func (s *session) lead(ctx context.Context, w waiter) error {
 		} else if n < 0 && w.ready() {
 			return nil // the end of the link ends every call
 		}
-		if spins%spinsPerLook == 0 || s.conn.opts.Wait == WaitPark {
+		if spins%spinsPerLook == 0 || !s.restless {
 			now := clock()
 			if now >= s.due.Load() {
 				s.expire(now)
@@ -78,7 +78,7 @@ func (s *session) lead(ctx context.Context, w waiter) error {
 			if idleSince == 0 {
 				idleSince = now
 			}
-			if s.conn.opts.Wait == WaitPark || s.conn.opts.Wait == WaitAdaptive && now-idleSince > adaptiveSpin {
+			if !s.restless || s.conn.opts.Wait == WaitAdaptive && now-idleSince > adaptiveSpin {
 				s.park(ctx, now)
 				continue
 			}

@@ -94,6 +94,7 @@ type bell struct {
 	mu    sync.Mutex
 	fd    int
 	armed atomic.Bool
+	kick  func() // instead of the descriptor, if it is set
 }
 
 func (b *bell) open() error {
@@ -111,6 +112,10 @@ func (b *bell) open() error {
 
 func (b *bell) ring() {
 	if !b.armed.Load() {
+		return
+	}
+	if b.kick != nil {
+		b.kick()
 		return
 	}
 	b.mu.Lock()
@@ -137,9 +142,58 @@ const parkMost = time.Second
 // unflushedPace is how soon a flush that was cut short is tried again.
 const unflushedPace = time.Millisecond
 
+// sleepMost is how long a sleep may be. It comes behind arming the bell, so that
+// hurry either rings or is heard here.
+func (s *session) sleepMost(now int64) time.Duration {
+	wait := parkMost
+	if due := s.due.Load(); due != noDeadline {
+		wait = min(wait, time.Duration(max(due-now, 0)))
+	}
+	if s.unflushed.Load() {
+		wait = min(wait, unflushedPace)
+	}
+	return wait
+}
+
+// kick wakes the poller of a link that goroutines feed.
+func (s *session) kick() {
+	select {
+	case s.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// parkKicked is park for such a link: the goroutine that brings something and
+// this one follow each other without the kernel.
+func (s *session) parkKicked(ctx context.Context, now int64) {
+	if !s.link.Arm() {
+		return
+	}
+	defer s.link.Disarm()
+	s.bell.armed.Store(true)
+	defer s.bell.armed.Store(false)
+	wait := s.sleepMost(now)
+	if s.timer == nil {
+		s.timer = time.NewTimer(wait)
+	} else {
+		s.timer.Reset(wait)
+	}
+	select {
+	case <-s.kicked:
+	case <-ctx.Done():
+	case <-s.timer.C:
+	}
+	s.timer.Stop()
+	_ = s.link.CheckPeer()
+}
+
 // park sleeps until the link has something, the next deadline, or the end of
 // the context.
 func (s *session) park(ctx context.Context, now int64) {
+	if s.kicked != nil {
+		s.parkKicked(ctx, now)
+		return
+	}
 	if s.bell.open() != nil {
 		time.Sleep(time.Millisecond) // no descriptors left
 		return
@@ -155,13 +209,7 @@ func (s *session) park(ctx context.Context, now int64) {
 		stop = context.AfterFunc(ctx, s.bell.ring)
 	}
 	defer stop()
-	wait := parkMost
-	if due := s.due.Load(); due != noDeadline { // read behind armed: hurry rings
-		wait = min(wait, time.Duration(max(due-now, 0)))
-	}
-	if s.unflushed.Load() {
-		wait = min(wait, unflushedPace)
-	}
+	wait := s.sleepMost(now)
 	s.fds = append(s.fds[:0], unix.PollFd{Fd: int32(s.bell.fd), Events: unix.POLLIN})
 	s.fdList = s.link.WaitFDs(s.fdList[:0])
 	for _, fd := range s.fdList {
