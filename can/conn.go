@@ -207,7 +207,7 @@ func (c *Conn) shutdown() {
 		c.detach()
 	case stageOpen:
 		c.stage = stageClosing
-		c.in.discard, c.in.held = true, 0 // or two that close would wait for each other
+		c.in.drop() // or two that close would wait for each other
 		c.progress, c.byeAt = c.node.now, c.node.now
 		c.node.push()
 	}

@@ -9,7 +9,7 @@ const (
 	opRoute  = 1 // one fingerprint; its place is the argument
 	opReady  = 2 // the peer's hello and routes have arrived
 	opFlow   = 3 // how many data frames have been taken, how many more may come
-	opResume = 4 // the number of the data frame that comes next
+	opResume = 4 // the sender goes back; it wants to know to where
 	opBye    = 5 // the end
 
 	opShift      = 6
@@ -17,7 +17,7 @@ const (
 )
 
 // protocolVersion is in the upper half of a hello's first byte.
-const protocolVersion = 1
+const protocolVersion = 2
 
 // hello is what each side says first.
 //
@@ -84,24 +84,30 @@ func (h *hello) load(b []byte) (ok bool) {
 
 // flow says what a receiver has taken and can take.
 //
-//	0 taken u16 ─ 2 limit u16 ─ 4 session of whom it is for u16 ─ 6 flags ─ 7 check
+//	0 taken u16 ─ 2 limit u16 ─ 4 session of whom it is for u16 ─ 6 gap, round ─ 7 check
 type flow struct {
 	taken uint16 // number of the next data frame that is expected
 	limit uint16 // number of the first that may not be sent yet
-	gap   bool   // frames are missing: resume at taken
+	gap   bool   // frames are missing: nothing is taken until the sender resumes
+	round byte   // of the last resume that arrived; even
 	check byte   // of all frames before taken
 	to    uint16
 }
 
-const flowGap = 1 << 0
+// A resume has a round, which its answer names, in the other bits of the flags:
+// so neither one that was lost nor an answer to an earlier one is taken for it.
+const (
+	flowGap   = 1 << 0
+	roundStep = 1 << 1
+)
 
 func (w *flow) put(b []byte) int {
 	binary.LittleEndian.PutUint16(b[0:], w.taken)
 	binary.LittleEndian.PutUint16(b[2:], w.limit)
 	binary.LittleEndian.PutUint16(b[4:], w.to)
-	b[6], b[7] = 0, w.check
+	b[6], b[7] = w.round, w.check
 	if w.gap {
-		b[6] = flowGap
+		b[6] |= flowGap
 	}
 	return 8
 }
@@ -112,9 +118,9 @@ func (w *flow) load(b []byte) (ok bool) {
 	}
 	*w = flow{
 		taken: binary.LittleEndian.Uint16(b[0:]), limit: binary.LittleEndian.Uint16(b[2:]),
-		to: binary.LittleEndian.Uint16(b[4:]), gap: b[6]&flowGap != 0, check: b[7],
+		to: binary.LittleEndian.Uint16(b[4:]), gap: b[6]&flowGap != 0, round: b[6] &^ flowGap, check: b[7],
 	}
-	return b[6]&^flowGap == 0
+	return true
 }
 
 // The reasons of a bye.
@@ -131,8 +137,8 @@ const (
 //
 //	0 value u16 ─ 2 reason u16 ─ 4 session of whom it is for ─ 6 session of the sender
 //
-// value is the number of a resume, and of a bye with byeClosed the number
-// behind the last data frame. A bye with byeUnknown or byeRefused comes from
+// value is the round of a resume, and of a bye with byeClosed the number behind
+// the last data frame. A bye with byeUnknown or byeRefused comes from
 // somebody who has no session; in its place it has the one that it was sent, in
 // bytes 4 and 5 of the frame that it answers.
 type pair struct{ value, reason, to, from uint16 }

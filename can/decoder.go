@@ -121,7 +121,8 @@ func (d *decoder) finish(p *piece) error {
 		}
 	}
 	h := wire.Header{Length: uint32(len(content) - d.prefix)}
-	h.Kind, h.Flags = startFlags(content[0])
+	form := binary.LittleEndian.Uint16(content[1:])
+	h.Kind, h.Flags = startFlags(content[0], form)
 	at := startFixed
 	if content[0]&startWide != 0 {
 		h.Correlation = binary.LittleEndian.Uint32(content[at:])
@@ -134,7 +135,7 @@ func (d *decoder) finish(p *piece) error {
 		}
 		at++
 	}
-	if binary.LittleEndian.Uint16(content[1:])&startExplicit != 0 {
+	if form&startExplicit != 0 {
 		d.memory.channel, d.memory.hops = wire.Channel(content[at]), content[at+1]
 		at += 2
 	}
@@ -153,7 +154,7 @@ func (d *decoder) short(f *Frame, p *piece) error {
 		h.Flags = wire.FlagEnd
 	}
 	var ok bool
-	if h.Correlation, ok = d.memory.advance(h.Kind, first&^shortEnd); !ok {
+	if h.Correlation, ok = d.memory.advance(h.Kind, first&^(shortEnd|firstNumber)); !ok {
 		return errToken
 	}
 	copy(p.payload, f.Data[1:f.Len])

@@ -6,8 +6,8 @@ import (
 	"github.com/cell-runtime/cell/wire"
 )
 
-// encoder cuts the vesicles of one direction into data frames. It does not
-// number them beyond what it is told, and never looks back.
+// encoder cuts the vesicles of one direction into data frames. It numbers them
+// as it is told, and never looks back.
 type encoder struct {
 	memory   memory
 	routes   *routes
@@ -45,8 +45,9 @@ func (e *encoder) form(h *wire.Header) (f Form, route, token byte) {
 }
 
 // begin takes a vesicle, whose payload must stay as it is until the encoder is
-// no longer busy. The memory advances, so all of its frames must be sent.
-func (e *encoder) begin(h wire.Header, payload []byte) {
+// no longer busy, and the number of its first frame. The memory advances, so all
+// of its frames must be sent.
+func (e *encoder) begin(h wire.Header, payload []byte, number uint16) {
 	h.Length = uint32(len(payload))
 	f, route, token := e.form(&h)
 	class := ClassStart
@@ -62,6 +63,7 @@ func (e *encoder) begin(h wire.Header, payload []byte) {
 	} else {
 		e.front = putPrefix(&e.prefix, &h, f, token)
 	}
+	e.prefix[0] |= byte(number<<firstShift) & firstNumber
 	e.id = MakeID(dataPriority(h.Flags.Priority()), class, e.to, e.from, uint16(route)<<sequenceBits)
 	if f.Foreseen {
 		e.memory.advance(h.Kind, token)
@@ -79,8 +81,8 @@ func (e *encoder) begin(h wire.Header, payload []byte) {
 }
 
 // next writes the next frame of the vesicle under way, which has that number
-// among all data frames of the direction. Behind the last one the encoder is no
-// longer busy.
+// among all data frames of the direction, counted on from the one that begin was
+// told. Behind the last one the encoder is no longer busy.
 func (e *encoder) next(f *Frame, number uint16) {
 	f.ID = e.id | ID(number&sequenceMask)
 	if e.done > 0 {

@@ -217,8 +217,24 @@ func TestFirmwareUnderLoad(t *testing.T) {
 // again.
 func TestFirmwareOnLossyBus(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
+	t.Run("one frame in 50", func(t *testing.T) {
+		callsOverLoss(t, func(*Port, *Frame) bool { return rng.IntN(50) == 0 })
+	})
+	runs := &losses{rng: rng}
+	t.Run("as many as the numbers tell apart", func(t *testing.T) {
+		callsOverLoss(t, func(p *Port, f *Frame) bool {
+			if rng.IntN(150) == 0 {
+				runs.begin()
+				runs.run = min(runs.run, 33)
+			}
+			return runs.drop(p, f)
+		}, "-DCELL_CAN_WINDOW=64u")
+	})
+}
+
+func callsOverLoss(t *testing.T, drop func(*Port, *Frame) bool, defines ...string) {
 	lossy := false
-	s, _, c := withDevice(t, ModelConfig{Drop: func(*Port, *Frame) bool { return lossy && rng.IntN(50) == 0 }})
+	s, _, c := withDevice(t, ModelConfig{Drop: func(p *Port, f *Frame) bool { return lossy && drop(p, f) }}, defines...)
 	answered, links := 0, 1
 	lossy = true
 	for i := range 150 {

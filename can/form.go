@@ -78,28 +78,36 @@ const (
 	MaxRoutes = noRoute
 )
 
-// The first byte of a start. The kind, less one, is in the lowest three bits.
+// The first byte of a start. The kind, less one, is in the lowest three bits,
+// and firstNumber is in it too.
 const (
 	startMore     = 1 << 3
 	startEnd      = 1 << 4
-	startDeadline = 1 << 5
 	startFragment = 1 << 6
 	startWide     = 1 << 7 // a correlation of 4 bytes, not a token
 
 	startExplicit = 1 << 14 // in the 16 bits of the length: channel and hops follow
+	startDeadline = 1 << 15 // there too
 )
 
-// The byte of a short header, and the token within it.
+// The byte of a short header, and the token within it; firstNumber is in it too.
 const (
 	shortEnd  = 1 << 7
 	tokenStep = 1 << 6 // the rest is the place in the table
 )
 
-// The detail of data frames: route and the low bits of the frame's number, or
-// more of those bits.
+// The number of a data frame. A further part has its low 9 bits as detail. All
+// others have the low 3 bits behind the route in the detail, and a fourth one in
+// the first byte, for which neither a token nor a start has another use.
 const (
 	sequenceBits = 3
 	sequenceMask = 1<<sequenceBits - 1
+	firstNumber  = 1 << 5
+	firstShift   = 5 - sequenceBits
+
+	// distinct is how many frames the four bits tell apart, and so how many may
+	// be under way when one with no more of its number is sent.
+	distinct = 1 << (sequenceBits + 1)
 )
 
 // shortClass returns the class for the short header of kind k; ok is false if
@@ -133,7 +141,7 @@ func putPrefix(b *[maxPrefix]byte, h *wire.Header, f Form, token byte) int {
 	for _, v := range [...]struct {
 		flag wire.Flags
 		bit  byte
-	}{{wire.FlagMore, startMore}, {wire.FlagEnd, startEnd}, {wire.FlagDeadline, startDeadline}, {wire.FlagFragment, startFragment}} {
+	}{{wire.FlagMore, startMore}, {wire.FlagEnd, startEnd}, {wire.FlagFragment, startFragment}} {
 		if h.Flags&v.flag != 0 {
 			first |= v.bit
 		}
@@ -159,6 +167,9 @@ func putPrefix(b *[maxPrefix]byte, h *wire.Header, f Form, token byte) int {
 	if !f.Usual {
 		length |= startExplicit
 	}
+	if h.Flags&wire.FlagDeadline != 0 {
+		length |= startDeadline
+	}
 	b[0] = first
 	binary.LittleEndian.PutUint16(b[1:], length)
 	return n
@@ -173,19 +184,19 @@ func startSizes(b []byte, routed bool) (prefix, content int, ok bool) {
 	length := binary.LittleEndian.Uint16(b[1:])
 	f := Form{Routed: routed, Foreseen: b[0]&startWide == 0, Usual: length&startExplicit == 0}
 	prefix, content = f.Prefix(), int(length&maxContent)
-	return prefix, content, length>>15 == 0 && content >= prefix
+	return prefix, content, content >= prefix
 }
 
-// startFlags returns kind and flags of a start's first byte, but for the
-// priority, which is in the identifier.
-func startFlags(first byte) (k wire.Kind, f wire.Flags) {
+// startFlags returns kind and flags of a start's first byte and length, but for
+// the priority, which is in the identifier.
+func startFlags(first byte, length uint16) (k wire.Kind, f wire.Flags) {
 	if first&startMore != 0 {
 		f |= wire.FlagMore
 	}
 	if first&startEnd != 0 {
 		f |= wire.FlagEnd
 	}
-	if first&startDeadline != 0 {
+	if length&startDeadline != 0 {
 		f |= wire.FlagDeadline
 	}
 	if first&startFragment != 0 {

@@ -23,14 +23,15 @@ type incoming struct {
 	whole       int
 	decoder     decoder
 
-	expected uint16 // number of the next frame that is wanted
-	position uint16 // number of the next frame that the peer sends
-	told     uint16 // the limit that the peer knows
-	check    uint16 // running, of all frames before expected
-	gap      bool   // frames are missing; drop all until the peer resumes
-	tell     bool   // flow is due
-	urgency  uint8  // header priority of the latest data
-	discard  bool   // nobody polls any more
+	expected  uint16 // number of the next frame that is wanted
+	told      uint16 // the limit that the peer knows
+	toldTaken uint16 // … and the number
+	check     uint16 // running, of all frames before expected
+	round     byte   // of the peer's last resume
+	gap       bool   // frames are missing; drop all until the peer resumes
+	tell      bool   // flow is due
+	urgency   uint8  // header priority of the latest data
+	discard   bool   // nobody polls any more
 
 	missed uint64 // gaps
 	stats  link.Stats
@@ -43,17 +44,17 @@ func (n *incoming) arrived(f *Frame) error {
 	if n.gap {
 		return nil
 	}
-	low, mask := uint16(f.ID.Detail()), uint16(sequenceMask)
-	if f.ID.Class() == ClassNext {
-		mask = detailMask
+	low, mask := f.ID.Detail(), uint16(detailMask)
+	if f.ID.Class() != ClassNext {
+		if f.Len == 0 {
+			return errEmpty
+		}
+		mask = distinct - 1
+		low = low&sequenceMask | uint16(f.Data[0]&firstNumber)>>firstShift
 	}
-	if low&mask != n.position&mask {
+	if low != n.expected&mask {
 		n.lost()
 		return nil
-	}
-	n.position++
-	if n.position-1 != n.expected {
-		return nil // a repetition of what did arrive
 	}
 	if n.discard {
 		n.expected++
@@ -83,15 +84,10 @@ func (n *incoming) lost() {
 	n.tell = true
 }
 
-// resumed takes the peer's word about the number of its next data frame. It
-// returns false if that can't be.
-func (n *incoming) resumed(number uint16) bool {
-	if behind := n.expected - number; behind > maxWindow {
-		n.lost() // of what was sent again, the first are missing again
-		return number-n.expected <= maxWindow
-	}
-	n.position, n.gap = number, false
-	return true
+// resumed takes the peer's word that the next data frame will be the one that
+// flow in answer to this asks for.
+func (n *incoming) resumed(round byte) {
+	n.round, n.gap, n.tell = round, false, true
 }
 
 // assemble puts frames together while there is room. The error is a breach.
@@ -123,18 +119,23 @@ func (n *incoming) assemble() error {
 	return nil
 }
 
+// drop forgets what is here and whatever else arrives.
+func (n *incoming) drop() { n.discard, n.held, n.decoder.busy = true, 0, false }
+
 // limit is the number of the first frame for which there is no room.
 func (n *incoming) limit() uint16 { return n.expected + uint16(len(n.frames)-n.held) }
 
-// due reports whether the peer should be told of new room, or of a gap.
+// due reports whether the peer should be told of new room, of a gap, or of what
+// has arrived because it may send no further vesicle without that.
 func (n *incoming) due() bool {
-	return n.tell || int(n.limit()-n.told) >= len(n.frames)/2
+	within := n.decoder.busy && n.held == 0 // a vesicle, whose parts need no such word
+	return n.tell || int(n.limit()-n.told) >= len(n.frames)/2 || !within && n.expected-n.toldTaken >= distinct/2
 }
 
 // flow is what to tell the peer.
 func (n *incoming) flow(to uint16) flow {
-	n.told, n.tell = n.limit(), false
-	return flow{taken: n.expected, limit: n.told, gap: n.gap, check: checkByte(n.check), to: to}
+	n.told, n.toldTaken, n.tell = n.limit(), n.expected, false
+	return flow{taken: n.expected, limit: n.told, gap: n.gap, round: n.round, check: checkByte(n.check), to: to}
 }
 
 // poll hands out whole vesicles.

@@ -10,10 +10,17 @@ import (
 //
 //	[ being cut up | published | committed | claimed ]
 //
-// Data frames are numbered from 0, modulo 2^16. Those that the peer has not
+// Data frames are distinct from 0, modulo 2^16. Those that the peer has not
 // acknowledged are kept, and sent again from the number that it asks for:
 //
 //	taken ≤ sent ≤ made ≤ limit,  made-taken ≤ len(kept)
+//
+// The frame that the peer wants is one from taken to sent, whatever was lost: to
+// go back, the sender stops, says resume, and goes on when the peer has answered
+// that very resume; so nothing of before is under way then. Of its number a frame
+// carries but the low bits, so the peer takes none for another as long as fewer
+// are between taken and the next one than those bits tell apart: that is so for
+// further parts, since no window is as large, and others wait for it (fits).
 type outgoing struct {
 	store                arena
 	published, committed int // vesicles
@@ -26,7 +33,9 @@ type outgoing struct {
 	check                uint16 // running, of all frames made
 	takenCheck           uint16 // of those before taken
 
-	resume  bool // tell the peer where the next frame belongs
+	held    bool // nothing is sent until the peer has answered a resume
+	resume  bool // that has to be sent
+	round   byte // of the last resume; even
 	touched bool // a data frame was sent since the peer's last word
 	stuck   bool // … and that word was no news
 
@@ -34,19 +43,28 @@ type outgoing struct {
 	stats  link.Stats
 }
 
+// waiting reports whether there is a data frame to send, now or later.
+func (o *outgoing) waiting() bool { return !o.away() }
+
 // ready reports whether a data frame may be sent.
 func (o *outgoing) ready() bool {
-	return o.sent != o.made || o.made != o.limit && (o.encoder.busy || o.published > 0)
+	return !o.held && o.waiting() && (o.sent != o.made || o.made != o.limit) && o.fits()
+}
+
+// fits reports whether the next frame carries enough of its number.
+func (o *outgoing) fits() bool {
+	return o.sent-o.taken < distinct || o.priority().Class() == ClassNext
 }
 
 // priority returns the identifier that the next data frame will have, but for
-// its number, if ready.
+// its number, if there is one waiting. Of a vesicle that has not begun only the
+// priority is known.
 func (o *outgoing) priority() ID {
 	switch {
 	case o.sent != o.made:
 		return o.kept[int(o.sent)%len(o.kept)].ID
 	case o.encoder.busy:
-		return o.encoder.id
+		return o.encoder.id | ID(ClassNext)<<classShift
 	}
 	return ID(dataPriority(o.store.at(0).header.Flags.Priority())) << priorityShift
 }
@@ -69,7 +87,7 @@ func (o *outgoing) next() *Frame {
 func (o *outgoing) make(f *Frame) {
 	if !o.encoder.busy {
 		p := o.store.at(0)
-		o.encoder.begin(p.header, p.payload)
+		o.encoder.begin(p.header, p.payload, o.made)
 	}
 	o.encoder.next(f, o.made)
 	o.check = fold(o.check, f)
@@ -105,17 +123,28 @@ func (o *outgoing) flowed(w *flow) bool {
 	if ahead := w.limit - o.taken; ahead > o.limit-o.taken {
 		o.limit = o.taken + min(ahead, uint16(len(o.kept)))
 	}
-	if w.gap || o.stuck {
-		o.sent, o.resume, o.stuck = o.taken, true, false
+	switch {
+	case w.round != o.round: // of before the last resume, which may be lost
+		o.resume = o.held
+	case w.gap || o.stuck && !o.held:
+		o.goBack()
+	case o.held:
+		o.sent, o.held, o.resume = o.taken, false, false
 	}
 	o.touched = false
 	return true
 }
 
-// sendAgain goes back to what the peer has not acknowledged.
+// goBack begins to send again what the peer has not acknowledged.
+func (o *outgoing) goBack() {
+	o.round += roundStep
+	o.sent, o.held, o.resume, o.stuck = o.taken, true, true, false
+}
+
+// sendAgain goes back if anything may be lost.
 func (o *outgoing) sendAgain() {
-	if o.taken != o.sent {
-		o.sent, o.resume = o.taken, true
+	if o.held || o.taken != o.sent {
+		o.goBack()
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -243,37 +242,6 @@ func TestLossesAreMadeGood(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// A loss that leaves the low bits of the number as they were is not seen at
-// once. It is seen, and the link ends rather than deliver on.
-func TestLossOfEightFramesEndsTheLink(t *testing.T) {
-	drop := 0
-	s := newSim(t, ModelConfig{Drop: func(p *Port, f *Frame) bool {
-		if f.ID.Class() != ClassControl && drop > 0 {
-			drop--
-			return true
-		}
-		return false
-	}}, routed(1), Config{Node: 2})
-	x, y := s.connect(0, 1)
-	h := wire.Header{Fingerprint: known, Kind: wire.KindEvent, Hops: 16}
-	drop = 1 << sequenceBits
-	for i := range 40 {
-		s.send(x, h, numbered(i, 7))
-	}
-	s.idle(time.Second)
-	var in [64]wire.Vesicle
-	err := error(nil)
-	for err == nil {
-		_, err = y.Poll(in[:])
-	}
-	if !errors.Is(err, link.ErrPeerGone) {
-		t.Errorf("the receiver sees %v", err)
-	}
-	if err := x.CheckPeer(); !errors.Is(err, link.ErrCorrupt) {
-		t.Errorf("the sender sees %v", err)
 	}
 }
 

@@ -7,10 +7,7 @@ import (
 	"github.com/cell-runtime/cell/link"
 )
 
-var (
-	errFlow   = errors.New("flow control that contradicts what was sent: frames were lost or mixed up unnoticed")
-	errResume = errors.New("a resume at a frame that it can't have")
-)
+var errFlow = errors.New("flow control that contradicts what was sent: frames were mixed up unnoticed")
 
 // answer is a frame for a node with which there is no link.
 type answer struct {
@@ -121,7 +118,7 @@ func (c *Conn) want() (uint8, chore) {
 }
 
 func (c *Conn) dataPriority() uint8 {
-	if !c.out.ready() {
+	if !c.out.waiting() {
 		return helloPriority + 1
 	}
 	return c.out.priority().Priority()
@@ -152,7 +149,7 @@ func (c *Conn) sendFlow(f *Frame) {
 
 func (c *Conn) sendResume(f *Frame) {
 	c.out.resume = false
-	p := c.pair(c.out.sent, 0)
+	p := c.pair(uint16(c.out.round), 0)
 	c.control(f, c.dataPriority()-1, opResume, 0, p.put)
 }
 

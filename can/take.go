@@ -125,9 +125,7 @@ func (n *Node) onPair(op uint16, c *Conn, from NodeID, p pair) {
 	case c.stage == stageHello:
 	case op == opResume:
 		c.heard = n.now
-		if !c.in.resumed(p.value) {
-			c.breach(errResume)
-		}
+		c.in.resumed(byte(p.value) &^ flowGap)
 	default:
 		c.onBye(p)
 	}

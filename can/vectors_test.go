@@ -100,7 +100,7 @@ func makeVectors() string {
 		emit := func(h wire.Header, n int) {
 			payload := numbered(int(number)*7+n, n)
 			fmt.Fprintln(&b, vesicleLine(h, payload))
-			e.begin(h, payload)
+			e.begin(h, payload, number)
 			for e.busy {
 				var f Frame
 				e.next(&f, number)
@@ -154,7 +154,7 @@ func makeBad(b *strings.Builder, d *direction) {
 	short := Frame{ID: MakeID(7, ClassEvent, d.to, d.from, 0), Len: 1, Flags: fd}
 	e := d.encoder()
 	var whole []Frame
-	e.begin(wire.Header{Kind: wire.KindReply, Fingerprint: d.prints[0], Hops: 16, Correlation: 77}, numbered(1, 2*d.size))
+	e.begin(wire.Header{Kind: wire.KindReply, Fingerprint: d.prints[0], Hops: 16, Correlation: 77}, numbered(1, 2*d.size), 0)
 	for e.busy {
 		var f Frame
 		e.next(&f, uint16(len(whole)))
@@ -179,7 +179,7 @@ func makeBad(b *strings.Builder, d *direction) {
 		{errLength, []Frame{start(0x80|3, 6, 0, 0, 0, 0)}},
 		{errToken, []Frame{start(1, 4, 0, 0x80)}},
 		{errHeader, []Frame{start(0x80|0x08|3, 7, 0, 0, 0, 0, 0)}},
-		{errHeader, []Frame{start(0x80|0x20|3, 7, 0, 0, 0, 0, 0)}},
+		{errHeader, []Frame{start(0x80|3, 7, 0x80, 0, 0, 0, 0)}},
 		{errOrder, []Frame{whole[0], short}},
 		{errOrder, []Frame{whole[0], whole[0]}},
 		{errOrder, []Frame{whole[0], with(whole[1], func(f *Frame) { f.ID ^= 2 << priorityShift })}},

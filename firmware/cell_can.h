@@ -63,6 +63,13 @@
 #define CELL_CAN_NEXT 7u
 #define CELL_CAN_NO_ROUTE 63u
 
+#define CELL_CAN_VERSION 2u
+
+/* So many frames are told apart by the bits of their number that a start or a
+ * short frame carries; the host is told of what has arrived twice as often. */
+#define CELL_CAN_DISTINCT 16u
+#define CELL_CAN_OFTEN ((CELL_CAN_WINDOW < CELL_CAN_DISTINCT) ? (CELL_CAN_WINDOW / 2u) : (CELL_CAN_DISTINCT / 2u))
+
 /* The operations of control frames, in the order in which they are sent. Bit n of
  * what is due says that operation n is to be sent. */
 #define CELL_CAN_HELLO 0u
@@ -98,8 +105,6 @@ typedef uint8_t (*cell_can_write)(void *port, const cell_can_frame *f);
 typedef struct {
 	uint32_t place[3][CELL_CAN_PLACES];
 	uint32_t stride[3];
-	uint8_t channel;
-	uint8_t hops;
 } cell_can_memory;
 
 /* A link. Small members come first: the code that reaches them is smaller. */
@@ -110,23 +115,28 @@ typedef struct {
 	uint8_t size;      /* data bytes of a frame */
 	uint8_t gap;       /* why no data is taken until the host resumes, or 0 */
 	uint8_t mask;      /* places in use, less one */
+	uint8_t round;     /* of the host's last resume */
 	uint8_t method;    /* index of the one that the last vesicle is of; count if none */
+	uint8_t from_channel; /* channel and hops of the last vesicle, either way */
+	uint8_t from_hops;
+	uint8_t to_channel;
+	uint8_t to_hops;
 	uint16_t peer_session;
 
 	/* incoming */
 	uint16_t expected; /* number of the frame that is wanted */
-	uint16_t position; /* number of the frame that comes next */
 	uint16_t total;    /* content of the vesicle under way; 0 if none is */
 	uint16_t done;
+	uint16_t check;    /* running, of all frames that were taken */
 
 	/* outgoing: the vesicle in out */
 	uint16_t sent;  /* number of the frame that is sent next */
+	uint16_t taken; /* number of the first that the host has not acknowledged */
 	uint16_t limit; /* number of the first that may not be sent */
 	uint16_t out_total;
 	uint16_t out_done;
 
 	uint32_t id;     /* of the first frame under way */
-	uint32_t check;  /* running, of all frames that were taken */
 	uint32_t out_id;
 	const uint8_t *content; /* of the vesicle in out */
 	cell_can_memory from;
@@ -219,10 +229,16 @@ CELL_API uint32_t cell_can_length(uint32_t n) {
 
 /* cell_can_check goes on with a check by an identifier and n bytes. */
 CELL_API uint32_t cell_can_check(uint32_t crc, uint32_t id, const uint8_t *b, uint32_t n) {
-	uint8_t head[4];
+	uint32_t c = crc;
+	uint32_t i;
 
-	cell_put32(head, id);
-	return cell_crc(cell_crc(crc, head, 4u, CELL_CRC16), b, n, CELL_CRC16);
+	/* One loop: two would be two copies of the checksum's own. */
+	for (i = 0u; i < (n + 4u); i++) {
+		const uint8_t x = (i < 4u) ? (uint8_t)(id >> (8u * i)) : b[i - 4u];
+
+		c = cell_crc(c, &x, 1u, CELL_CRC16);
+	}
+	return c;
 }
 
 /* cell_can_begin prepares the vesicle of h, whose payload is at
@@ -244,12 +260,12 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 		cell_put64(b, h->fingerprint);
 		rare = 1u;
 	}
-	if ((h->channel != l->to.channel) || (h->hops != l->to.hops)) {
+	if ((h->channel != l->to_channel) || (h->hops != l->to_hops)) {
 		b -= 2;
 		b[0] = h->channel;
 		b[1] = h->hops;
-		l->to.channel = h->channel;
-		l->to.hops = h->hops;
+		l->to_channel = h->channel;
+		l->to_hops = h->hops;
 		rare = 0x4001u;
 	}
 	if (token == CELL_CAN_UNFORESEEN) {
@@ -266,9 +282,10 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 		b[0] |= (uint8_t)((h->flags & CELL_FLAG_END) << 6);
 	} else {
 		b -= 3;
-		b[0] = (uint8_t)((h->kind - 1u) | ((h->flags & 7u) << 3) | ((h->flags & CELL_FLAG_FRAGMENT) << 1) | (rare & 0x80u));
-		cell_put(&b[1], (uint32_t)(&payload[h->length] - b) | (rare & 0x4000u), 2u);
+		b[0] = (uint8_t)((h->kind - 1u) | ((h->flags & 3u) << 3) | ((h->flags & CELL_FLAG_FRAGMENT) << 1) | (rare & 0x80u));
+		cell_put(&b[1], (uint32_t)(&payload[h->length] - b) | (rare & 0x4000u) | ((h->flags & 4u) << 13), 2u);
 	}
+	b[0] |= (uint8_t)((l->sent & 8u) << 2);
 	l->out_id = ((7u - ((h->flags & CELL_FLAG_PRIORITY) >> 2)) << 26) | (class_ << 23) | ((uint32_t)c->peer << 16) |
 	            ((uint32_t)c->node << 9) | (route << 3);
 	l->content = b;
@@ -319,7 +336,7 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 
 	h->kind = (uint8_t)(class_ + ((class_ > 2u) ? 1u : 0u));
 	h->flags = (uint8_t)((b[0] >> 6) & CELL_FLAG_END);
-	token = b[0] & 0x7Fu;
+	token = b[0] & 0x5Fu;
 	if (class_ == CELL_CAN_START) {
 		if (l->total > CELL_CAN_SIZE(l)) {
 			end -= CELL_CAN_CHECK;
@@ -329,7 +346,7 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 		}
 		form = cell_get(b, 3u);
 		h->kind = (uint8_t)((form & 7u) + 1u);
-		h->flags = (uint8_t)(((form >> 3) & 7u) | ((form >> 1) & CELL_FLAG_FRAGMENT));
+		h->flags = (uint8_t)(((form >> 3) & 3u) | ((form >> 1) & CELL_FLAG_FRAGMENT) | ((form >> 21) & CELL_FLAG_DEADLINE));
 		b = &b[3];
 		token = b[0];
 	}
@@ -344,8 +361,8 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 		b = &b[4];
 	}
 	if ((form & 0x400000u) != 0u) {
-		l->from.channel = b[0];
-		l->from.hops = b[1];
+		l->from_channel = b[0];
+		l->from_hops = b[1];
 		b = &b[2];
 	}
 	if (route < c->count) {
@@ -358,8 +375,8 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 	}
 	l->method = (uint8_t)route;
 	h->flags |= (uint8_t)((7u - (l->id >> 26)) << 2);
-	h->channel = l->from.channel;
-	h->hops = l->from.hops;
+	h->channel = l->from_channel;
+	h->hops = l->from_hops;
 	h->length = (uint32_t)(end - b);
 	call->request = b;
 	if ((b > end) || (h->length > c->limit)) {
@@ -392,7 +409,7 @@ CELL_API cell_result cell_can_join(cell_can *c, const cell_can_frame *f, cell_ca
 		l->done = 0u;
 		n = f->length;
 		if (class_ == CELL_CAN_START) {
-			n = cell_get(&f->data[1], 2u) & 0xBFFFu; /* too long if the reserved bit is set */
+			n = cell_get(&f->data[1], 2u) & 0x3FFFu;
 			if (n < 4u) {
 				n = 0u;
 			}
@@ -472,7 +489,7 @@ CELL_API uint8_t cell_can_tell_due(cell_can *c) {
 	}
 	if (op < CELL_CAN_BYE) {
 		if (op == CELL_CAN_HELLO) {
-			a = 0x10u | ((CELL_CAN_DATA > 8u) ? CELL_CAN_HELLO_FD : 0u) | ((l->open == 0u) ? CELL_CAN_HELLO_ASKS : 0u) |
+			a = (CELL_CAN_VERSION << 4) | ((CELL_CAN_DATA > 8u) ? CELL_CAN_HELLO_FD : 0u) | ((l->open == 0u) ? CELL_CAN_HELLO_ASKS : 0u) |
 			    (CELL_CAN_WINDOW << 8) | ((uint32_t)c->limit << 16);
 			b = c->session | (c->count << 16) | (CELL_CAN_BITS << 24);
 		} else if (op == CELL_CAN_ROUTE) {
@@ -480,7 +497,7 @@ CELL_API uint8_t cell_can_tell_due(cell_can *c) {
 			b = (uint32_t)(c->methods[l->route].fingerprint >> 32);
 		} else if (op == CELL_CAN_FLOW) {
 			a = l->expected | ((uint32_t)(l->expected + CELL_CAN_WINDOW) << 16);
-			b = l->peer_session | ((l->gap != 0u) ? (1u << 16) : 0u) | ((l->check ^ (l->check >> 8)) << 24);
+			b = l->peer_session | ((l->gap != 0u) ? (1u << 16) : 0u) | ((uint32_t)l->round << 16) | ((uint32_t)(l->check ^ (l->check >> 8)) << 24);
 		} else {
 			/* ready */
 		}
@@ -506,7 +523,8 @@ CELL_API void cell_can_pump(cell_can *c) {
 	while (more != 0u) {
 		if (l->due != 0u) {
 			more = cell_can_tell_due(c);
-		} else if ((cell_can_busy(c) != 0u) && (l->sent != l->limit)) {
+		} else if ((cell_can_busy(c) != 0u) && (l->sent != l->limit) &&
+		           ((l->out_done != 0u) || ((uint16_t)(l->sent - l->taken) < CELL_CAN_DISTINCT))) {
 			const uint16_t done = l->out_done;
 
 			cell_can_cut(c, &f);
@@ -529,7 +547,7 @@ CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from
 	cell_can_link *const l = &c->link;
 	const uint32_t session = cell_get(&f->data[4], 2u);
 
-	if ((f->data[0] >> 4) != 1u) {
+	if ((f->data[0] >> 4) != CELL_CAN_VERSION) {
 		/* another version */
 	} else if ((c->peer != CELL_CAN_NOBODY) && (from != c->peer)) {
 		/* One host at a time; the other asks again. */
@@ -565,16 +583,18 @@ CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f) {
 		}
 	} else if (op == CELL_CAN_FLOW) {
 		l->open = 1u; /* a host sends flow when it has our hello, so ready need not be read */
+		l->taken = (uint16_t)cell_get(f->data, 2u);
 		l->limit = (uint16_t)cell_get(&f->data[2], 2u);
-		if (((f->data[6] & 1u) != 0u) && (cell_get(f->data, 2u) != l->sent)) {
+		if (((f->data[6] & 1u) != 0u) && (l->taken != l->sent)) {
 			/* It lacks what is here no more. It learns that when it speaks next. */
 			cell_can_drop(c);
 		}
 	} else if (op == CELL_CAN_BYE) {
 		cell_can_drop(c);
 	} else if (op == CELL_CAN_RESUME) {
-		l->position = (uint16_t)cell_get(f->data, 2u);
+		l->round = f->data[0];
 		l->gap = 0u;
+		l->due |= CELL_CAN_DUE(CELL_CAN_FLOW);
 	} else {
 		/* unknown */
 	}
@@ -617,24 +637,26 @@ CELL_API void cell_can_serve(cell_can *c, cell_call *call) {
 /* cell_can_data takes a data frame of the host. */
 CELL_API void cell_can_data(cell_can *c, const cell_can_frame *f) {
 	cell_can_link *const l = &c->link;
-	const uint32_t mask = (((f->id >> 23) & 7u) == CELL_CAN_NEXT) ? 0x1FFu : 7u;
+	uint32_t other = f->id ^ l->expected; /* in bits of the number, if it is another one */
 	cell_call call;
 	cell_result result;
 
-	if (((f->id ^ l->position) & mask) != 0u) {
+	if (((f->id >> 23) & 7u) == CELL_CAN_NEXT) {
+		other &= 0x1FFu;
+	} else {
+		other = (other & 7u) | ((l->expected ^ (f->data[0] >> 2)) & 8u);
+	}
+	if (other != 0u) {
 		l->gap = CELL_CAN_LOST;
 		l->due |= CELL_CAN_DUE(CELL_CAN_FLOW);
-	} else if (l->position != l->expected) {
-		l->position++; /* a repetition */
 	} else {
 		result = cell_can_join(c, f, &call);
 		if (result > CELL_MORE) {
 			cell_can_drop(c); /* the host learns of it when it speaks next */
 		} else if (l->gap == 0u) {
-			l->check = cell_can_check(l->check, f->id, f->data, f->length);
+			l->check = (uint16_t)cell_can_check(l->check, f->id, f->data, f->length);
 			l->expected++;
-			l->position++;
-			if ((l->expected & ((CELL_CAN_WINDOW / 2u) - 1u)) == 0u) {
+			if ((l->expected & (CELL_CAN_OFTEN - 1u)) == 0u) {
 				l->due |= CELL_CAN_DUE(CELL_CAN_FLOW);
 			}
 			if (result == CELL_OK) {

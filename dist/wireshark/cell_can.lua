@@ -65,6 +65,7 @@ local f = {
 	taken = ProtoField.uint16("cell_can.taken", "Taken up to"),
 	limit = ProtoField.uint16("cell_can.limit", "Limit"),
 	gap = ProtoField.bool("cell_can.gap", "Frames are missing"),
+	round = ProtoField.uint8("cell_can.round", "Round of the resume"),
 	running = ProtoField.uint8("cell_can.running", "Running check", base.HEX),
 	number = ProtoField.uint16("cell_can.number", "Frame number"),
 	reason = ProtoField.uint16("cell_can.reason", "Reason", base.DEC, reasons),
@@ -169,6 +170,7 @@ control[3] = function(buf, tree)
 	tree:add_le(f.limit, buf(2, 2))
 	tree:add_le(f.session_to, buf(4, 2))
 	tree:add(f.gap, buf(6, 1), bit.band(buf(6, 1):uint(), 1) ~= 0)
+	tree:add(f.round, buf(6, 1), bit.rshift(buf(6, 1):uint(), 1))
 	tree:add(f.running, buf(7, 1))
 	local missing = bit.band(buf(6, 1):uint(), 1) ~= 0 and ", frames are missing" or ""
 	return string.format("taken %d, limit %d%s", buf(0, 2):le_uint(), buf(2, 2):le_uint(), missing)
@@ -185,9 +187,9 @@ control[2] = function(buf, tree)
 end
 
 control[4] = function(buf, tree)
-	tree:add_le(f.number, buf(0, 2))
+	tree:add(f.round, buf(0, 1), bit.rshift(buf(0, 1):uint(), 1))
 	pair(buf, tree)
-	return string.format("at %d", buf(0, 2):le_uint())
+	return string.format("round %d", bit.rshift(buf(0, 1):uint(), 1))
 end
 
 control[5] = function(buf, tree)
@@ -214,7 +216,7 @@ local function show_content(buf, tree, info)
 	tree:add(f.kind, buf(0, 1), bit.band(first, 7) + 1)
 	tree:add(f.flag_more, buf(0, 1), bit.band(first, 0x08) ~= 0)
 	tree:add(f.flag_end, buf(0, 1), bit.band(first, 0x10) ~= 0)
-	tree:add(f.flag_deadline, buf(0, 1), bit.band(first, 0x20) ~= 0)
+	tree:add(f.flag_deadline, buf(1, 2), bit.band(form, 0x8000) ~= 0)
 	tree:add(f.flag_fragment, buf(0, 1), bit.band(first, 0x40) ~= 0)
 	tree:add(f.length, buf(1, 2), bit.band(form, 0x3FFF))
 	local text = kinds[bit.band(first, 7) + 1]
@@ -313,7 +315,7 @@ local function dissect_short(buf, tree, id, class, from, to)
 	local route = add_route(tree, from, to, bit.band(bit.rshift(id, 3), 63))
 	tree:add(f.kind, short_kinds[class])
 	tree:add(f.flag_end, buf(0, 1), bit.band(buf(0, 1):uint(), 0x80) ~= 0)
-	tree:add(f.token, buf(0, 1), bit.band(buf(0, 1):uint(), 0x7F))
+	tree:add(f.token, buf(0, 1), bit.band(buf(0, 1):uint(), 0x5F))
 	if buf:len() > 1 then tree:add(f.payload, buf(1)) end
 	return string.format("%s%s, %d bytes", kinds[short_kinds[class]], route, buf:len() - 1)
 end
@@ -343,7 +345,8 @@ function cell.dissector(buf, pinfo, root)
 		tree:add(f.sequence, bit.band(id, 0x1FF))
 		text = dissect_parts(buf, pinfo, tree, id, class, from, to)
 	elseif buf:len() > 0 then
-		tree:add(f.sequence, bit.band(id, 7))
+		-- The fourth bit of the number is in the first byte.
+		tree:add(f.sequence, bit.band(id, 7) + bit.rshift(bit.band(buf(0, 1):uint(), 0x20), 2))
 		if class == 6 then
 			text = dissect_parts(buf, pinfo, tree, id, class, from, to)
 		elseif buf:len() <= 8 then

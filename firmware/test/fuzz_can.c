@@ -75,7 +75,7 @@ static void control(uint32_t op, uint32_t argument, uint32_t a, uint32_t b, uint
 
 /* What a host says first: a hello of session 9, and that it has the device's. */
 static void handshake(uint32_t now) {
-	control(0u, 0u, 0x10u | 2u | (32u << 8) | (LIMIT << 16), 9u, now);
+	control(0u, 0u, 0x20u | 2u | (32u << 8) | (LIMIT << 16), 9u, now);
 	control(2u, 0u, 0u, 7u | (9u << 16), now);
 	cell_can_poll(&can, now);
 }
