@@ -22,6 +22,7 @@ type conn struct {
 	q        *quicgo.Conn
 	peer     identity.Peer
 	dialed   bool // by this side
+	own      bool // of one link, which dialed it
 	vigil    vigil
 
 	mu      sync.Mutex
@@ -196,6 +197,9 @@ func (c *conn) drop(q *quicLink) {
 	c.mu.Unlock()
 	if counted {
 		c.endpoint.giveLink(c.peer.ID)
+	}
+	if c.own {
+		c.end(codeClosed, "its link has ended")
 	}
 }
 

@@ -177,7 +177,9 @@ func (e *Endpoint) remember(c *conn) error {
 		return fmt.Errorf("%d connections of this peer are open", of)
 	}
 	e.conns[c] = struct{}{}
-	e.peers[c.peer.ID] = c
+	if !c.own {
+		e.peers[c.peer.ID] = c
+	}
 	return nil
 }
 
@@ -193,7 +195,7 @@ func (e *Endpoint) adopt(c *conn) (*conn, error) {
 	e.dialing.Lock()
 	defer e.dialing.Unlock()
 	for _, other := range e.all() {
-		if other.dialed && other.peer.ID == c.peer.ID && !other.ended() && other.q.RemoteAddr().String() == c.q.RemoteAddr().String() {
+		if other.dialed && !other.own && other.peer.ID == c.peer.ID && !other.ended() && other.q.RemoteAddr().String() == c.q.RemoteAddr().String() {
 			return other, nil
 		}
 	}
@@ -231,7 +233,7 @@ func (e *Endpoint) forget(c *conn) {
 	}
 	delete(e.peers, c.peer.ID)
 	for other := range e.conns {
-		if other.peer.ID == c.peer.ID && !other.ended() {
+		if other.peer.ID == c.peer.ID && !other.own && !other.ended() {
 			e.peers[c.peer.ID] = other
 		}
 	}
@@ -325,7 +327,7 @@ func (e *Endpoint) Dial(ctx context.Context, addr string, peer identity.ID, o *L
 	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout, fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
 	defer cancel()
 	for try := 0; ; try++ {
-		c, fresh, err := e.connect(ctx, addr, peer)
+		c, fresh, err := e.connect(ctx, addr, peer, lo.OwnConnection)
 		if err != nil {
 			return nil, fmt.Errorf("quic: dialing %v at %s: %w", nameOf(peer), addr, explain(err))
 		}
@@ -365,7 +367,10 @@ func explain(err error) error {
 }
 
 // connect returns the connection to a peer; fresh if it was made for this.
-func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID) (c *conn, fresh bool, err error) {
+func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID, own bool) (c *conn, fresh bool, err error) {
+	if own {
+		return e.handshake(ctx, addr, peer, own)
+	}
 	key := peer.String() + " " + addr
 	e.mu.Lock()
 	if c := e.peers[peer]; c != nil && !c.ended() {
@@ -378,7 +383,7 @@ func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID) (
 		e.calls[key] = d
 		go func() {
 			// Bounded by the handshake's own timeouts, since others may wait.
-			d.conn, d.fresh, d.err = e.handshake(addr, peer)
+			d.conn, d.fresh, d.err = e.handshake(context.Background(), addr, peer, false)
 			e.mu.Lock()
 			delete(e.calls, key)
 			e.mu.Unlock()
@@ -394,8 +399,8 @@ func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID) (
 	}
 }
 
-func (e *Endpoint) handshake(addr string, peer identity.ID) (c *conn, fresh bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), e.opts.HandshakeTimeout,
+func (e *Endpoint) handshake(ctx context.Context, addr string, peer identity.ID, own bool) (c *conn, fresh bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout,
 		fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
 	defer cancel()
 	at, err := resolve(ctx, addr)
@@ -417,8 +422,12 @@ func (e *Endpoint) handshake(addr string, peer identity.ID) (c *conn, fresh bool
 		return nil, false, err
 	}
 	made := newConn(e, q, p)
-	made.dialed = true
-	c, err = e.adopt(made)
+	made.dialed, made.own = true, own
+	if c = made; own {
+		err = e.remember(made)
+	} else {
+		c, err = e.adopt(made)
+	}
 	if err != nil {
 		made.end(codeTooMany, err.Error())
 		return nil, false, err

@@ -372,8 +372,10 @@ func (a *arrivals) end(err error) {
 	a.mu.Lock()
 	a.running--
 	a.ended++
+	left := a.left
 	a.mu.Unlock()
 	switch {
+	case left: // its reading was stopped from here; the peer is told at its farewell
 	case err == nil || errors.Is(err, link.ErrClosed):
 	case errors.Is(err, link.ErrCorrupt):
 		a.link.breached(err)

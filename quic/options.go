@@ -118,6 +118,11 @@ type LinkOptions struct {
 	// LossyEvents sends events (wire.KindEvent) that fit one datagram as such
 	// (RFC 9221): what is lost is not sent again, and nothing waits for it.
 	LossyEvents bool
+	// OwnConnection has the link dial a connection that no other link shares,
+	// and that ends with it. QUIC's congestion control halves what a connection
+	// may have on its way whenever a packet is lost, so over a long path that
+	// loses some, several connections carry several times as much as one.
+	OwnConnection bool
 }
 
 const (

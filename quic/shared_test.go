@@ -129,3 +129,52 @@ func TestCallingAnybodyLeavesOneConnection(t *testing.T) {
 		t.Errorf("%d connections", len(s.all()))
 	}
 }
+
+func TestALinkMayHaveItsOwnConnection(t *testing.T) {
+	a, b := listen(t, 1, nil, 2), listen(t, 2, nil, 1)
+	own := &LinkOptions{OwnConnection: true}
+	x1, y1 := linked(t, a, b, own)
+	x2, y2 := linked(t, a, b, nil) // takes no connection of another's
+	x3, y3 := linked(t, a, b, own)
+	x4, y4 := linked(t, a, b, nil)
+	for _, p := range [][2]*Link{{x1, y1}, {x2, y2}, {x3, y3}, {x4, y4}} {
+		works(t, p[0], p[1])
+	}
+	if n := len(a.all()); n != 3 {
+		t.Errorf("%d connections for four links, of which two have their own", n)
+	}
+	for _, l := range []*Link{x1, y1, x3, y3} {
+		must(t, l.Close())
+	}
+	eventually(t, "their end", func() bool { return len(a.all()) == 1 && len(b.all()) == 1 })
+	works(t, x2, y2)
+	works(t, x4, y4)
+}
+
+// A link that both sides have closed is forgotten, whoever was first.
+func TestClosedLinksLeaveTheirPlaces(t *testing.T) {
+	a, b := listen(t, 1, nil, 2), listen(t, 2, nil, 1)
+	places := func() (n int) {
+		for _, e := range []*node{a, b} {
+			e.mu.Lock()
+			for _, of := range e.links {
+				n += of
+			}
+			e.mu.Unlock()
+		}
+		return n
+	}
+	for i := range 6 {
+		x, y := linked(t, a, b, nil)
+		works(t, x, y)
+		if i%2 == 0 {
+			x, y = y, x
+		}
+		must(t, x.Close())
+		if i >= 4 {
+			eventually(t, "the farewell", func() bool { return y.CheckPeer() != nil })
+		}
+		must(t, y.Close())
+	}
+	eventually(t, "all places are free", func() bool { return places() == 0 })
+}

@@ -226,7 +226,7 @@ func openBareTLS(_ context.Context, s *side, p plan) (target, error) {
 	return &bare{
 		parallel: 1,
 		openStream: func() (stream, error) {
-			c, err := net.Dial("tcp", join(p.host, p.port+portBareTLS))
+			c, err := net.Dial("tcp", join(p.host, p.bareTLS()))
 			if err != nil {
 				return nil, err
 			}

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +76,22 @@ func (s *side) serve(host string, port int) error {
 		return err
 	}
 	go s.serveCell(l.AcceptLink)
+	if err := s.serveBBR(host, port); err != nil {
+		fmt.Fprintln(os.Stderr, "hosts: nothing with", bbr, "here:", err)
+	}
 	return s.serveCell(e.AcceptLink)
+}
+
+// serveBBR serves what goes over TCP once more, with another congestion control.
+func (s *side) serveBBR(host string, port int) error {
+	with := *s
+	with.congestion = bbr
+	l, err := quic.ListenTLS(join(host, port+portCellBBR), s.credentials, s.trust, with.options())
+	if err != nil {
+		return err
+	}
+	go with.serveCell(l.AcceptLink)
+	return with.serveBareTLS(join(host, port+portBareBBR))
 }
 
 func (s *side) serveCell(accept func(context.Context) (link.Link, error)) error {
@@ -119,7 +137,7 @@ func openCellQUIC(ctx context.Context, s *side, p plan) (target, error) {
 }
 
 func openCellTLS(ctx context.Context, s *side, p plan) (target, error) {
-	return s.openCell(ctx, quic.DialerTLS(join(p.host, p.port+portCellTLS), key(serverKey).ID(), s.credentials, s.trust, s.options()), func() {})
+	return s.openCell(ctx, quic.DialerTLS(join(p.host, p.cellTLS()), key(serverKey).ID(), s.credentials, s.trust, s.options()), func() {})
 }
 
 func (c *cell) call() error {
@@ -133,18 +151,34 @@ func (c *cell) bulk(d time.Duration) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	piece := echo.Blob{Bytes: make([]byte, 60<<10)}
-	sent := uint64(0)
+	var sent atomic.Uint64
+	if err := c.send(d, &sent); err != nil {
+		return 0, err
+	}
+	return c.arrived(before.Count, sent.Load())
+}
+
+// bulkSize is how long a message of bulk is.
+const bulkSize = 60 << 10
+
+// send sends one-way messages for so long, and counts them.
+func (c *cell) send(d time.Duration, sent *atomic.Uint64) error {
+	piece := echo.Blob{Bytes: make([]byte, bulkSize)}
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		if err := c.client.TakeBytes(context.Background(), piece); err != nil {
-			return 0, err
+			return err
 		}
-		sent++
+		sent.Add(1)
 	}
+	return nil
+}
+
+// arrived waits until so many have come, and returns their bytes.
+func (c *cell) arrived(before, sent uint64) (int64, error) {
 	for {
 		now, err := c.client.Account(context.Background())
-		if err != nil || now.Count-before.Count >= sent {
-			return int64(now.Count-before.Count) * int64(len(piece.Bytes)), err
+		if err != nil || now.Count-before >= sent {
+			return int64(now.Count-before) * bulkSize, err
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -169,4 +203,61 @@ func (s *side) setCongestion(c net.Conn) error {
 		set = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, s.congestion)
 	})
 	return errors.Join(err, set)
+}
+
+// manyCell spreads calls over links with a connection each.
+type manyCell struct {
+	all  []target
+	next atomic.Uint64
+	shut func()
+}
+
+func openCellQUICMany(ctx context.Context, s *side, p plan) (target, error) {
+	e, err := quic.Listen("", s.credentials, s.trust, s.options())
+	if err != nil {
+		return nil, err
+	}
+	m := &manyCell{shut: func() { _ = e.Close() }}
+	for range p.connections {
+		c, err := s.openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), &quic.LinkOptions{OwnConnection: true}), func() {})
+		if err != nil {
+			m.close()
+			return nil, err
+		}
+		m.all = append(m.all, c)
+	}
+	return m, nil
+}
+
+func (m *manyCell) call() error { return m.all[m.next.Add(1)%uint64(len(m.all))].call() }
+
+// bulk counts at the server, which counts for all connections together.
+func (m *manyCell) bulk(d time.Duration) (int64, error) {
+	first := m.all[0].(*cell)
+	before, err := first.client.Account(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	var sent atomic.Uint64
+	var failed atomic.Pointer[error]
+	var all sync.WaitGroup
+	for _, t := range m.all {
+		all.Go(func() {
+			if err := t.(*cell).send(d, &sent); err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		return 0, *err
+	}
+	return first.arrived(before.Count, sent.Load())
+}
+
+func (m *manyCell) close() {
+	for _, t := range m.all {
+		t.close()
+	}
+	m.shut()
 }

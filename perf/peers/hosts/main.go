@@ -4,13 +4,15 @@
 //
 //	hosts serve ADDR          on the one host
 //	hosts call ADDR           on the other: rounds of all of them, interleaved
+//	hosts wan                 both, on two hosts of namespaces far from each other
+//	hosts lan                 both, on two hosts of namespaces side by side
 //
-// On one host it measures loopback; between two network namespaces with
-// tc-netem, or whatever else delays and loses packets, a WAN.
+// On one host it measures loopback.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net"
@@ -46,6 +48,7 @@ type side struct {
 	trust       *identity.Trust
 	congestion  string // of TCP
 	receive     int    // bytes of a link's ring
+	lines       bool   // results as lines of JSON
 	idle        engine.Idle
 	wait        rpc.WaitMode
 }
@@ -65,9 +68,12 @@ func newSide(own, other byte) (*side, error) {
 }
 
 func run(args []string) error {
+	if len(args) > 0 && (args[0] == "wan" || args[0] == "lan") {
+		return between(args[0], args[1:])
+	}
 	set := flag.NewFlagSet("hosts", flag.ContinueOnError)
 	var (
-		works      = set.String("work", "rtt,window,bulk", "what to measure: rtt, window (64 callers), bulk, small (calls every 5 ms from 8 callers)")
+		works      = set.String("work", "rtt,window,bulk", "what to measure: rtt, window (64 callers), bulk, small (a call every 5 ms, of 64 callers in turn), move")
 		who        = set.String("who", "quic-bare,cell-quic,tls-bare,cell-tls", "who is measured")
 		rounds     = set.Int("rounds", 5, "rounds, interleaved")
 		each       = set.Duration("each", time.Second, "of one measurement")
@@ -76,9 +82,10 @@ func run(args []string) error {
 		idle       = set.String("idle", "park", "how the server's engine idles: park, adaptive, spin, yield")
 		wait       = set.String("wait", "park", "how callers wait: park, adaptive, spin")
 		streams    = set.Int("connections", 1, "connections of bulk over bare QUIC")
+		lines      = set.Bool("json", false, "print every measurement as a line of JSON")
 	)
 	if len(args) < 2 {
-		return fmt.Errorf("usage: hosts serve|call ADDR [flags]")
+		return fmt.Errorf("usage: hosts serve|call ADDR [flags], hosts wan|lan [flags]")
 	}
 	if err := set.Parse(args[2:]); err != nil {
 		return err
@@ -95,7 +102,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	s.congestion, s.receive = *congestion, *receive
+	s.congestion, s.receive, s.lines = *congestion, *receive, *lines
 	var known bool
 	if s.idle, known = idles[*idle]; !known {
 		return fmt.Errorf("there is no way to idle %q", *idle)
@@ -119,6 +126,8 @@ const (
 	portBareTLS
 	portCellQUIC
 	portCellTLS
+	portBareBBR
+	portCellBBR
 )
 
 func splitAddr(addr string) (host string, port int, err error) {
@@ -140,6 +149,22 @@ type plan struct {
 	rounds      int
 	each        time.Duration
 	connections int
+	bbr         bool // the ports at which both sides use it
+}
+
+// bareTLS and cellTLS are the ports of the contenders over TCP.
+func (p plan) bareTLS() int {
+	if p.bbr {
+		return p.port + portBareBBR
+	}
+	return p.port + portBareTLS
+}
+
+func (p plan) cellTLS() int {
+	if p.bbr {
+		return p.port + portCellBBR
+	}
+	return p.port + portCellTLS
 }
 
 // contender opens what carries calls of one kind.
@@ -159,6 +184,22 @@ type target interface {
 
 var contenders = []contender{
 	{"quic-bare", openBareQUIC}, {"tls-bare", openBareTLS}, {"cell-quic", openCellQUIC}, {"cell-tls", openCellTLS},
+	{"cell-quic-many", openCellQUICMany},
+	{"tls-bare-bbr", withBBR(openBareTLS)}, {"cell-tls-bbr", withBBR(openCellTLS)},
+}
+
+// bbr is the congestion control for paths that lose packets; see Options of
+// package quic.
+const bbr = "bbr"
+
+// withBBR has a contender over TCP use it, on both sides.
+func withBBR(open func(context.Context, *side, plan) (target, error)) func(context.Context, *side, plan) (target, error) {
+	return func(ctx context.Context, s *side, p plan) (target, error) {
+		with := *s
+		with.congestion = bbr
+		p.bbr = true
+		return open(ctx, &with, p)
+	}
 }
 
 // compare measures everybody in turn, round by round, and prints medians with
@@ -190,6 +231,11 @@ func (s *side) compare(p plan) error {
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", c.name, work, err)
 				}
+				if s.lines {
+					if err := json.NewEncoder(os.Stdout).Encode(measurement{work, c.name, got}); err != nil {
+						return err
+					}
+				}
 				for what, v := range got {
 					if results[c.name] == nil {
 						results[c.name] = make(map[string][]float64)
@@ -198,9 +244,18 @@ func (s *side) compare(p plan) error {
 				}
 			}
 		}
-		report(work, results)
+		if !s.lines {
+			report(work, results)
+		}
 	}
 	return nil
+}
+
+// measurement is one of one contender, as a line of JSON.
+type measurement struct {
+	Work   string             `json:"work"`
+	Who    string             `json:"who"`
+	Values map[string]float64 `json:"values"`
 }
 
 func report(work string, results map[string]map[string][]float64) {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +18,11 @@ func measure(work string, t target, d time.Duration) (map[string]float64, error)
 	case "window":
 		return closedLoop(t, 64, d, 0)
 	case "small":
-		return closedLoop(t, 8, d, 5*time.Millisecond)
+		// A call every 5 ms. A caller's turn comes again after 320 ms, so that
+		// each has its answer by then unless several packets were lost in a row.
+		return closedLoop(t, 64, d, 320*time.Millisecond)
+	case "move":
+		return acrossMove(t, d)
 	case "bulk":
 		n, err := t.bulk(d)
 		return map[string]float64{"MB/s": float64(n) / 1e6 / d.Seconds()}, err
@@ -66,3 +72,43 @@ func closedLoop(t target, callers int, d, pace time.Duration) (map[string]float6
 		"p50 µs": micros(0.5), "p99 µs": micros(0.99), "max µs": micros(1), "calls/s": float64(len(every)) / elapsed.Seconds(),
 	}, nil
 }
+
+// acrossMove makes calls, one after the other from each of eight callers, while
+// the host's address changes. Whoever reads the line of JSON changes it.
+func acrossMove(t target, d time.Duration) (map[string]float64, error) {
+	var answered, failed atomic.Int64
+	var longest atomic.Int64
+	var all sync.WaitGroup
+	begin := time.Now()
+	for range 8 {
+		all.Go(func() {
+			for time.Since(begin) < d {
+				at := time.Now()
+				if err := t.call(); err != nil {
+					fmt.Fprintln(os.Stderr, "hosts: a call failed:", err)
+					if failed.Add(1) > 100 {
+						return
+					}
+					continue
+				}
+				answered.Add(1)
+				took := int64(time.Since(at))
+				for old := longest.Load(); took > old && !longest.CompareAndSwap(old, took); old = longest.Load() {
+				}
+			}
+		})
+	}
+	time.Sleep(d / 3)
+	before := answered.Load()
+	if err := json.NewEncoder(os.Stdout).Encode(measurement{Work: moveNow}); err != nil {
+		return nil, err
+	}
+	all.Wait()
+	return map[string]float64{
+		"calls before": float64(before), "calls after": float64(answered.Load() - before),
+		"failed": float64(failed.Load()), "longest ms": float64(longest.Load()) / 1e6,
+	}, nil
+}
+
+// moveNow asks for the change.
+const moveNow = "move now"
