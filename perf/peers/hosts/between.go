@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,6 +52,7 @@ func between(kind string, args []string) error {
 		mtu     = set.Int("mtu", 9000, "lan: of the cable")
 		rounds  = set.Int("rounds", 3, "rounds")
 		each    = set.Duration("each", 3*time.Second, "of one measurement")
+		works   = set.String("works", "rtt,small,bulk,move", "which kinds of work")
 		only    = set.String("scenes", "", "which of them, by their beginnings, separated by ';'; all if empty")
 		out     = set.String("out", "", "a file for every measurement (JSON); the page, in Markdown, goes to standard output")
 	)
@@ -66,6 +68,7 @@ func between(kind string, args []string) error {
 		if !chosen(s.name, *only) {
 			continue
 		}
+		s.jobs = slices.DeleteFunc(s.jobs, func(j job) bool { return !slices.Contains(strings.Split(*works, ","), j.work) })
 		o, err := s.play(*rounds, *each)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -105,6 +108,8 @@ func far(p wan.Path) []scene {
 	}
 	small := []job{
 		{"small", "quic-bare,cell-quic,tls-bare,cell-tls,cell-tls-bbr", nil, ""},
+		{"small", "cell-quic", []string{"--lanes", "32"}, "32 lanes"},
+		{"small", "cell-quic-many", []string{"--connections", "4"}, "4 connections"},
 	}
 	move := []job{{"move", "cell-quic", nil, ""}}
 	steady, clean := p, p

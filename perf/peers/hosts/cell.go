@@ -133,7 +133,7 @@ func openCellQUIC(ctx context.Context, s *side, p plan) (target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), nil), func() { _ = e.Close() })
+	return s.openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), &quic.LinkOptions{Lanes: s.lanes}), func() { _ = e.Close() })
 }
 
 func openCellTLS(ctx context.Context, s *side, p plan) (target, error) {
@@ -219,7 +219,7 @@ func openCellQUICMany(ctx context.Context, s *side, p plan) (target, error) {
 	}
 	m := &manyCell{shut: func() { _ = e.Close() }}
 	for range p.connections {
-		c, err := s.openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), &quic.LinkOptions{OwnConnection: true}), func() {})
+		c, err := s.openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), &quic.LinkOptions{Lanes: s.lanes, OwnConnection: true}), func() {})
 		if err != nil {
 			m.close()
 			return nil, err

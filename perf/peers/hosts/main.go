@@ -48,6 +48,7 @@ type side struct {
 	trust       *identity.Trust
 	congestion  string // of TCP
 	receive     int    // bytes of a link's ring
+	lanes       int    // of a link
 	lines       bool   // results as lines of JSON
 	idle        engine.Idle
 	wait        rpc.WaitMode
@@ -82,6 +83,7 @@ func run(args []string) error {
 		idle       = set.String("idle", "park", "how the server's engine idles: park, adaptive, spin, yield")
 		wait       = set.String("wait", "park", "how callers wait: park, adaptive, spin")
 		streams    = set.Int("connections", 1, "connections of bulk over bare QUIC")
+		lanes      = set.Int("lanes", 0, "lanes of a link over QUIC; 0 for the default")
 		lines      = set.Bool("json", false, "print every measurement as a line of JSON")
 	)
 	if len(args) < 2 {
@@ -102,7 +104,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	s.congestion, s.receive, s.lines = *congestion, *receive, *lines
+	s.congestion, s.receive, s.lines, s.lanes = *congestion, *receive, *lines, *lanes
 	var known bool
 	if s.idle, known = idles[*idle]; !known {
 		return fmt.Errorf("there is no way to idle %q", *idle)

@@ -20,7 +20,11 @@ func measure(work string, t target, d time.Duration) (map[string]float64, error)
 	case "small":
 		// A call every 5 ms. A caller's turn comes again after 320 ms, so that
 		// each has its answer by then unless several packets were lost in a row.
-		return closedLoop(t, 64, d, 320*time.Millisecond)
+		const callers = 64
+		if err := warmUp(t, callers); err != nil {
+			return nil, err
+		}
+		return closedLoop(t, callers, d, callers*5*time.Millisecond)
 	case "move":
 		return acrossMove(t, d)
 	case "bulk":
@@ -28,6 +32,25 @@ func measure(work string, t target, d time.Duration) (map[string]float64, error)
 		return map[string]float64{"MB/s": float64(n) / 1e6 / d.Seconds()}, err
 	}
 	return nil, fmt.Errorf("there is no work %q", work)
+}
+
+// warmUp has as many calls under way at once as there will be callers, so that
+// what is opened for them isn't measured with them.
+func warmUp(t target, callers int) error {
+	var failed atomic.Pointer[error]
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			if err := t.call(); err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // closedLoop has so many callers make calls, each after the answer to its last
