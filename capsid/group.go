@@ -56,6 +56,8 @@ func (p *hierarchies) make(s Spec, need []string) (_ *group, err error) {
 			_ = g.remove()
 		}
 	}()
+	p.making.RLock()
+	defer p.making.RUnlock()
 	name := fmt.Sprintf("%s.%d", s.Name, p.serial.Add(1))
 	for _, controller := range need {
 		h, err := p.of(controller)

@@ -26,6 +26,7 @@ const EnvGroup = "CELL_CGROUP"
 type hierarchies struct {
 	mine   string
 	serial atomic.Uint64
+	making sync.RWMutex // held by who makes groups, and all of it by who removes their folder
 
 	mu   sync.Mutex
 	root string // where control groups are mounted
@@ -67,7 +68,7 @@ func (p *hierarchies) of(controller string) (hierarchy, error) {
 	if err != nil {
 		return hierarchy{}, err
 	}
-	sweep(parent)
+	_ = sweep(parent)
 	h := hierarchy{dir: filepath.Join(parent, p.mine), v2: v2}
 	if err := p.prepare(parent, h, controller); err != nil {
 		return hierarchy{}, err
@@ -173,12 +174,13 @@ func (p *hierarchies) prepare(parent string, h hierarchy, controller string) err
 	return nil
 }
 
-// sweep removes the groups of nodes that are no more. Those of living ones
-// aren't touched: pid and start time name a process for ever.
-func sweep(parent string) {
+// sweep removes the groups of nodes that are no more, and counts those that
+// can't be removed yet: the kernel is not done with their processes. Those of
+// living nodes aren't touched: pid and start time name a process for ever.
+func sweep(parent string) (busy int) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
-		return
+		return 0
 	}
 	for _, e := range entries {
 		pid, start, ok := parseNodeDir(e.Name())
@@ -197,8 +199,11 @@ func sweep(parent string) {
 				_ = unix.Rmdir(g.parts[0].dir)
 			}
 		}
-		_ = unix.Rmdir(dir)
+		if err := unix.Rmdir(dir); errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY) {
+			busy++
+		}
 	}
+	return busy
 }
 
 func parseNodeDir(name string) (pid int, start uint64, ok bool) {
@@ -209,24 +214,31 @@ func parseNodeDir(name string) (pid int, start uint64, ok bool) {
 	return pid, start, ok && both && e1 == nil && e2 == nil && pid > 0
 }
 
-// Sweep removes the control groups that nodes have left which were killed, and
-// those of this process that are empty. A node calls it at its start and at its
-// end; the next one that starts cells does so by itself.
-func Sweep() {
+// Sweep removes what nodes have left which were killed: their control groups,
+// and what bubblewrap had begun for them. It also removes the groups of this
+// process that are empty. It returns how much could not be removed yet, since the
+// kernel is still ending processes; call it again a little later. A node calls it
+// at its start and at its end; the next one that starts cells removes groups by
+// itself.
+func Sweep() (busy int) {
+	busy = sweepOrphans()
 	p, err := places()
 	if err != nil {
-		return
+		return busy
 	}
+	p.making.Lock()
+	defer p.making.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, controller := range []string{"memory", "pids", "cpu", "cpuset"} {
 		if parent, _, err := p.find(controller); err == nil {
-			sweep(parent)
+			busy += sweep(parent)
 			if unix.Rmdir(filepath.Join(parent, p.mine)) == nil {
 				delete(p.at, controller)
 			}
 		}
 	}
+	return busy
 }
 
 func isDir(path string) bool {

@@ -66,6 +66,15 @@ func (l *launch) start(ctx context.Context) (_ Process, err error) {
 	_ = status.SetDeadline(deadline)
 	stop := context.AfterFunc(ctx, func() { _ = status.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if l.inner {
+		// What makes the walls may be killed in a moment in which the rest of
+		// it goes on waiting, and holds the socket open.
+		ended, err := whenEnded(p.os.Pid, func() { _ = status.SetDeadline(time.Now().Add(outputGrace)) })
+		if err != nil {
+			return nil, fmt.Errorf("%w: no pidfd: %w", ErrUnavailable, err)
+		}
+		defer ended()
+	}
 	if err := l.converse(p, status, message); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))

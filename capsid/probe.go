@@ -83,7 +83,7 @@ func probeGroups() sched.Finding {
 		lack = append(lack, fmt.Sprintf("%s: %v", c, err))
 		err = nil
 	}
-	Sweep()
+	_ = Sweep()
 	f.Evidence = strings.Join(append(have, lack...), "; ")
 	if len(lack) > 0 {
 		f.Severity = sched.Warning

@@ -9,7 +9,7 @@ import (
 
 // stat is what of /proc/PID/stat is needed here (proc_pid_stat(5)).
 type stat struct {
-	ppid         int
+	ppid, pgrp   int
 	utime, stime int64 // in USER_HZ
 	threads      int
 	start        uint64 // after boot, in USER_HZ
@@ -40,7 +40,7 @@ func parseStat(text string) (stat, error) {
 		}
 		return n
 	}
-	s.ppid, s.utime, s.stime = int(number(4)), number(14), number(15)
+	s.ppid, s.pgrp, s.utime, s.stime = int(number(4)), int(number(5)), number(14), number(15)
 	s.threads, s.start, s.rss = int(number(20)), uint64(number(22)), number(24)
 	return s, err
 }

@@ -61,12 +61,25 @@ func (c *cell) say(format string, args ...any) {
 	c.node.log.Info(text, "cell", c.name)
 }
 
+// endingPace is how often it is looked whether a process that has lost its
+// socket has ended.
+const endingPace = time.Millisecond
+
 // ensure returns a process of a version, and starts the version if it does not
 // run. who and why are for the audit.
 func (c *cell) ensure(ctx context.Context, v *version, who, why string) (*instance, error) {
 	for {
-		if i := v.pick(); i != nil {
+		i, ending := v.pick()
+		if i != nil {
 			return i, nil
+		}
+		if ending {
+			select {
+			case <-time.After(endingPace):
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 		}
 		s, err := c.begin(v, who, why)
 		if err != nil {
@@ -106,12 +119,16 @@ func (c *cell) begin(v *version, who, why string) (*start, error) {
 	case v.failed:
 		return nil, fmt.Errorf("%w: %s: %s; cellnode spawn %s starts it all the same", ErrFailed, c.name, v.why, c.name)
 	}
-	v.asleep = false
+	woken := v.stopped
+	v.asleep, v.stopped = false, false
 	v.endPause()
 	s := &start{done: make(chan struct{})}
 	v.starting = s
 	c.node.work.Go(func() {
 		s.err = c.startAll(v, who, why)
+		if woken {
+			c.node.keep()
+		}
 		v.mu.Lock()
 		if s.err != nil && !v.asleep {
 			v.why = s.err.Error()
@@ -284,7 +301,7 @@ func (c *cell) drain(all []*instance, who, why string) {
 func (v *version) wake() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.failed, v.asleep, v.retry, v.why = false, false, backoff{}, ""
+	v.failed, v.asleep, v.stopped, v.retry, v.why = false, false, false, backoff{}, ""
 	v.endPause()
 }
 

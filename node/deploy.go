@@ -64,6 +64,7 @@ func (c *cell) deploy(ctx context.Context, d deployment) (did []string, err erro
 	if err := c.lead(next, len(next) > 1); err != nil {
 		return did, err
 	}
+	c.node.keep()
 	c.node.audit.add(d.who, "deployed", c.name, strings.Join(did, "; "))
 	for _, old := range replaced {
 		c.retire(old, d.who, "replaced by "+v.name)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/rpc/forward"
+	"github.com/cell-runtime/cell/uds"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -42,7 +44,7 @@ type frontRefusal struct {
 }
 
 // refusalTime is how long a version that could not be woken is not tried again.
-const refusalTime = time.Second
+const refusalTime = 100 * time.Millisecond
 
 // frontOf returns the cell's front, which is made when it is needed first.
 func (c *cell) frontOf() (*front, error) {
@@ -202,16 +204,32 @@ func (f *front) wake(t *frontTarget) error {
 	return link.ErrFull
 }
 
+// dialTries is how many processes in a row may end just when they are dialed.
+const dialTries = 5
+
+// dial starts a version if need be, and connects the node to it.
+func (c *cell) dial(ctx context.Context, v *version) (i *instance, l *uds.Conn, err error) {
+	for range dialTries {
+		if i, err = c.ensure(ctx, v, "a caller", "a call of its fingerprint came"); err != nil {
+			return nil, nil, err
+		}
+		if l, err = i.dial(ctx, c.name); err == nil {
+			return i, l, nil
+		}
+		if !errors.Is(err, uds.ErrNoListener) && !errors.Is(err, link.ErrPeerGone) {
+			return nil, nil, err
+		}
+		i.lost.Store(true)
+	}
+	return nil, nil, err
+}
+
 // attach starts a version if need be, and connects the front to it.
 func (f *front) attach(t *frontTarget) error {
 	c := f.cell
 	ctx, cancel := context.WithTimeout(c.node.ctx, time.Duration(t.version.config.ReadyTimeout))
 	defer cancel()
-	i, err := c.ensure(ctx, t.version, "a caller", "a call of its fingerprint came")
-	if err != nil {
-		return err
-	}
-	l, err := i.dial(ctx, c.name)
+	i, l, err := c.dial(ctx, t.version)
 	if err != nil {
 		return err
 	}

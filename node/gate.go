@@ -82,27 +82,34 @@ func (c *cell) join(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
 		c.serveBy(ctx, f, conn)
 		return
 	}
-	i, err := c.ensure(ctx, v, who(peer), "it was called")
-	for errors.Is(err, errReplaced) {
-		v = c.current()
-		i, err = c.ensure(ctx, v, who(peer), "it was called")
-	}
-	if err != nil {
-		refuse(conn, peer, c.name, err)
-		return
-	}
-	v.used.Store(time.Now().UnixNano())
-	i.callers.Add(1) // until the next look says how many there are
-	if err := i.broker.Forward(ctx, conn, peer, c.name); err != nil {
-		c.say("a caller could not be led to %v: %v", i, err)
+	for {
+		i, err := c.ensure(ctx, v, who(peer), "it was called")
+		if err == nil {
+			v.used.Store(time.Now().UnixNano())
+			i.callers.Add(1) // until the next look says how many there are
+			err = i.broker.Offer(ctx, conn, peer, c.name)
+		}
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, errReplaced):
+			v = c.current()
+		case errors.Is(err, uds.ErrNoListener):
+			i.lost.Store(true) // it ends just now; there is another, or will be
+		default:
+			refuse(conn, peer, c.name, err)
+			return
+		}
 	}
 }
 
 // refuse tells a caller why it comes to nothing.
 func refuse(conn *net.UnixConn, peer link.Peer, name string, why error) {
-	b := uds.NewBroker(uds.BrokerOptions{Reach: func(context.Context, link.Peer, string) error {
-		return fmt.Errorf("%w: %w", statusFor(why), why)
-	}})
+	var refused *uds.RefusedError // it has a status of its own
+	if !errors.As(why, &refused) {
+		why = fmt.Errorf("%w: %w", statusFor(why), why)
+	}
+	b := uds.NewBroker(uds.BrokerOptions{Reach: func(context.Context, link.Peer, string) error { return why }})
 	defer b.Close()
 	_ = b.Forward(context.Background(), conn, peer, name)
 }

@@ -33,6 +33,7 @@ type instance struct {
 	links    atomic.Int32  // of the node's own
 	led      atomic.Int32  // connections of its own that are being led to others
 	draining atomic.Bool   // it takes no new callers, and its end is wanted
+	lost     atomic.Bool   // its socket to the node has ended: nobody is led to it
 	gone     chan struct{}
 	exit     capsid.Exit // when gone is closed
 	cleaning sync.Once
@@ -88,6 +89,7 @@ func (i *instance) start(ctx context.Context, c *cell, v *version) error {
 	go func() {
 		who := link.Peer{PID: i.process.PID(), UID: i.process.UID(), ID: c.name}
 		err := i.broker.Attach(context.Background(), i.process.Socket(), who)
+		i.lost.Store(true)
 		if errors.Is(err, link.ErrCorrupt) {
 			i.process.Kill(capsid.Killed, fmt.Sprintf("it broke the protocol of its socket: %v", err))
 			return

@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -33,7 +34,11 @@ const patience = 30 * time.Second
 // argument says which.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "cell" {
-		os.Exit(cellMain(os.Args[2]))
+		name := "postage"
+		if len(os.Args) > 3 {
+			name = os.Args[3]
+		}
+		os.Exit(cellMain(os.Args[2], name))
 	}
 	if len(os.Args) > 2 && os.Args[1] == "node" {
 		os.Exit(nodeMain(os.Args[2]))
@@ -57,8 +62,8 @@ func (office3) Quote(_ context.Context, p v3.Parcel) (v3.Price, error) {
 	return v3.Price{Amount: int64(p.Weight), Days: 3}, nil
 }
 
-// cellMain is a cell: a version of Postage, or one with a fault.
-func cellMain(kind string) int {
+// cellMain is a cell: a version of Postage under a name, or one with a fault.
+func cellMain(kind, name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	server, err := rpc.NewServer(&rpc.ServerOptions{Name: kind, Grace: time.Second})
@@ -72,6 +77,8 @@ func cellMain(kind string) int {
 		err = v2.RegisterPostage(server, office2{})
 	case "v3":
 		err = v3.RegisterPostage(server, office3{})
+	case "passes on":
+		err = v1.RegisterPostage(server, &passesOn{})
 	case "crowd":
 		crowd(ctx)
 		return 0
@@ -89,7 +96,7 @@ func cellMain(kind string) int {
 	if kind == "dies later" {
 		time.AfterFunc(300*time.Millisecond, func() { os.Exit(4) })
 	}
-	l, listenErr := uds.Listen("postage", nil)
+	l, listenErr := uds.Listen(name, nil)
 	if err != nil || listenErr != nil {
 		fmt.Fprintln(os.Stderr, err, listenErr)
 		return 1
@@ -122,14 +129,19 @@ func crowd(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// nodeMain is a node in a runtime directory, with the cell that every test has.
+// nodeMain is a node in a runtime directory, with the cells of TestKills.
 func nodeMain(dir string) int {
-	n, err := node.New(node.Options{Config: postage(dir, "v1", nil)})
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	n, err := node.New(node.Options{Config: killed(dir), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err == nil {
-		err = n.Run(context.Background())
+		err = n.Run(ctx)
 	}
-	fmt.Fprintln(os.Stderr, err)
-	return 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // command is the command of a cell.
@@ -149,7 +161,7 @@ func postage(dir, kind string, change func(*config.Cell)) config.Config {
 	cell.Capsid, cell.Command, cell.Version = "none", command(kind), kind
 	cell.BackoffMin, cell.BackoffMax = config.Duration(10*time.Millisecond), config.Duration(200*time.Millisecond)
 	cell.MaxRestarts = 0
-	cell.HealthTimeout = config.Duration(patience)
+	cell.HealthEvery, cell.HealthTimeout = config.Duration(100*time.Millisecond), config.Duration(patience)
 	cell.ReadyTimeout = config.Duration(patience)
 	if change != nil {
 		change(&cell)

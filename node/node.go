@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cell-runtime/cell/capsid"
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/node/config"
@@ -64,6 +65,7 @@ type Node struct {
 	ready    chan struct{} // closed when boot is over
 
 	reloading sync.Mutex // held by whoever reloads or stops all
+	keeping   sync.Mutex // held by whoever writes what the next node is to take up
 
 	mu     sync.Mutex // guards what follows
 	config config.Config
@@ -120,6 +122,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	defer listener.Close()
 	n.sweep()
+	defer capsid.Sweep()
 	if n.file, err = metrics.Create(filepath.Join(n.dir, "node.metrics"), metrics.Options{}); err != nil {
 		return err
 	}
@@ -162,9 +165,31 @@ func (n *Node) startEngine() error {
 	return n.engine.Start(context.Background())
 }
 
+// sweepTries and sweepPace: the kernel ends the cells of a node that was killed
+// in its own time, and their control groups are busy until then.
+const (
+	sweepTries = 100
+	sweepPace  = 100 * time.Millisecond
+)
+
+// sweepGroups removes the control groups that a node which was killed has left.
+func (n *Node) sweepGroups() {
+	for range sweepTries {
+		if capsid.Sweep() == 0 {
+			return
+		}
+		select {
+		case <-time.After(sweepPace):
+		case <-n.halt.Done():
+			return
+		}
+	}
+}
+
 // sweep removes what a node that was killed has left. No other node runs in
 // this directory: this one has its name.
 func (n *Node) sweep() {
+	n.work.Go(n.sweepGroups)
 	files, _ := filepath.Glob(filepath.Join(n.dir, "*.metrics"))
 	for _, f := range files {
 		name, _, ok := strings.Cut(strings.TrimSuffix(filepath.Base(f), ".metrics"), ".")
@@ -180,20 +205,28 @@ func (n *Node) sweep() {
 
 // openAll listens for the callers of all cells.
 func (n *Node) openAll() error {
+	kept := n.takeUp()
 	for name, c := range n.config.Cells {
-		if err := n.add(name, c); err != nil {
+		if err := n.add(name, c, kept[name]); err != nil {
 			return err
 		}
 	}
+	n.keep()
 	return nil
 }
 
-// add listens for the callers of a cell.
-func (n *Node) add(name string, settings config.Cell) (err error) {
+// add listens for the callers of a cell, of which a node before may have kept
+// something.
+func (n *Node) add(name string, settings config.Cell, kept keptCell) (err error) {
 	c := &cell{node: n, name: name, config: settings, versions: []*version{newVersion(settings)}}
 	c.ctx, c.cancel = context.WithCancel(n.halt)
 	if c.gauges, err = newGauges(n.file, name); err != nil {
 		return err
+	}
+	if took, err := c.takeUp(kept); err != nil {
+		c.say("what the node before has deployed is forgotten: %v", err)
+	} else if took {
+		n.audit.add(whoNode, "took up", name, "the node before was killed; now "+c.current().name)
 	}
 	if settings.Serves {
 		if err := c.open(); err != nil {
@@ -212,6 +245,9 @@ func (n *Node) boot() {
 	var all sync.WaitGroup
 	for _, c := range n.list() {
 		v := c.current()
+		if v.stopped { // by an operator, before the node before was killed
+			continue
+		}
 		if v.config.Start == "boot" || v.config.Warm > 0 {
 			all.Go(func() { _, _ = c.ensure(n.ctx, v, whoBoot, "it is configured") })
 		}
@@ -246,8 +282,9 @@ func (n *Node) find(name string) (*cell, error) {
 	return nil, fmt.Errorf("%w: %q; there are %s", ErrUnknown, name, strings.Join(known, ", "))
 }
 
-// housekeeping is how often the node looks at all its cells.
-const housekeeping = time.Second
+// housekeeping is how often the node looks at all its cells; tests have it more
+// often.
+var housekeeping = time.Second
 
 // housekeep looks at all cells once a second until ctx ends.
 func (n *Node) housekeep(ctx context.Context) {
@@ -285,6 +322,9 @@ func (n *Node) stopAll() {
 	n.halting()
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
+	n.keeping.Lock() // whoever writes it, looks at halt first
+	_ = os.Remove(filepath.Join(n.dir, keepFile))
+	n.keeping.Unlock()
 	var all sync.WaitGroup
 	for _, c := range n.list() {
 		all.Go(func() { c.stop(whoNode, "the node is stopping") })

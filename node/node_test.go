@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +14,6 @@ import (
 	"github.com/cell-runtime/cell/examples/versions/v1"
 	"github.com/cell-runtime/cell/examples/versions/v2"
 	"github.com/cell-runtime/cell/examples/versions/v3"
-	"github.com/cell-runtime/cell/internal/leash"
 	"github.com/cell-runtime/cell/node"
 	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/node/ops"
@@ -122,14 +118,6 @@ func TestADeploymentReturns(t *testing.T) {
 	}
 }
 
-// soak is how often something is done: rarely in ordinary runs.
-func soak(rarely, often int) int {
-	if os.Getenv("CELL_SOAK") != "" {
-		return often
-	}
-	return rarely
-}
-
 // Whatever is killed, a call ends: with a reply or with an error.
 func TestCellsAreKilledUnderLoad(t *testing.T) {
 	r := run(t, postage(privateDir(t), "v1", func(c *config.Cell) { c.Instances = 2 }), nil)
@@ -141,7 +129,7 @@ func TestCellsAreKilledUnderLoad(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	})
 	defer l.end()
-	for range soak(8, 1000) {
+	for range 8 {
 		l.more(t, 50)
 		all := r.state().Instances
 		if len(all) == 0 {
@@ -173,60 +161,6 @@ func TestCellsAreKilledUnderLoad(t *testing.T) {
 	if err != nil || len(audit.Entries) < 3 {
 		t.Errorf("%d entries, %v", len(audit.Entries), err)
 	}
-}
-
-func TestTheNodeIsKilled(t *testing.T) {
-	dir := privateDir(t)
-	for n := range soak(2, 20) {
-		cmd := exec.Command(command("")[0], "node", dir)
-		cmd.Stderr = os.Stderr
-		held, err := leash.Start(cmd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := rig{t: t, dir: dir}
-		eventually(t, "the node runs", func() bool { return listening(filepath.Join(dir, "postage.sock")) })
-		conn := r.caller()
-		if p, err := v1.NewPostageClient(conn).Quote(soon(t), v1.Parcel{Weight: int32(n)}); err != nil || p.Amount != int64(n) {
-			t.Errorf("%+v, %v", p, err)
-		}
-		children := childrenOf(t, cmd.Process.Pid)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		held.Release()
-		_ = conn.Close()
-		for _, pid := range children {
-			eventually(t, "its cells end", func() bool { return syscall.Kill(pid, 0) != nil || zombie(pid) })
-		}
-	}
-	// Who comes next takes up what was left, and leaves nothing.
-	r := run(t, postage(dir, "v1", nil), nil)
-	if p, err := v1.NewPostageClient(r.caller()).Quote(soon(t), v1.Parcel{Weight: 9}); err != nil || p.Amount != 9 {
-		t.Errorf("%+v, %v", p, err)
-	}
-}
-
-// childrenOf returns the processes that a process has started.
-func childrenOf(t *testing.T, pid int) (all []int) {
-	t.Helper()
-	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
-	for _, f := range tasks {
-		b, _ := os.ReadFile(f)
-		for _, word := range strings.Fields(string(b)) {
-			if n, err := strconv.Atoi(word); err == nil {
-				all = append(all, n)
-			}
-		}
-	}
-	if len(all) == 0 {
-		t.Error("the node has no processes")
-	}
-	return all
-}
-
-func zombie(pid int) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	return err != nil || strings.Contains(string(b), ") Z ")
 }
 
 func TestAHungCellIsReplaced(t *testing.T) {

@@ -141,11 +141,12 @@ func (o operator) Spawn(ctx context.Context, req ops.Name) (done ops.Done, err e
 		return done, err
 	}
 	v := c.current()
-	if i := v.pick(); i != nil {
+	if i, _ := v.pick(); i != nil {
 		return ops.Done{Did: []string{fmt.Sprintf("%v runs already", i)}}, nil
 	}
 	v.wake()
 	i, err := c.ensure(ctx, v, caller(ctx), "spawn")
+	o.node.keep()
 	if err != nil {
 		return done, failed(err)
 	}
@@ -164,8 +165,12 @@ func (o operator) Stop(ctx context.Context, req ops.Name) (done ops.Done, err er
 		for _, i := range v.running() {
 			done.Did = append(done.Did, fmt.Sprintf("%v was stopped", i))
 		}
+		v.mu.Lock()
+		v.stopped = true
+		v.mu.Unlock()
 		c.sleep(v, caller(ctx), "stopped by "+caller(ctx)+"; a call starts it again")
 	}
+	o.node.keep()
 	if len(done.Did) == 0 {
 		done.Did = append(done.Did, req.Cell+" did not run")
 	}

@@ -73,6 +73,7 @@ func (n *Node) Reload(ctx context.Context, who string) (did []string, err error)
 		why += fmt.Sprintf("; went wrong: %v", err)
 	}
 	n.audit.add(who, "reloaded", "", why)
+	n.keep()
 	return did, err
 }
 
@@ -102,7 +103,7 @@ func unchangeable(before, next config.Config) (keys []string) {
 func (n *Node) reloadCell(name string, settings config.Cell, who string) (did string, err error) {
 	c, err := n.find(name)
 	if err != nil {
-		if err := n.add(name, settings); err != nil {
+		if err := n.add(name, settings, keptCell{}); err != nil {
 			return "", err
 		}
 		if c, err = n.find(name); err == nil && settings.Start == "boot" {

@@ -33,6 +33,7 @@ type version struct {
 	why       string        // why it does not run
 	failed    bool          // it is left alone until somebody says otherwise
 	asleep    bool          // stopped on purpose
+	stopped   bool          // by an operator
 	replaced  bool          // it is no version any more and never started again
 }
 
@@ -65,17 +66,23 @@ func (v *version) ready(i *instance) bool {
 	return slices.Contains(v.instances, i)
 }
 
-// pick returns the process whose turn it is, or nil.
-func (v *version) pick() *instance {
+// pick returns the process whose turn it is, or nil; ending: there is none, but
+// one whose end is known in a moment, upon which the restart policy decides.
+func (v *version) pick() (i *instance, ending bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for range v.instances {
 		v.turn = (v.turn + 1) % len(v.instances)
-		if i := v.instances[v.turn]; !i.draining.Load() {
-			return i
+		i := v.instances[v.turn]
+		switch {
+		case i.draining.Load():
+		case v.config.Serves && i.lost.Load():
+			ending = true
+		default:
+			return i, false
 		}
 	}
-	return nil
+	return nil, ending
 }
 
 // running returns the processes that are ready.

@@ -225,11 +225,11 @@ func (b *Broker) unregister(s *service) {
 	}
 }
 
-// Dial connects the node itself, or whoever it says that from is, to a name,
-// without asking Reach. It returns a socket on which nothing has been said yet:
-// Client shakes hands.
+// Dial connects the node itself, or whoever it says that from is, to a name
+// that is served at this broker, without asking Reach. It returns a socket on
+// which nothing has been said yet: Client shakes hands.
 func (b *Broker) Dial(ctx context.Context, from link.Peer, name string) (*net.UnixConn, error) {
-	fd, to, err := b.connect(ctx, from, name)
+	fd, to, err := b.connectHere(ctx, from, name)
 	if b.o.Event != nil {
 		b.o.Event(BrokerEvent{From: from, Name: name, To: to, Err: err})
 	}
@@ -240,18 +240,29 @@ func (b *Broker) Dial(ctx context.Context, from link.Peer, name string) (*net.Un
 }
 
 // Forward hands a connection that came from outside to whoever serves name,
-// after Reach has agreed. It owns c.
+// after Reach has agreed. It owns c, which is told of an error.
 func (b *Broker) Forward(ctx context.Context, c *net.UnixConn, from link.Peer, name string) error {
-	defer c.Close()
+	err := b.Offer(ctx, c, from, name)
+	if err != nil {
+		x := newExchange(c, from, 0)
+		x.tell(asRefusal(err))
+		_ = c.Close()
+	}
+	return err
+}
+
+// Offer is Forward for who has another place to go: after an error c is the
+// caller's as before. ErrNoListener says that nobody serves the name here, or
+// not any more.
+func (b *Broker) Offer(ctx context.Context, c *net.UnixConn, from link.Peer, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, b.o.DialTimeout)
 	defer cancel()
 	to, err := b.forward(ctx, c, from, name)
 	if b.o.Event != nil {
 		b.o.Event(BrokerEvent{From: from, Name: name, To: to, Err: err})
 	}
-	if err != nil {
-		x := newExchange(c, from, 0)
-		x.tell(asRefusal(err))
+	if err == nil {
+		_ = c.Close() // whoever serves has a descriptor of its own
 	}
 	return err
 }
@@ -314,6 +325,21 @@ func (b *Broker) connect(ctx context.Context, from link.Peer, name string) (fd i
 	if err != nil {
 		return -1, to, err
 	}
+	return s.connect(from)
+}
+
+// connectHere is connect for names that are served at this broker.
+func (b *Broker) connectHere(ctx context.Context, from link.Peer, name string) (fd int, to link.Peer, err error) {
+	s, err := b.lookup(ctx, name)
+	if err != nil {
+		return -1, to, err
+	}
+	return s.connect(from)
+}
+
+// connect makes a pair of sockets, hands one end to whoever serves and returns
+// the other.
+func (s *service) connect(from link.Peer) (fd int, to link.Peer, err error) {
 	near, far, err := streamPair()
 	if err != nil {
 		return -1, to, refuse(wire.StatusResourceExhausted, "the node has no descriptors left: %w", err)

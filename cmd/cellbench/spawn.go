@@ -79,7 +79,7 @@ func runSpawn(ctx context.Context, args []string) error {
 	for _, w := range ways {
 		w.settle(ways)
 	}
-	capsid.Sweep()
+	_ = capsid.Sweep()
 	if o.json == "-" {
 		return json.NewEncoder(os.Stdout).Encode(ways)
 	}
