@@ -216,10 +216,9 @@ func (c *cell) dial(ctx context.Context, v *version) (i *instance, l *uds.Conn, 
 		if l, err = i.dial(ctx, c.name); err == nil {
 			return i, l, nil
 		}
-		if !errors.Is(err, uds.ErrNoListener) && !errors.Is(err, link.ErrPeerGone) {
+		if !errors.Is(err, uds.ErrNoListener) && !errors.Is(err, link.ErrPeerGone) || !i.vanishes(ctx) {
 			return nil, nil, err
 		}
-		i.lost.Store(true)
 	}
 	return nil, nil, err
 }

@@ -84,22 +84,22 @@ func (c *cell) join(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
 	}
 	for {
 		i, err := c.ensure(ctx, v, who(peer), "it was called")
+		if errors.Is(err, errReplaced) {
+			v = c.current()
+			continue
+		}
 		if err == nil {
 			v.used.Store(time.Now().UnixNano())
 			i.callers.Add(1) // until the next look says how many there are
-			err = i.broker.Offer(ctx, conn, peer, c.name)
+			if err = i.broker.Offer(ctx, conn, peer, c.name); err == nil {
+				return
+			}
+			if errors.Is(err, uds.ErrNoListener) && i.vanishes(ctx) {
+				continue // there is another, or will be
+			}
 		}
-		switch {
-		case err == nil:
-			return
-		case errors.Is(err, errReplaced):
-			v = c.current()
-		case errors.Is(err, uds.ErrNoListener):
-			i.lost.Store(true) // it ends just now; there is another, or will be
-		default:
-			refuse(conn, peer, c.name, err)
-			return
-		}
+		refuse(conn, peer, c.name, err)
+		return
 	}
 }
 

@@ -118,6 +118,26 @@ func (i *instance) detached(why error) {
 	}
 }
 
+// vanishes reports whether a process that does not take a connection has lost
+// its socket, or does in a moment.
+func (i *instance) vanishes(ctx context.Context) bool {
+	for range vanishTries {
+		if i.lost.Load() {
+			return true
+		}
+		select {
+		case <-time.After(endingPace):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return i.lost.Load()
+}
+
+// vanishTries bounds how long the end of a process is waited for, in
+// endingPaces.
+const vanishTries = 100
+
 // awaitReady waits until the process serves, and learns what.
 func (i *instance) awaitReady(ctx context.Context, c *cell) error {
 	ctx, cancel := context.WithCancelCause(ctx)
