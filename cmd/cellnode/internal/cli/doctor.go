@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cell-runtime/cell/afxdp"
 	"github.com/cell-runtime/cell/capsid"
 	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/quic"
@@ -36,6 +37,7 @@ var probes = []probe{
 	{"sched", "cores, clocks, interrupts, memory limits", probeSched},
 	{"capsid", "what sandboxes need: programs, namespaces, filters, control groups", probeCapsid},
 	{"quic", "buffers and congestion control between hosts", func(context.Context, needs) ([]sched.Finding, error) { return quic.Probe(), nil }},
+	{"xdp", "AF_XDP sockets, programs, and what interfaces do about busy polling", func(context.Context, needs) ([]sched.Finding, error) { return afxdp.Probe(), nil }},
 }
 
 // probeCapsid looks at the sandboxes that a configuration names. Without one it
