@@ -76,39 +76,69 @@ func TestXDPConformance(t *testing.T) {
 	for _, c := range []struct {
 		v6, reliable bool
 		mode         ebpf.Mode
+		near         dialer // nil: afxdp.Dial
 		peer         dialer
 		with         string
 		backend      string // of both ends
 		soak         bool   // by ./test.sh --soak alone
+		bad          bool   // the network between the hosts
 	}{
-		{false, true, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", "", false},
-		{true, true, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", "", false},
-		{false, false, ebpf.ModeGeneric, afxdp.Dial, "AF_XDP", "", false},
-		{true, false, ebpf.ModeDriver, afxdp.Dial, "AF_XDP", "", true},
-		{false, true, ebpf.ModeGeneric, afxdp.DialUDP, "UDP", "", false},
-		{true, true, ebpf.ModeGeneric, afxdp.Dial, "asavie/xdp", asavie.Name, false},
-		{false, false, ebpf.ModeDriver, afxdp.Dial, "asavie/xdp", asavie.Name, true},
+		{v6: true, reliable: true, mode: ebpf.ModeGeneric, peer: afxdp.Dial, with: "AF_XDP"},
+		{reliable: true, mode: ebpf.ModeDriver, peer: afxdp.Dial, with: "AF_XDP", bad: true},
+		{v6: true, reliable: true, mode: ebpf.ModeGeneric, peer: afxdp.DialUDP, with: "UDP", bad: true},
+		{mode: ebpf.ModeGeneric, peer: afxdp.Dial, with: "AF_XDP"},
+		{v6: true, reliable: true, mode: ebpf.ModeGeneric, peer: afxdp.Dial, with: "asavie/xdp", backend: asavie.Name},
+		{v6: true, reliable: true, mode: ebpf.ModeGeneric, peer: afxdp.Dial, with: "AF_XDP", bad: true, soak: true},
+		{near: afxdp.DialUDP, reliable: true, peer: afxdp.DialUDP, with: "UDP at both ends", bad: true, soak: true},
+		{near: afxdp.DialUDP, v6: true, reliable: true, peer: afxdp.DialUDP, with: "UDP at both ends", bad: true, soak: true},
+		{reliable: true, mode: ebpf.ModeDriver, peer: afxdp.Dial, with: "AF_XDP", soak: true},
+		{reliable: true, mode: ebpf.ModeGeneric, peer: afxdp.DialUDP, with: "UDP", soak: true},
+		{v6: true, mode: ebpf.ModeDriver, peer: afxdp.Dial, with: "AF_XDP", soak: true},
+		{mode: ebpf.ModeDriver, peer: afxdp.Dial, with: "asavie/xdp", backend: asavie.Name, soak: true},
 	} {
 		if testing.Short() && c.v6 != c.reliable || c.soak && os.Getenv("CELL_SOAK") == "" {
 			continue
 		}
 		o := afxdp.Options{Reliable: c.reliable, Window: 64, KeepAlive: 100 * time.Millisecond, Patience: 10}
-		t.Run(fmt.Sprintf("IPv6 %t, reliable %t, %v, with %s", c.v6, c.reliable, c.mode, c.with), func(t *testing.T) {
+		t.Run(fmt.Sprintf("IPv6 %t, reliable %t, %v, with %s, bad network %t", c.v6, c.reliable, c.mode, c.with, c.bad), func(t *testing.T) {
 			const addresses = 32
 			o.XDP.Peers, o.XDP.Backend = addresses, c.backend
-			l, next := lab(t, netlab.Options{Addresses: addresses}), 0
+			if c.bad {
+				o.Patience = 50
+			}
+			l, next := lab(t, netlab.Options{Addresses: addresses, Bad: badNetwork(c.bad)}), 0
 			// A connection that keeps the program and the sockets.
-			a, b := between(t, l, c.v6, 0, afxdp.Dial, c.peer, required(o, c.mode), required(o, c.mode))
+			if c.near == nil {
+				c.near = afxdp.Dial
+			}
+			a, b := between(t, l, c.v6, 0, c.near, c.peer, required(o, c.mode), required(o, c.mode))
 			defer a.Close()
 			defer b.Close()
-			linktest.Run(t, linktest.Harness{
+			h := linktest.Harness{
 				Open: func(t testing.TB) (link.Link, link.Link) {
 					next++
-					return between(t, l, c.v6, 1+next%(addresses-1), afxdp.Dial, c.peer, required(o, c.mode), required(o, c.mode))
+					return between(t, l, c.v6, 1+next%(addresses-1), c.near, c.peer, required(o, c.mode), required(o, c.mode))
 				},
-				Kill: kill, Garbage: garbage, CanPark: true, MaxTotal: 1 << 20,
+				Kill: kill, Garbage: garbage, CanPark: true, MaxTotal: 1 << 20, Allocates: c.bad,
 				Lossy: !c.reliable, Unordered: !c.reliable,
-			})
+			}
+			if c.bad {
+				h.Kill = nil // nobody repeats what a dead process has sent
+			}
+			linktest.Run(t, h)
+			if c.bad {
+				if n := l.Middle.Counts(); n.Lost == 0 || n.Repeated == 0 || n.Reordered == 0 {
+					t.Errorf("the network was not bad: %+v", n)
+				}
+			}
 		})
 	}
+}
+
+// badNetwork is what reliable mode has to stand.
+func badNetwork(bad bool) *netlab.Bad {
+	if !bad {
+		return nil
+	}
+	return &netlab.Bad{Lose: 0.01, Repeat: 0.05, Reorder: 0.05}
 }

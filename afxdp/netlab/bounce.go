@@ -32,7 +32,6 @@ func Bounce(ifindex int, generic bool) (*Bouncer, error) {
 			asm.LoadMem(asm.R5, asm.R2, i, asm.Half), asm.LoadMem(asm.R6, asm.R2, 6+i, asm.Half),
 			asm.StoreMem(asm.R2, i, asm.R6, asm.Half), asm.StoreMem(asm.R2, 6+i, asm.R5, asm.Half))
 	}
-	const xdpPass, xdpTX = 2, 3
 	swap = append(swap, asm.Mov.Imm(asm.R0, xdpTX), asm.Return(),
 		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("pass"), asm.Return())
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Instructions: swap, License: "GPL"})

@@ -27,10 +27,16 @@ type Options struct {
 	VLAN int
 	// Addresses is how many addresses of each family a host has; default 1.
 	Addresses int
+	// Bad puts a network between the hosts that loses packets, repeats them and
+	// lets them overtake each other; nil: their interfaces are joined directly.
+	Bad *Bad
 }
 
 // Lab is a pair of hosts.
-type Lab struct{ A, B *Host }
+type Lab struct {
+	A, B   *Host
+	Middle *Middle // nil: nothing is between them
+}
 
 // Host is a network namespace with one interface, up, with addresses.
 type Host struct {
@@ -65,7 +71,7 @@ func New(o Options) (*Lab, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	l := &Lab{a, b}
+	l := &Lab{A: a, B: b}
 	if err := l.wire(o); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -132,20 +138,40 @@ func (h *Host) close() error {
 	return unix.Close(h.ns)
 }
 
+// SetQueues changes how many queues a host's interface has, of those that it was
+// made with, as ethtool -L does.
+func (h *Host) SetQueues(n int) error {
+	return h.Do(func() error { return setQueues(h.Interface, n) })
+}
+
 // Close ends both hosts.
-func (l *Lab) Close() error { return errors.Join(l.A.close(), l.B.close()) }
+func (l *Lab) Close() error {
+	var err error
+	if l.Middle != nil {
+		err = l.Middle.close()
+	}
+	return errors.Join(err, l.A.close(), l.B.close())
+}
 
 // wire makes the interfaces, gives them their addresses and brings them up.
 func (l *Lab) wire(o Options) error {
-	attributes := netlink.NewLinkAttrs()
-	attributes.Name, attributes.MTU, attributes.NumTxQueues, attributes.NumRxQueues = l.A.Interface, o.MTU, o.Queues, o.Queues
-	pair := &netlink.Veth{LinkAttrs: attributes, PeerName: l.B.Interface, PeerNamespace: netlink.NsFd(l.B.ns),
-		PeerMTU: uint32(o.MTU), PeerNumTxQueues: uint32(o.Queues), PeerNumRxQueues: uint32(o.Queues)}
-	if err := l.A.Net.LinkAdd(pair); err != nil {
-		return fmt.Errorf("netlab: a pair of veth interfaces: %w", err)
+	if o.Bad == nil {
+		if err := pair(l.A, l.A.Interface, l.B, l.B.Interface, o); err != nil {
+			return err
+		}
+	} else {
+		m, err := newMiddle(l, o)
+		if err != nil {
+			return err
+		}
+		l.Middle = m
 	}
 	for _, h := range []*Host{l.A, l.B} {
-		if err := h.bringUp(o); err != nil {
+		err := h.bringUp(o)
+		if err == nil && o.Bad != nil {
+			err = h.wholeChecksums()
+		}
+		if err != nil {
 			return fmt.Errorf("netlab: %s: %w", h.Interface, err)
 		}
 	}

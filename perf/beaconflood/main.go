@@ -154,7 +154,7 @@ func measure(w way, flood []byte, survival bool) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer g.program.Close()
+	defer g.Close()
 	if survival {
 		return survivors(lab, in, g)
 	}
@@ -241,7 +241,7 @@ func (r *receiver) receive() (n, genuine int) {
 const burst = 1 << 20
 
 // cost returns ns a packet.
-func cost(lab *netlab.Lab, w way, in int, g *generator) (float64, error) {
+func cost(lab *netlab.Lab, w way, in int, g *netlab.Generator) (float64, error) {
 	r, err := newReceiver(in)
 	if err != nil {
 		return 0, err
@@ -256,7 +256,7 @@ func cost(lab *netlab.Lab, w way, in int, g *generator) (float64, error) {
 	err = lab.B.Do(func() error {
 		defer pin(0)()
 		start := time.Now()
-		err := g.send(burst)
+		err := g.Send(burst)
 		d = time.Since(start)
 		return err
 	})
@@ -297,7 +297,7 @@ const nodes = 50
 
 // survivors floods from one core, and sends, receives and counts on the other
 // genuine beacons, one each 500 µs.
-func survivors(lab *netlab.Lab, in int, g *generator) (float64, error) {
+func survivors(lab *netlab.Lab, in int, g *netlab.Generator) (float64, error) {
 	var sockets [nodes]int
 	for i := range sockets {
 		a := netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)})
@@ -321,7 +321,7 @@ func survivors(lab *netlab.Lab, in int, g *generator) (float64, error) {
 		flooded <- lab.B.Do(func() error {
 			defer pin(0)()
 			for time.Since(start) < *span {
-				if err := g.send(burst / 16); err != nil {
+				if err := g.Send(burst / 16); err != nil {
 					return err
 				}
 			}
