@@ -27,7 +27,8 @@ type Applier struct {
 	lock     sync.RWMutex // of a Machine, against Read
 	sessions *sessionTable
 	batch    []Entry // of the call of Apply that runs
-	time     int64   // of the last entry
+	one      [1]Entry
+	time     int64 // of the last entry
 
 	applied     atomic.Uint64 // index of the last entry
 	appliedTime atomic.Int64
@@ -224,13 +225,11 @@ func (a *Applier) skip(index uint64, t int64) error {
 }
 
 func (a *Applier) execute(index uint64, t int64, command []byte) (Result, error) {
-	one := [1]Entry{{Index: index, Command: command, time: t, seed: a.seed}}
-	if a.kind == KindMemory { // without the slice, which would escape
-		a.memory.Apply(&one[0])
-		return one[0].Result, nil
-	}
-	err := a.run(one[:])
-	return one[0].Result, err
+	a.one[0] = Entry{Index: index, Command: command, time: t, seed: a.seed}
+	err := a.run(a.one[:])
+	r := a.one[0].Result
+	a.one[0] = Entry{} // keeps nothing of the log alive
+	return r, err
 }
 
 // applySession executes an entry of a session; the result begins with an

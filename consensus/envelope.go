@@ -3,6 +3,7 @@ package consensus
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -48,10 +49,30 @@ type envelope struct {
 // EncodeCommand returns the entry that stands for a command without a session,
 // proposed at the time now.
 func EncodeCommand(command []byte, now time.Time) []byte {
-	b := make([]byte, plainHead, plainHead+len(command))
-	b[0] = byte(entryPlain)
-	binary.LittleEndian.PutUint64(b[1:], uint64(now.UnixNano()))
+	return appendCommand(make([]byte, 0, plainHead+len(command)), command, now)
+}
+
+func appendCommand(b, command []byte, now time.Time) []byte {
+	b = append(b, byte(entryPlain))
+	b = binary.LittleEndian.AppendUint64(b, uint64(now.UnixNano()))
 	return append(b, command...)
+}
+
+// lent is memory for an entry while it is passed on.
+type lent struct{ b []byte }
+
+// maxLent is the most that is kept for the next entry.
+const maxLent = 64 << 10
+
+var entries = sync.Pool{New: func() any { return &lent{make([]byte, 0, 256)} }}
+
+func borrow() *lent { return entries.Get().(*lent) }
+
+func (e *lent) giveBack() {
+	if cap(e.b) <= maxLent {
+		e.b = e.b[:0]
+		entries.Put(e)
+	}
 }
 
 // EncodeDigest returns the entry at which every replica computes the digest of
@@ -64,12 +85,14 @@ func EncodeDigest(now time.Time) []byte {
 }
 
 func encodeSession(kind entryKind, now time.Time, session, sequence, answered uint64, command []byte) []byte {
-	b := make([]byte, sessionHead, sessionHead+len(command))
-	b[0] = byte(kind)
-	binary.LittleEndian.PutUint64(b[1:], uint64(now.UnixNano()))
-	binary.LittleEndian.PutUint64(b[9:], session)
-	binary.LittleEndian.PutUint64(b[17:], sequence)
-	binary.LittleEndian.PutUint64(b[25:], answered)
+	return appendSession(make([]byte, 0, sessionHead+len(command)), kind, now, session, sequence, answered, command)
+}
+
+func appendSession(b []byte, kind entryKind, now time.Time, session, sequence, answered uint64, command []byte) []byte {
+	b = append(b, byte(kind))
+	for _, n := range [...]uint64{uint64(now.UnixNano()), session, sequence, answered} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
 	return append(b, command...)
 }
 

@@ -157,7 +157,8 @@ type Group interface {
 	Name() string
 	Replica() ReplicaID
 	// Begin appends an entry without waiting: pipelining. At the latest after
-	// timeout the [Pending] has an answer.
+	// timeout the [Pending] has an answer. The entry is the caller's again when
+	// Begin returns.
 	Begin(entry []byte, timeout time.Duration) (Pending, error)
 	// ReadIndex returns when this replica has applied all that was committed,
 	// anywhere, before the call.

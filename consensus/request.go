@@ -13,7 +13,10 @@ func Propose(ctx context.Context, g Proposer, command []byte) (Result, error) {
 	if err := checkSize(command); err != nil {
 		return Result{}, err
 	}
-	return g.ProposeEntry(ctx, EncodeCommand(command, time.Now()))
+	e := borrow()
+	defer e.giveBack()
+	e.b = appendCommand(e.b, command, time.Now())
+	return g.ProposeEntry(ctx, e.b)
 }
 
 // Begin is [Propose] without waiting: many commands of one caller are under
@@ -23,7 +26,10 @@ func Begin(g Group, command []byte, timeout time.Duration) (Pending, error) {
 	if err := checkSize(command); err != nil {
 		return nil, err
 	}
-	return g.Begin(EncodeCommand(command, time.Now()), timeout)
+	e := borrow()
+	defer e.giveBack()
+	e.b = appendCommand(e.b, command, time.Now())
+	return g.Begin(e.b, timeout)
 }
 
 // Query is a linearizable read: its answer contains every write that was

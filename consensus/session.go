@@ -12,7 +12,8 @@ import (
 
 // Proposer is the part of a [Group] that a session needs: a log.
 type Proposer interface {
-	// ProposeEntry appends an entry and waits until it was applied here.
+	// ProposeEntry appends an entry and waits until it was applied here. The
+	// entry is the caller's again when it returns.
 	ProposeEntry(ctx context.Context, entry []byte) (Result, error)
 }
 
@@ -44,7 +45,10 @@ func (l logSessions) ProposeOnce(ctx context.Context, o Once, command []byte) (R
 	if err := checkSize(command); err != nil {
 		return Result{}, err
 	}
-	return l.propose(ctx, encodeSession(entrySession, time.Now(), o.Session, o.Sequence, o.Answered, command))
+	e := borrow()
+	defer e.giveBack()
+	e.b = appendSession(e.b, entrySession, time.Now(), o.Session, o.Sequence, o.Answered, command)
+	return l.propose(ctx, e.b)
 }
 
 func (l logSessions) CloseSession(ctx context.Context, id uint64) error {

@@ -20,7 +20,8 @@ import (
 
 // A connection begins with a preface, and then has frames, one way only:
 //
-//	preface: "CELLRAFT" version u8, kind u8 (1 messages, 2 a snapshot),
+//	preface: "CELLRAFT" version u8, kind u8 (1 messages, 2 a snapshot,
+//	         3 a question, which is answered by one frame the other way),
 //	         length u8 and id of the sender, length u8 and id of the receiver
 //	frame:   length u32, CRC-32C u32, payload (a protobuf of dragonboat's)
 //
@@ -30,6 +31,7 @@ const (
 	prefaceVersion = 1
 	kindMessages   = 1
 	kindSnapshot   = 2
+	kindQuestion   = 3
 	frameHead      = 8
 	// maxFrame is above what dragonboat puts into one message (64 MiB).
 	maxFrame = 80 << 20
@@ -46,16 +48,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // preface says who talks to whom about what.
 type preface struct {
-	snapshot bool
+	kind     byte
 	from, to string
 }
 
 func (p preface) append(b []byte) []byte {
-	kind := byte(kindMessages)
-	if p.snapshot {
-		kind = kindSnapshot
-	}
-	b = append(append(b, prefaceMagic...), prefaceVersion, kind)
+	b = append(append(b, prefaceMagic...), prefaceVersion, p.kind)
 	b = append(append(b, byte(len(p.from))), p.from...)
 	return append(append(b, byte(len(p.to))), p.to...)
 }
@@ -71,10 +69,10 @@ func readPreface(r io.Reader) (p preface, err error) {
 		return p, errPreface
 	case version != prefaceVersion:
 		return p, fmt.Errorf("%w: version %d, this node speaks %d", errPreface, version, prefaceVersion)
-	case kind != kindMessages && kind != kindSnapshot:
+	case kind < kindMessages || kind > kindQuestion:
 		return p, fmt.Errorf("%w: kind %d", errPreface, kind)
 	}
-	p.snapshot = kind == kindSnapshot
+	p.kind = kind
 	if p.from, err = readID(r); err != nil {
 		return p, err
 	}

@@ -26,6 +26,7 @@ type group struct {
 	applier *consensus.Applier // nil for a witness
 	user    raft.INodeUser
 	session *client.Session // without exactly-once: sessions are ours
+	readers readers
 }
 
 func (g *group) Name() string                 { return g.config.Name }
@@ -63,11 +64,16 @@ func (g *group) ProposeEntry(ctx context.Context, entry []byte) (consensus.Resul
 
 // refused is for a request that did not begin.
 func (g *group) refused(err error) error {
+	if err == raft.ErrSystemBusy { //nolint:errorlint // the commonest, of who sends as much as goes
+		return errBusy
+	}
 	if errors.Is(err, raft.ErrInvalidOperation) {
 		return fmt.Errorf("%w: replica %d of group %q is a %v", consensus.ErrUnsupported, g.config.Replica, g.config.Name, g.config.Role)
 	}
 	return requestError(g.config.Name, err)
 }
+
+var errBusy = fmt.Errorf("%w (the queue of proposals is full)", consensus.ErrBusy)
 
 // wait waits for a request's answer.
 func (g *group) wait(ctx context.Context, rs *raft.RequestState) (consensus.Result, error) {
@@ -131,25 +137,14 @@ func (g *group) ReadIndex(ctx context.Context) error {
 		if _, ok := ctx.Deadline(); !ok { // the default's time goes on from the first attempt
 			timeout -= time.Since(began)
 		}
-		asked := time.Now()
-		err = g.readIndex(ctx, min(timeout, patience))
-		if err == nil {
-			g.applier.Confirm(asked)
+		// What is left of ctx is ctx's to say: others may wait for the same answer.
+		if err = g.read(ctx, patience); err == nil {
 			return nil
 		}
 		if timeout <= patience || !errors.Is(err, consensus.ErrTimeout) {
 			return err
 		}
 	}
-}
-
-func (g *group) readIndex(ctx context.Context, timeout time.Duration) error {
-	rs, err := g.user.ReadIndex(max(timeout, g.h.o.Tick))
-	if err != nil {
-		return g.refused(err)
-	}
-	_, err = g.wait(ctx, rs)
-	return err
 }
 
 func (g *group) Status() consensus.Status {

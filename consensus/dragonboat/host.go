@@ -153,7 +153,7 @@ func (h *Host) startReplica(ctx context.Context, g *group) (err error) {
 	case g.config.Role == consensus.Witness:
 		return h.nh.StartReplica(members, join, func(uint64, uint64) statemachine.IStateMachine { return nothing{} }, c)
 	case g.applier.Kind() == consensus.KindMemory:
-		return h.nh.StartReplica(members, join, func(uint64, uint64) statemachine.IStateMachine { return memory{g.applier} }, c)
+		return h.nh.StartReplica(members, join, func(uint64, uint64) statemachine.IStateMachine { return &memory{a: g.applier} }, c)
 	case g.applier.Kind() == consensus.KindConcurrent:
 		return h.nh.StartConcurrentReplica(members, join, func(uint64, uint64) statemachine.IConcurrentStateMachine {
 			return concurrent{batches{g.applier}}

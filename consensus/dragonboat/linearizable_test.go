@@ -88,8 +88,12 @@ func (p *processes) fault(r *rand.Rand) string {
 	return "partition"
 }
 
-// maxTorture is for how long there are fresh keys, of which there are 256.
-const maxTorture = 20 * time.Second
+const (
+	// maxTorture is for how long there are fresh keys, of which there are 256.
+	maxTorture = 20 * time.Second
+	// usualTorture is what every run of the tests takes.
+	usualTorture = 8 * time.Second
+)
 
 // torture lets callers read and write while things go wrong, and returns what
 // they saw, and the longest time without an acknowledged write.
@@ -138,11 +142,13 @@ func torture(t *testing.T, length time.Duration, broken bool, seed uint64) (h *h
 
 // TestHistoriesAreLinearizable: three processes, killed, stopped and cut off.
 func TestHistoriesAreLinearizable(t *testing.T) {
-	length := maxTorture
+	t.Parallel()
+	length := usualTorture
 	if testing.Short() {
 		length = 5 * time.Second
 	}
 	if os.Getenv("CELL_SOAK") != "" {
+		length = maxTorture
 		for seed := range uint64(29) { // ten minutes
 			h, _ := torture(t, length, false, seed+100)
 			if verdict := h.judge(5 * time.Minute); verdict != porcupine.Ok {
@@ -163,8 +169,9 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 // TestStaleReadsAreFound is the control: with reads that ask nobody, the same
 // test must fail.
 func TestStaleReadsAreFound(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
-		h, _ := torture(t, 5*time.Second, true, seed)
+		h, _ := torture(t, 4*time.Second, true, seed)
 		if h.judge(time.Minute) == porcupine.Illegal {
 			return
 		}

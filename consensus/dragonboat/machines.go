@@ -14,18 +14,23 @@ import (
 // other way, and a replica that can't apply must not go on.
 
 // memory is a [consensus.Machine] as dragonboat sees it.
-type memory struct{ a *consensus.Applier }
-
-func (m memory) Update(e statemachine.Entry) (statemachine.Result, error) {
-	raw := [1]consensus.Raw{{Index: e.Index, Entry: e.Cmd}}
-	err := m.a.Apply(raw[:])
-	return statemachine.Result(raw[0].Result), err
+type memory struct {
+	a   *consensus.Applier
+	one [1]consensus.Raw // of Update, which is never called twice at once
 }
 
-func (m memory) Lookup(query any) (any, error) { return m.a.Read(query) }
-func (m memory) Close() error                  { return m.a.Close() }
+func (m *memory) Update(e statemachine.Entry) (statemachine.Result, error) {
+	m.one[0] = consensus.Raw{Index: e.Index, Entry: e.Cmd}
+	err := m.a.Apply(m.one[:])
+	r := statemachine.Result(m.one[0].Result)
+	m.one[0] = consensus.Raw{} // keeps nothing of the log alive
+	return r, err
+}
 
-func (m memory) SaveSnapshot(w io.Writer, _ statemachine.ISnapshotFileCollection, stop <-chan struct{}) error {
+func (m *memory) Lookup(query any) (any, error) { return m.a.Read(query) }
+func (m *memory) Close() error                  { return m.a.Close() }
+
+func (m *memory) SaveSnapshot(w io.Writer, _ statemachine.ISnapshotFileCollection, stop <-chan struct{}) error {
 	f, err := m.a.Freeze()
 	if err != nil {
 		return err
@@ -33,7 +38,7 @@ func (m memory) SaveSnapshot(w io.Writer, _ statemachine.ISnapshotFileCollection
 	return writeFrozen(f, w, stop)
 }
 
-func (m memory) RecoverFromSnapshot(r io.Reader, _ []statemachine.SnapshotFile, stop <-chan struct{}) error {
+func (m *memory) RecoverFromSnapshot(r io.Reader, _ []statemachine.SnapshotFile, stop <-chan struct{}) error {
 	return restore(m.a, r, stop)
 }
 

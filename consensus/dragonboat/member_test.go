@@ -104,6 +104,7 @@ func eventually(t *testing.T, what string, f func(ctx context.Context) error) {
 }
 
 func TestAllMembersAreReplacedUnderLoad(t *testing.T) {
+	t.Parallel()
 	n := newNodes(t, 3)
 	n.start("moving", func(c *consensus.GroupConfig) { c.SnapshotEntries, c.KeepEntries = 200, 20 })
 	stop := load(t, n, "moving", 4)
@@ -153,6 +154,7 @@ func ignoreConflict(err error) error {
 }
 
 func TestWitnessAndTransfer(t *testing.T) {
+	t.Parallel()
 	n := newNodes(t, 2)
 	groups := n.start("pair", nil)
 	w := n.add()
@@ -188,16 +190,23 @@ func TestWitnessAndTransfer(t *testing.T) {
 }
 
 func TestAMemberThatWasAwayGetsASnapshot(t *testing.T) {
+	t.Parallel()
 	n := newNodes(t, 3)
 	tune := func(c *consensus.GroupConfig) { c.SnapshotEntries, c.KeepEntries = 100, 10 }
 	groups := n.start("away", tune)
 	n.close(2)
-	for range 500 { // far beyond what the log keeps
-		eventually(t, "writing", func(ctx context.Context) error {
-			_, err := consensus.Propose(ctx, groups[0], consensustest.Command('+', 'a', 1))
-			return err
+	var all sync.WaitGroup
+	for range 10 { // far beyond what the log keeps
+		all.Go(func() {
+			for range 50 {
+				eventually(t, "writing", func(ctx context.Context) error {
+					_, err := consensus.Propose(ctx, groups[0], consensustest.Command('+', 'a', 1))
+					return err
+				})
+			}
 		})
 	}
+	all.Wait()
 	eventually(t, "snapshot", func(ctx context.Context) error { _, err := groups[0].Snapshot(ctx); return err })
 	want := count(t, groups[0], 'a')
 	n.open(2)
@@ -210,6 +219,7 @@ func TestAMemberThatWasAwayGetsASnapshot(t *testing.T) {
 // Entries that have no effect on a machine with storage of its own are counted
 // by the log, so they count for the machine, too.
 func TestADiskMachineStartsAgainBehindEntriesWithoutEffect(t *testing.T) {
+	t.Parallel()
 	n, dir := newNodes(t, 1), t.TempDir()
 	tune := func(c *consensus.GroupConfig) {
 		c.Machines = consensus.Machines{Disk: func() consensus.DiskMachine { return consensustest.NewDisk(dir) }}
@@ -232,6 +242,7 @@ func TestADiskMachineStartsAgainBehindEntriesWithoutEffect(t *testing.T) {
 }
 
 func TestRestoreIntoANewCluster(t *testing.T) {
+	t.Parallel()
 	n := newNodes(t, 3)
 	groups := n.start("precious", nil)
 	for i := range 50 {

@@ -45,6 +45,10 @@ type Options struct {
 	// Insecure lets anybody who reaches Listen write into every group.
 	Insecure bool
 
+	// Answer answers what other nodes ask by [Host.Ask]; nil refuses all. It is
+	// called beside itself, by connections that Security has let in.
+	Answer func(ctx context.Context, from consensus.NodeID, question []byte) ([]byte, error)
+
 	// Tick is the unit of all of Raft's times: heartbeats are sent every
 	// second tick, and a leader that is silent for ElectionTicks, to twice as
 	// many, is replaced. Default 30 ms; many groups want more, since each one's
@@ -79,7 +83,8 @@ type Security interface {
 	// Server is for accepted connections: it must ask for the client's
 	// certificate and check it.
 	Server() *tls.Config
-	// Client is for a connection to peer, and must check that it is.
+	// Client is for a connection to peer, and must check that it is; "" is for
+	// whoever answers, if it may.
 	Client(peer consensus.NodeID) (*tls.Config, error)
 	// Peer returns the id that the other end has proven; an error ends the
 	// connection.

@@ -26,6 +26,9 @@ type nodeKeys struct {
 func (k nodeKeys) Server() *tls.Config { return identity.ServerTLS(k.c, k.trust, protocol) }
 
 func (k nodeKeys) Client(peer consensus.NodeID) (*tls.Config, error) {
+	if peer == "" {
+		return identity.ClientTLS(k.c, k.trust, identity.ID{}, protocol), nil
+	}
 	id, err := identity.ParseID(string(peer))
 	if err != nil {
 		return nil, fmt.Errorf("%w: a node's id is that of its key: %w", consensus.ErrConfig, err)

@@ -154,9 +154,12 @@ func (t *transport) serve(raw net.Conn) error {
 	}
 	f := newFrameReader(c)
 	for t.ctx.Err() == nil {
-		if p.snapshot {
+		switch p.kind {
+		case kindQuestion:
+			return t.answer(c, consensus.NodeID(p.from))
+		case kindSnapshot:
 			err = f.receiveChunk(t.chunk)
-		} else {
+		default:
 			err = f.receiveBatch(p.from, t.message)
 		}
 		if err != nil {
@@ -179,7 +182,7 @@ func (t *transport) secureServer(raw net.Conn) (net.Conn, consensus.NodeID, erro
 }
 
 // dial opens a connection for messages or for a snapshot.
-func (t *transport) dial(ctx context.Context, target string, snapshot bool) (net.Conn, error) {
+func (t *transport) dial(ctx context.Context, target string, kind byte) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	addr, err := t.o.Resolve(ctx, consensus.NodeID(target))
@@ -199,7 +202,7 @@ func (t *transport) dial(ctx context.Context, target string, snapshot bool) (net
 		err = c.SetWriteDeadline(time.Now().Add(handshakeTime))
 	}
 	if err == nil {
-		_, err = c.Write(preface{snapshot: snapshot, from: string(t.o.Node), to: target}.append(nil))
+		_, err = c.Write(preface{kind: kind, from: string(t.o.Node), to: target}.append(nil))
 	}
 	if err != nil {
 		raw.Close()
@@ -225,7 +228,7 @@ func secureClient(ctx context.Context, raw net.Conn, s Security, target consensu
 }
 
 func (t *transport) GetConnection(ctx context.Context, target string) (raftio.IConnection, error) {
-	c, err := t.dial(ctx, target, false)
+	c, err := t.dial(ctx, target, kindMessages)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +236,7 @@ func (t *transport) GetConnection(ctx context.Context, target string) (raftio.IC
 }
 
 func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (raftio.ISnapshotConnection, error) {
-	c, err := t.dial(ctx, target, true)
+	c, err := t.dial(ctx, target, kindSnapshot)
 	if err != nil {
 		return nil, err
 	}

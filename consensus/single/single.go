@@ -150,7 +150,7 @@ func (g *group) ProposeEntry(ctx context.Context, entry []byte) (consensus.Resul
 		return consensus.Result{}, consensus.ErrClosed
 	}
 	g.index++
-	raw := [1]consensus.Raw{{Index: g.index, Entry: entry}}
+	raw := [1]consensus.Raw{{Index: g.index, Entry: slices.Clone(entry)}} // it is the caller's; a result may be a part of it
 	err := g.applier.Apply(raw[:])
 	return raw[0].Result, err
 }

@@ -1,0 +1,269 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/consensus/kv"
+	"github.com/cell-runtime/cell/rpc"
+)
+
+// store is a group that runs here, with its service.
+type store struct {
+	group   consensus.Group
+	service *kv.Service
+	stop    context.CancelFunc
+}
+
+// machines makes the machine of a group of some kind.
+func (m *Member) machines(kind string) consensus.Machines {
+	if made, ok := m.o.Machines[kind]; ok {
+		return made
+	}
+	return kv.Machines()
+}
+
+// open makes the service of a running group.
+func (m *Member) open(g consensus.Group) (*store, error) {
+	ctx, stop := context.WithCancel(m.ctx)
+	server, err := rpc.NewServer(nil) // its methods are called directly
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	service, err := kv.Serve(ctx, server, g)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return &store{g, service, stop}, nil
+}
+
+// serveSystem makes the tables of the system group, which has just been started.
+func (m *Member) serveSystem(g consensus.Group) error {
+	s, err := m.open(g)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.system, m.table = g, s.service
+	m.stores[SystemGroup] = s
+	m.mu.Unlock()
+	close(m.formed)
+	m.waits("nothing")
+	return nil
+}
+
+// Store returns the service of a group of which a replica runs here.
+func (m *Member) Store(name string) (*kv.Service, error) {
+	if _, err := m.running(name); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.stores[name]; s != nil && s.service != nil {
+		return s.service, nil
+	}
+	return nil, consensus.ErrNoGroup
+}
+
+// keep makes this node's replicas what the tables say, and the groups that are
+// led from here. What fails is tried again the next time.
+func (m *Member) keep() {
+	ctx, cancel := context.WithTimeout(m.ctx, 10*time.Second)
+	defer cancel()
+	if err := m.tellTable(ctx); err != nil {
+		m.waits("the tables can't be written: " + err.Error())
+	} else {
+		m.waits("nothing")
+	}
+	m.keepAddrs()
+	entries, err := m.entries(ctx, true)
+	if err != nil {
+		m.o.Logger.Warn("raft: the tables", "err", err)
+		return
+	}
+	m.keepReplicas(ctx, entries)
+	g := m.system
+	if g.Status().Leads() {
+		if err := m.promoteNodes(ctx, g); err != nil && !errors.Is(err, consensus.ErrConflict) {
+			m.o.Logger.Warn("raft: promoting", "err", err)
+		}
+	}
+	for i := range entries {
+		if r, err := m.host.Group(entries[i].Name); err == nil && r.Status().Leads() {
+			if err := m.keepGroup(ctx, &entries[i], r); err != nil && !errors.Is(err, consensus.ErrConflict) {
+				m.o.Logger.Warn("raft: changing a group", "group", entries[i].Name, "err", err)
+			}
+		}
+	}
+	m.balance(ctx, entries)
+}
+
+// keepAddrs keeps where others are, for the next start.
+func (m *Member) keepAddrs() {
+	alive := m.alive()
+	m.mu.Lock()
+	addrs, news := map[consensus.NodeID]string{}, false
+	for id, a := range m.state.Addrs {
+		addrs[id] = a
+	}
+	for id, p := range alive {
+		if p.Addr != "" && addrs[id] != p.Addr {
+			addrs[id], news = p.Addr, true
+		}
+	}
+	m.mu.Unlock()
+	if news {
+		if err := m.change(func(s *state) error { s.Addrs = addrs; return nil }); err != nil {
+			m.o.Logger.Warn("raft: keeping addresses", "err", err)
+		}
+	}
+}
+
+// keepReplicas starts and stops what the table says.
+func (m *Member) keepReplicas(ctx context.Context, entries []Entry) {
+	wanted := map[string]bool{SystemGroup: true}
+	for i := range entries {
+		e := &entries[i]
+		s := e.of(m.Node())
+		if s == nil {
+			continue
+		}
+		wanted[e.Name] = true
+		if _, err := m.host.Group(e.Name); err == nil {
+			continue
+		}
+		c := consensus.GroupConfig{Name: e.Name, Replica: s.Replica, Join: s.Join, Machines: m.machines(e.Kind)}
+		if s.Join {
+			c.Role = consensus.NonVoter
+		} else {
+			c.Members = e.first()
+		}
+		if err := m.startReplica(ctx, c, e.Kind); err != nil {
+			m.o.Logger.Warn("raft: starting a replica", "group", e.Name, "err", err)
+		}
+	}
+	for _, g := range m.host.Groups() {
+		if wanted[g.Name()] {
+			continue
+		}
+		m.mu.Lock()
+		s := m.stores[g.Name()]
+		delete(m.stores, g.Name())
+		m.mu.Unlock()
+		if s != nil {
+			s.stop()
+		}
+		if err := m.host.Remove(ctx, g.Name()); err != nil {
+			m.o.Logger.Warn("raft: deleting a replica", "group", g.Name(), "err", err)
+		} else {
+			m.o.Logger.Info("raft: a replica was deleted: the table gives it to others", "group", g.Name(), "replica", g.Replica())
+		}
+	}
+}
+
+func (m *Member) startReplica(ctx context.Context, c consensus.GroupConfig, kind string) error {
+	g, err := m.host.Start(ctx, c)
+	if err != nil {
+		return err
+	}
+	s := &store{group: g, stop: func() {}}
+	if _, other := m.o.Machines[kind]; !other {
+		if s, err = m.open(g); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stores[c.Name] = s
+	m.o.Logger.Info("raft: a replica was started", "group", c.Name, "replica", c.Replica)
+	return nil
+}
+
+// keepGroup takes the members of a group that is led from here one step towards
+// what the table says.
+func (m *Member) keepGroup(ctx context.Context, e *Entry, g consensus.Group) error {
+	all, change, err := g.Members(ctx)
+	if err != nil {
+		return err
+	}
+	alive, at := m.alive(), g.Applier().Position().Index
+	coming := false
+	for _, s := range e.Seats {
+		i := slices.IndexFunc(all, func(x consensus.Member) bool { return x.Replica == s.Replica })
+		switch {
+		case s.Gone || s.Leaving:
+		case i < 0:
+			return g.Add(ctx, consensus.Member{Replica: s.Replica, Node: s.Node, Role: consensus.NonVoter}, change)
+		case all[i].Role == consensus.NonVoter:
+			coming = true
+			if p, ok := alive[s.Node]; ok && p.Applied[e.Name] > 0 && p.Applied[e.Name]+catchUp >= at {
+				all[i].Role = consensus.Voter
+				return g.Add(ctx, all[i], change)
+			}
+		}
+	}
+	if coming {
+		return nil
+	}
+	for i := range e.Seats {
+		s := &e.Seats[i]
+		if !s.Leaving || s.Gone {
+			continue
+		}
+		if s.Node == m.Node() { // another one has to remove this one
+			for _, x := range all {
+				if y := e.of(x.Node); x.Role == consensus.Voter && y != nil && !y.Leaving {
+					return g.Transfer(ctx, x.Replica)
+				}
+			}
+		}
+		if slices.ContainsFunc(all, func(x consensus.Member) bool { return x.Replica == s.Replica }) {
+			return g.RemoveMember(ctx, s.Replica, change)
+		}
+		s.Gone = true
+		return m.put(ctx, e)
+	}
+	return nil
+}
+
+// balanceEvery is how often a group's leader may be asked to hand over.
+const balanceEvery = 15 * time.Second
+
+// balance gives each node that lives its share of leaders: groups by name, each
+// to the voter that has the fewest so far. Every node computes the same.
+func (m *Member) balance(ctx context.Context, entries []Entry) {
+	alive := m.alive()
+	share := map[consensus.NodeID]int{}
+	for i := range entries {
+		e := &entries[i]
+		var best *Seat
+		for j := range e.Seats {
+			s := &e.Seats[j]
+			if _, there := alive[s.Node]; s.Gone || s.Leaving || !there && s.Node != m.Node() {
+				continue
+			}
+			if best == nil || share[s.Node] < share[best.Node] || share[s.Node] == share[best.Node] && s.Node < best.Node {
+				best = s
+			}
+		}
+		if best == nil {
+			continue
+		}
+		share[best.Node]++
+		g, err := m.host.Group(e.Name)
+		if err != nil || best.Node == m.Node() || !g.Status().Leads() || time.Since(m.last[e.Name]) < balanceEvery {
+			continue
+		}
+		m.last[e.Name] = time.Now()
+		short, cancel := context.WithTimeout(ctx, 2*time.Second)
+		if err := g.Transfer(short, best.Replica); err != nil && !errors.Is(err, consensus.ErrNotMember) {
+			m.o.Logger.Debug("raft: balancing leaders", "group", e.Name, "err", err)
+		}
+		cancel()
+	}
+}

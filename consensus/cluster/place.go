@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/consensus/kv"
+)
+
+// Create makes a group with some replicas, on the nodes that have the fewest.
+// It returns when the table has it; nodes start their replicas within seconds.
+func (m *Member) Create(ctx context.Context, name, kind string, replicas int) (Entry, error) {
+	if _, other := m.o.Machines[kind]; kind != Kind && !other {
+		return Entry{}, fmt.Errorf("%w: no kind of group %q is known here", consensus.ErrConfig, kind)
+	}
+	if name == SystemGroup || name == "" || len(name) > 128 {
+		return Entry{}, fmt.Errorf("%w: a group can't be called %.40q", consensus.ErrConfig, name)
+	}
+	nodes, err := m.Nodes(ctx)
+	if err != nil {
+		return Entry{}, err
+	}
+	nodes = slices.DeleteFunc(nodes, func(n NodeInfo) bool { return !n.Alive })
+	if replicas < 1 || replicas > len(nodes) {
+		return Entry{}, fmt.Errorf("%w: %d replicas on %d nodes that live", consensus.ErrConfig, replicas, len(nodes))
+	}
+	slices.SortFunc(nodes, func(a, b NodeInfo) int {
+		return cmp.Or(cmp.Compare(a.Groups, b.Groups), cmp.Compare(a.Node, b.Node))
+	})
+	e := Entry{Name: name, Kind: kind, Next: consensus.ReplicaID(replicas + 1)}
+	for i, n := range nodes[:replicas] {
+		e.Seats = append(e.Seats, Seat{Replica: consensus.ReplicaID(i + 1), Node: n.Node})
+	}
+	if err := m.put(ctx, &e); err != nil {
+		return e, err
+	}
+	return e, nil
+}
+
+// Delete takes a group out of the table; its nodes delete its data.
+func (m *Member) Delete(ctx context.Context, name string) error {
+	e, err := m.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	r, err := m.Table().Txn(ctx, kv.TxnRequest{
+		If:   []kv.Condition{{Test: kv.TestModified, Key: []byte(groupsPrefix + name), Revision: e.modified}},
+		Then: []kv.Op{{Kind: kv.OpDelete, Key: []byte(groupsPrefix + name)}},
+	})
+	if err == nil && !r.Succeeded {
+		err = fmt.Errorf("%w: group %q was changed by somebody else at the same time", consensus.ErrConflict, name)
+	}
+	return err
+}
+
+// Move gives a node's replica of a group to another node: that one gets a new
+// replica, which catches up and becomes a voter, and then the old one goes.
+// Move returns when the table says so; the group's leader does the rest.
+func (m *Member) Move(ctx context.Context, name string, from, to consensus.NodeID) error {
+	e, err := m.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	old := e.of(from)
+	nodes, err := m.Nodes(ctx)
+	switch {
+	case err != nil:
+		return err
+	case old == nil || old.Leaving:
+		return fmt.Errorf("%w: node %s has no replica of group %q that stays", consensus.ErrNotMember, from, name)
+	case e.of(to) != nil:
+		return fmt.Errorf("%w: node %s has a replica of group %q already", consensus.ErrConflict, to, name)
+	case !slices.ContainsFunc(nodes, func(n NodeInfo) bool { return n.Node == to }):
+		return fmt.Errorf("%w: node %s is not of this cluster", consensus.ErrNotMember, to)
+	}
+	old.Leaving = true
+	e.Seats = slices.DeleteFunc(e.Seats, func(s Seat) bool { return s.Gone && s.Join })
+	e.Seats = append(e.Seats, Seat{Replica: e.Next, Node: to, Join: true})
+	e.Next++
+	return m.put(ctx, &e)
+}
