@@ -13,7 +13,8 @@ import (
 // Proposer is the part of a [Group] that a session needs: a log.
 type Proposer interface {
 	// ProposeEntry appends an entry and waits until it was applied here. The
-	// entry is the caller's again when it returns.
+	// entry is the caller's again when it returns, at the latest a little after
+	// ctx's deadline, whether or not ctx ends then.
 	ProposeEntry(ctx context.Context, entry []byte) (Result, error)
 }
 
@@ -135,9 +136,7 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 		s.mu.Lock()
 		answered := s.answered
 		s.mu.Unlock()
-		each, cancel := context.WithTimeout(ctx, attemptPatience)
-		r, err := s.to.ProposeOnce(each, Once{Session: s.id, Sequence: sequence, Answered: answered}, command)
-		cancel()
+		r, err := s.attempt(ctx, Once{Session: s.id, Sequence: sequence, Answered: answered}, command)
 		if err == nil {
 			return r, nil
 		}
@@ -149,6 +148,30 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 		}
 		unsure = unsure || !errors.Is(err, ErrNoLeader) && !errors.Is(err, ErrBusy)
 	}
+}
+
+// attempt sends a command once.
+func (s *Session) attempt(ctx context.Context, o Once, command []byte) (Result, error) {
+	if log, ok := s.to.(logSessions); ok { // which keeps to deadlines without a timer for each
+		return log.ProposeOnce(sooner{ctx, time.Now().Add(attemptPatience)}, o, command)
+	}
+	each, cancel := context.WithTimeout(ctx, attemptPatience)
+	defer cancel()
+	return s.to.ProposeOnce(each, o, command)
+}
+
+// sooner is a context with an earlier deadline, which it only tells: a
+// [Proposer] ends by itself what has taken too long.
+type sooner struct {
+	context.Context
+	deadline time.Time
+}
+
+func (s sooner) Deadline() (time.Time, bool) {
+	if d, ok := s.Context.Deadline(); ok && d.Before(s.deadline) {
+		return d, true
+	}
+	return s.deadline, true
 }
 
 // notSure is the error of a command whose last attempt failed with err, after

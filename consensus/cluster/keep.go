@@ -29,7 +29,7 @@ func (m *Member) machines(kind string) consensus.Machines {
 // open makes the service of a running group.
 func (m *Member) open(g consensus.Group) (*store, error) {
 	ctx, stop := context.WithCancel(m.ctx)
-	server, err := rpc.NewServer(nil) // its methods are called directly
+	server, err := rpc.NewServer(&rpc.ServerOptions{Logger: m.o.Logger})
 	if err != nil {
 		stop()
 		return nil, err
@@ -38,6 +38,9 @@ func (m *Member) open(g consensus.Group) (*store, error) {
 	if err != nil {
 		stop()
 		return nil, err
+	}
+	if m.o.Serve != nil {
+		m.work.Go(func() { m.o.Serve(ctx, g.Name(), server) })
 	}
 	return &store{g, service, stop}, nil
 }
@@ -53,7 +56,7 @@ func (m *Member) serveSystem(g consensus.Group) error {
 	m.stores[SystemGroup] = s
 	m.mu.Unlock()
 	close(m.formed)
-	m.waits("nothing")
+	m.waits("")
 	return nil
 }
 
@@ -78,7 +81,7 @@ func (m *Member) keep() {
 	if err := m.tellTable(ctx); err != nil {
 		m.waits("the tables can't be written: " + err.Error())
 	} else {
-		m.waits("nothing")
+		m.waits("")
 	}
 	m.keepAddrs()
 	entries, err := m.entries(ctx, true)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cell-runtime/cell/consensus"
 	"github.com/cell-runtime/cell/consensus/kv"
+	"github.com/cell-runtime/cell/rpc"
 )
 
 // SystemGroup is the group that all nodes are in, and that has the tables.
@@ -43,6 +44,9 @@ type Options struct {
 	Nodes int
 	// Open opens the host.
 	Open func(AnswerFunc, ResolveFunc) (Host, error)
+	// Serve, if set, is given the service of each group that is a store of
+	// keys, until ctx ends.
+	Serve func(ctx context.Context, group string, server *rpc.Server)
 	// Logger hears of what goes on; nil is silent.
 	Logger *slog.Logger
 	// keepEvery is how often a member looks at its groups; default 2 s.
@@ -156,6 +160,25 @@ func (m *Member) Table() *kv.Service {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.table
+}
+
+// State is how far a member has come.
+type State struct {
+	Addr    string // at which others reach it
+	Formed  bool
+	Cluster string // the cluster's id, where it is in one
+	Waits   string // for what; "" for nothing
+}
+
+// State returns how far this node has come.
+func (m *Member) State() State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := State{Addr: m.o.Advertise, Formed: m.system != nil, Waits: m.why}
+	if s.Formed {
+		s.Cluster = m.state.Cluster
+	}
+	return s
 }
 
 // Introduce tells the member of addresses at which others may be.

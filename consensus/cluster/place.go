@@ -10,7 +10,8 @@ import (
 	"github.com/cell-runtime/cell/consensus/kv"
 )
 
-// Create makes a group with some replicas, on the nodes that have the fewest.
+// Create makes a group with some replicas (0: as many as the cluster has
+// voters), on the nodes that have the fewest.
 // It returns when the table has it; nodes start their replicas within seconds.
 func (m *Member) Create(ctx context.Context, name, kind string, replicas int) (Entry, error) {
 	if _, other := m.o.Machines[kind]; kind != Kind && !other {
@@ -24,6 +25,9 @@ func (m *Member) Create(ctx context.Context, name, kind string, replicas int) (E
 		return Entry{}, err
 	}
 	nodes = slices.DeleteFunc(nodes, func(n NodeInfo) bool { return !n.Alive })
+	if replicas == 0 {
+		replicas = min(m.o.Nodes, len(nodes))
+	}
 	if replicas < 1 || replicas > len(nodes) {
 		return Entry{}, fmt.Errorf("%w: %d replicas on %d nodes that live", consensus.ErrConfig, replicas, len(nodes))
 	}
@@ -81,4 +85,65 @@ func (m *Member) Move(ctx context.Context, name string, from, to consensus.NodeI
 	e.Seats = append(e.Seats, Seat{Replica: e.Next, Node: to, Join: true})
 	e.Next++
 	return m.put(ctx, &e)
+}
+
+// AddReplica gives a node a replica of a group beside those that there are.
+func (m *Member) AddReplica(ctx context.Context, name string, node consensus.NodeID) error {
+	e, err := m.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	nodes, err := m.Nodes(ctx)
+	switch {
+	case err != nil:
+		return err
+	case e.of(node) != nil:
+		return fmt.Errorf("%w: node %s has a replica of group %q already", consensus.ErrConflict, node, name)
+	case !slices.ContainsFunc(nodes, func(n NodeInfo) bool { return n.Node == node }):
+		return fmt.Errorf("%w: node %s is not of this cluster", consensus.ErrNotMember, node)
+	}
+	e.Seats = append(e.Seats, Seat{Replica: e.Next, Node: node, Join: true})
+	e.Next++
+	return m.put(ctx, &e)
+}
+
+// RemoveReplica takes a node's replica of a group away. One must stay.
+func (m *Member) RemoveReplica(ctx context.Context, name string, node consensus.NodeID) error {
+	e, err := m.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	s := e.of(node)
+	switch {
+	case s == nil || s.Leaving:
+		return fmt.Errorf("%w: node %s has no replica of group %q that stays", consensus.ErrNotMember, node, name)
+	case len(e.staying()) < 2:
+		return fmt.Errorf("%w: node %s has the last replica of group %q: delete the group instead", consensus.ErrConflict, node, name)
+	}
+	s.Leaving = true
+	return m.put(ctx, &e)
+}
+
+// Promote makes a node that came later a voter of the system group, beyond the
+// number that the cluster keeps by itself.
+func (m *Member) Promote(ctx context.Context, node consensus.NodeID) error {
+	g, err := m.running(SystemGroup)
+	if err != nil {
+		return err
+	}
+	all, change, err := g.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if x.Node != node {
+			continue
+		}
+		if x.Role == consensus.Voter {
+			return fmt.Errorf("%w: node %s is a voter already", consensus.ErrConflict, node)
+		}
+		x.Role = consensus.Voter
+		return g.Add(ctx, x, change)
+	}
+	return fmt.Errorf("%w: node %s", consensus.ErrNotMember, node)
 }

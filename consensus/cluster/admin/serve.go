@@ -1,0 +1,260 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/consensus/cluster"
+	"github.com/cell-runtime/cell/rpc"
+)
+
+// Service answers for a member.
+type Service struct{ member *cluster.Member }
+
+var _ Raft = (*Service)(nil)
+
+// Serve registers the service of a member with a server.
+func Serve(server *rpc.Server, m *cluster.Member) error {
+	return RegisterRaft(server, &Service{m})
+}
+
+// patience is how long changes may take that wait for a leader.
+const patience = 15 * time.Second
+
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, patience)
+}
+
+func did(format string, args ...any) Done { return Done{Did: []string{fmt.Sprintf(format, args...)}} }
+
+// Status implements [Raft].
+func (s *Service) Status(ctx context.Context) (c Cluster, err error) {
+	state := s.member.State()
+	c = Cluster{Node: string(s.member.Node()), Addr: state.Addr, Formed: state.Formed, Waits: state.Waits, Cluster: state.Cluster}
+	if !state.Formed {
+		return c, nil
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	nodes, err := s.member.Nodes(ctx)
+	if err != nil { // what this member knows is worth telling
+		c.Waits = err.Error()
+		return c, nil
+	}
+	for _, n := range nodes {
+		c.Nodes = append(c.Nodes, Node{Node: string(n.Node), Addr: n.Addr, Replica: uint64(n.Replica), Alive: n.Alive, Groups: uint32(n.Groups)})
+	}
+	return c, nil
+}
+
+// Groups implements [Raft].
+func (s *Service) Groups(ctx context.Context) (list GroupList, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	entries, err := s.member.List(ctx)
+	if err != nil {
+		return list, err
+	}
+	byName := map[string]*Group{cluster.SystemGroup: {Name: cluster.SystemGroup, Kind: cluster.Kind}}
+	for _, e := range entries {
+		g := &Group{Name: e.Name, Kind: e.Kind}
+		for _, x := range e.Seats {
+			if role := ""; !x.Gone {
+				if x.Leaving {
+					role = "leaving"
+				}
+				g.Seats = append(g.Seats, Seat{Replica: uint64(x.Replica), Node: string(x.Node), Role: role})
+			}
+		}
+		byName[e.Name] = g
+	}
+	for _, here := range s.member.Host().Groups() {
+		st := here.Status()
+		g := byName[here.Name()]
+		if g == nil {
+			g = &Group{Name: here.Name()}
+			byName[g.Name] = g
+		}
+		g.Here, g.Replica, g.Leader, g.Term, g.Applied = true, uint64(st.Replica), uint64(st.Leader), st.Term, st.Applied
+		short, cancel := context.WithTimeout(ctx, 2*time.Second)
+		if all, _, err := here.Members(short); err == nil {
+			g.fill(all)
+		}
+		cancel()
+	}
+	for _, g := range byName {
+		list.Groups = append(list.Groups, *g)
+	}
+	slices.SortFunc(list.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// fill adds what the group itself says of its members.
+func (g *Group) fill(all []consensus.Member) {
+	known := g.Seats
+	g.Seats = nil
+	for _, m := range all {
+		role := m.Role.String()
+		if slices.ContainsFunc(known, func(s Seat) bool { return s.Replica == uint64(m.Replica) && s.Role != "" }) {
+			role += ", leaving"
+		}
+		g.Seats = append(g.Seats, Seat{Replica: uint64(m.Replica), Node: string(m.Node), Role: role})
+	}
+	for _, s := range known {
+		if !slices.ContainsFunc(all, func(m consensus.Member) bool { return uint64(m.Replica) == s.Replica }) {
+			s.Role = "coming"
+			g.Seats = append(g.Seats, s)
+		}
+	}
+}
+
+// Create implements [Raft].
+func (s *Service) Create(ctx context.Context, req NewGroup) (Done, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	e, err := s.member.Create(ctx, req.Name, cluster.Kind, int(req.Replicas))
+	if err != nil {
+		return Done{}, err
+	}
+	return did("group %q is in the table, with %d replicas", e.Name, len(e.Seats)), nil
+}
+
+// Add implements [Raft].
+func (s *Service) Add(ctx context.Context, req Place) (Done, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if req.Group == cluster.SystemGroup {
+		if err := s.member.Promote(ctx, consensus.NodeID(req.Node)); err != nil {
+			return Done{}, err
+		}
+		return did("node %s is a voter of the cluster", req.Node), nil
+	}
+	if err := s.member.AddReplica(ctx, req.Group, consensus.NodeID(req.Node)); err != nil {
+		return Done{}, err
+	}
+	return did("node %s gets a replica of group %q", req.Node, req.Group), nil
+}
+
+// Remove implements [Raft].
+func (s *Service) Remove(ctx context.Context, req Place) (Done, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	node := consensus.NodeID(req.Node)
+	switch {
+	case req.Group == "" || req.Group == cluster.SystemGroup && req.Node != "":
+		if err := s.member.Remove(ctx, node); err != nil {
+			return Done{}, err
+		}
+		return did("node %s is no member of the cluster any more; its directory can be deleted", node), nil
+	case req.Node == "":
+		if err := s.member.Delete(ctx, req.Group); err != nil {
+			return Done{}, err
+		}
+		return did("group %q is out of the table; its nodes delete its data", req.Group), nil
+	}
+	if err := s.member.RemoveReplica(ctx, req.Group, node); err != nil {
+		return Done{}, err
+	}
+	return did("node %s loses its replica of group %q", node, req.Group), nil
+}
+
+// Move implements [Raft].
+func (s *Service) Move(ctx context.Context, req Moving) (Done, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := s.member.Move(ctx, req.Group, consensus.NodeID(req.From), consensus.NodeID(req.To)); err != nil {
+		return Done{}, err
+	}
+	return did("node %s gets a replica of group %q, and node %s loses its own when that has caught up", req.To, req.Group, req.From), nil
+}
+
+// here returns a group of which a replica runs here.
+func (s *Service) here(name string) (consensus.Group, error) {
+	g, err := s.member.Host().Group(name)
+	if errors.Is(err, consensus.ErrNoGroup) {
+		return nil, fmt.Errorf("%w: ask a node that has one", err)
+	}
+	return g, err
+}
+
+// Transfer implements [Raft].
+func (s *Service) Transfer(ctx context.Context, req Place) (Done, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	g, err := s.here(req.Group)
+	if err != nil {
+		return Done{}, err
+	}
+	all, _, err := g.Members(ctx)
+	if err != nil {
+		return Done{}, err
+	}
+	for _, m := range all {
+		if string(m.Node) == req.Node {
+			if err := g.Transfer(ctx, m.Replica); err != nil {
+				return Done{}, err
+			}
+			return did("node %s leads group %q", req.Node, req.Group), nil
+		}
+	}
+	return Done{}, fmt.Errorf("%w: node %s of group %q", consensus.ErrNotMember, req.Node, req.Group)
+}
+
+// Snapshot implements [Raft].
+func (s *Service) Snapshot(ctx context.Context, req Place) (Done, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	g, err := s.here(req.Group)
+	if err != nil {
+		return Done{}, err
+	}
+	index, err := g.Snapshot(ctx)
+	if err != nil {
+		return Done{}, err
+	}
+	return did("a snapshot of group %q at index %d; the log before it is compacted", req.Group, index), nil
+}
+
+// chunks sends what is written in pieces.
+type chunks struct{ out rpc.Sender[Chunk] }
+
+const chunkSize = 32 << 10
+
+func (c chunks) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		piece := b[:min(len(b), chunkSize)]
+		if err := c.out.Send(Chunk{Data: piece}); err != nil {
+			return 0, err
+		}
+		b = b[len(piece):]
+	}
+	return n, nil
+}
+
+// Backup implements [Raft].
+func (s *Service) Backup(ctx context.Context, req Place, out rpc.Sender[Chunk]) (BackupInfo, error) {
+	g, err := s.here(req.Group)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	if err := g.ReadIndex(ctx); err != nil { // so that it has all that was acknowledged
+		return BackupInfo{}, err
+	}
+	info, err := g.Backup(ctx, chunks{out})
+	return BackupInfo{Group: info.Group, Index: info.Index, Term: info.Term, Bytes: info.Bytes}, err
+}
+
+// Introduce implements [Raft].
+func (s *Service) Introduce(_ context.Context, req Addresses) (Done, error) {
+	s.member.Introduce(req.Addrs...)
+	return did("%d addresses will be asked", len(req.Addrs)), nil
+}
