@@ -75,7 +75,7 @@ func (r *report) begin(o *options) {
 	run := oneRun{Kernel: firstLine("/proc/sys/kernel/osrelease"), CPU: cpuName(), CPUs: runtime.NumCPU(), Go: runtime.Version(),
 		Versions: map[string]string{}, Tick: o.tick, Size: o.size, Procs: o.procs}
 	run.Commit = git("rev-parse", "--short=12", "HEAD")
-	run.Dirty = git("status", "--porcelain", "--untracked-files=no", "../../consensus") != ""
+	run.Dirty = git("status", "--porcelain", "--untracked-files=no", "../../../consensus") != ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
 			for _, s := range systems {

@@ -95,9 +95,9 @@ func page(r *report) []byte {
 	var b bytes.Buffer
 	b.WriteString(`# Replicated state, measured
 
-Written by ` + "`perf/raft`" + `; every sample is in [raft.json](raft.json). Again, and what is measured exactly:
+Written by ` + "`perf/peers/raft`" + `; every sample is in [raft.json](raft.json). Again, and what is measured exactly:
 
-` + "```sh\ncd perf/raft && go build -o raft . && ./raft --help && ./raft --list\n./raft --only cell,dragonboat --groups 1 --out ../results\n```" + `
+` + "```sh\ncd perf/peers/raft && go build -o raft . && ./raft --help && ./raft --list\n./raft --only cell,dragonboat --groups 1 --out ../../results\n```" + `
 
 Three replicas over TCP on the loopback. Every entry is synced to disk (fdatasync) by a majority before it is acknowledged. Commands have 16 bytes, and a machine that counts them. A *caller* waits for each answer; *pipelined* keeps 2,048 commands under way without one. Reads are linearizable. Callers are where the group's leader is. All systems of a run are started together and measured in turn, in an order drawn for each round; ratios are those of rounds, then their median, least and most. Figures are medians of the rounds. Where groups have leaders in several processes, p50 is the mean of theirs, weighted by calls.
 

@@ -1,11 +1,11 @@
 // The measurement of Cell's replicated state beside the Raft that it stands on
 // and beside other Raft libraries. A module of its own, so that nothing of them
 // enters the product's go.mod.
-module github.com/cell-runtime/cell/perf/raft
+module github.com/cell-runtime/cell/perf/peers/raft
 
 go 1.26.0
 
-replace github.com/cell-runtime/cell => ../..
+replace github.com/cell-runtime/cell => ../../..
 
 require (
 	github.com/cell-runtime/cell v0.0.0-00010101000000-000000000000
