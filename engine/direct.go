@@ -70,6 +70,15 @@ func (p *Port) FreeLines(want int) int {
 	return p.tx.FreeLines(want)
 }
 
+// FetchLine, called when a vesicle is about to be made for WriteLines, has the
+// cache line that it will be written to come while it is being made:
+// [ring.Producer.Fetch]. Without a ring it does nothing.
+func (p *Port) FetchLine() {
+	if p.tx != nil {
+		p.tx.Fetch()
+	}
+}
+
 // WriteLines copies vesicles into the link's ring and publishes them at once:
 // [ring.Producer.Write], which is the fastest way for small ones. n is how many
 // were written; fewer than len(vs) with a nil error means that the ring is

@@ -51,6 +51,9 @@ func (p *places) init(info link.Info) {
 // [engine.Port.ClaimBatch].
 func (p *places) take(size, want int) (*wire.Vesicle, error) {
 	if p.used < p.have && size <= p.size {
+		if p.used == 0 {
+			p.port.FetchLine() // it comes while the message is being made
+		}
 		v := &p.vs[p.used]
 		v.Payload = v.Payload[:size]
 		return v, nil

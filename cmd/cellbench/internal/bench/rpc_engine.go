@@ -67,7 +67,7 @@ func callFromEngine(ctx context.Context, s *Spec, c *uds.Conn, length time.Durat
 	}
 	defer eng.Stop()
 	k := &engineCaller{spec: s, engine: eng, done: make(chan error, 2), rec: newRecorder(), length: sched.NanosToTicks(int64(length))}
-	conn, err := rpc.Attach(eng, c, &rpc.ConnOptions{Timeout: callTimeout, MaxInFlight: MaxWindow}, func(err error) { k.end(err) })
+	conn, err := rpc.Attach(eng, c, &rpc.ConnOptions{Name: "calls", Timeout: callTimeout, MaxInFlight: MaxWindow, Metrics: file}, func(err error) { k.end(err) })
 	if err != nil {
 		return report.Sample{}, err
 	}
