@@ -82,12 +82,7 @@ func (c *Cluster) Admit(node ID, now time.Time, lifetime time.Duration) (*Member
 	if err != nil {
 		return nil, err
 	}
-	m := &Membership{
-		Cluster: c.ID(), Node: node, Serial: serial,
-		NotBefore: seconds(now), NotAfter: seconds(now.Add(lifetime)),
-	}
-	m.signature = [64]byte(c.key.Sign(domainMembership, m.signed()))
-	return m, nil
+	return c.admit(node, serial, now, lifetime), nil
 }
 
 // NewToken makes a token by which nodes may join from now on for lifetime;

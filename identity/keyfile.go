@@ -16,6 +16,7 @@ const (
 	fileCluster    = "cluster"       // the cluster's id
 	fileClusterKey = "cluster.key"   // PKCS #8, secret, where tokens are made
 	fileTokens     = "tokens"        // what is remembered of tokens that were made here
+	fileEnrolled   = "enrolled"      // who came by counted tokens
 	fileAllow      = "allow"         // the allow list
 	fileRevoked    = "revoked"       // IDs and tokens that this node refuses
 	fileList       = "revocations"   // the cluster's signed list

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/link"
 )
 
@@ -49,6 +50,10 @@ type Options struct {
 	// Congestion names the TCP congestion control of links over TLS on TCP
 	// ("bbr"); "" leaves the kernel's. One that the kernel lacks is an error.
 	Congestion string
+	// Enrol, if set, has the endpoint enrol nodes: the method of that name of an
+	// identity.Issuer. Whoever comes for it is held to the bounds of a handshake,
+	// and may do nothing else. It is called by several goroutines.
+	Enrol func(id identity.ID, e identity.Evidence) (*identity.Enrolment, error)
 	// Refused, if set, is told of every peer that was refused, from several
 	// goroutines.
 	Refused func(addr string, why error)

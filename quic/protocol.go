@@ -26,6 +26,10 @@ import (
 // On a lane: the link's number 8, lane 1, then vesicles, each header and
 // payload. In a datagram: the link's number 8, header, payload.
 //
+// On a connection of [ALPNEnrol] there is one stream: from the node a byte, the
+// version 1; from the issuer, status 1, length 4, and so many bytes of an
+// identity.Enrolment, or of words.
+//
 // Over TLS on TCP there is one stream: the opening, its answer, and vesicles
 // both ways; close_notify is the farewell.
 const (
@@ -33,6 +37,9 @@ const (
 	// those over TLS on TCP.
 	ALPN    = "cell/1"
 	ALPNTCP = "cell-tcp/1"
+
+	// ALPNEnrol is the protocol by which nodes are enrolled; see [Enrol].
+	ALPNEnrol = "cell-enrol/1"
 
 	protocolVersion = 1
 	openingSize     = 16

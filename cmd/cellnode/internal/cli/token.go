@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"strconv"
@@ -18,7 +17,7 @@ func newToken(env *Env) *cobra.Command {
 		Short:   "Make and revoke tokens by which nodes join a cluster",
 		Example: "  cellnode token create --for 1h\n  cellnode token ls",
 	}
-	cmd.AddCommand(newTokenCreate(env), newTokenLs(env), newTokenRevoke(env))
+	cmd.AddCommand(newTokenCreate(env), newTokenLs(env), newTokenRevoke(env), newTokenServe(env))
 	return cmd
 }
 
@@ -33,8 +32,9 @@ func newTokenCreate(env *Env) *cobra.Command {
 a secret: whoever has it can join until it expires. The cluster's key, made with
 the first token, stays in this node's folder.
 
-Memberships by a token end when it expires. A counted one (--uses) is not good
-for joining by itself; enrolment over the network is not there yet.`,
+Memberships by a token end when it expires, unless the node is enrolled over the
+network (see "cellnode token serve"). A counted one (--uses) is good for nothing
+but that.`,
 		Example: "  cellnode token create --for 24h --label rack-7",
 		Args:    cobra.NoArgs,
 	}
@@ -125,47 +125,6 @@ func newTokenRevoke(env *Env) *cobra.Command {
 			return err
 		}
 		return env.Show(map[string]string{"revoked": args[0]}, func(io.Writer) error { return nil })
-	}
-	return cmd
-}
-
-func newJoin(env *Env) *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
-		Use:   "join TOKEN|-",
-		Short: "Make this node a member of a cluster",
-		Long: `Makes this node a member of the cluster that the token is of, for as long as the
-token is valid. With "-" the token is read from standard input, where other
-users of the host can't see it.`,
-		Example: "  cellnode join - < token",
-		Args:    cobra.ExactArgs(1),
-	}
-	where := keptIn(cmd, &dir)
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		text := args[0]
-		if text == "-" {
-			line, err := bufio.NewReader(io.LimitReader(env.In, 4096)).ReadString('\n')
-			if err != nil && err != io.EOF {
-				return err
-			}
-			text = line
-		}
-		t, err := identity.ParseToken(text)
-		if err != nil {
-			return &UsageError{err}
-		}
-		path, err := where()
-		if err != nil {
-			return err
-		}
-		m, err := identity.Join(path, t, time.Now())
-		if err != nil {
-			return err
-		}
-		return env.Show(map[string]string{"id": m.Node.String(), "cluster": m.Cluster.String(), "until": m.Until().Format(time.RFC3339)}, func(w io.Writer) error {
-			_, err := fmt.Fprintf(w, "%v is a member of %v until %s\n", m.Node, m.Cluster, m.Until().Format(time.RFC3339))
-			return err
-		})
 	}
 	return cmd
 }

@@ -1,0 +1,183 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/link"
+)
+
+// Dialer returns a function that dials as [Endpoint.Dial] does and returns the
+// link as an interface: what rpc.Connect takes.
+func (e *Endpoint) Dialer(addr string, peer identity.ID, o *LinkOptions) func(ctx context.Context) (link.Link, error) {
+	return func(ctx context.Context) (link.Link, error) {
+		l, err := e.Dial(ctx, addr, peer, o)
+		if err != nil {
+			return nil, err // not l: an interface that holds a nil *Link is not nil
+		}
+		return l, nil
+	}
+}
+
+// Dial opens a link to the node peer at addr ("host:port"), or, if peer is the
+// zero ID, to whatever trusted node is there. If there is a connection to that
+// peer already, whoever made it, the link takes that one, and addr is not
+// looked at. Options.HandshakeTimeout bounds it, and the context.
+//
+// Errors: [ErrRefused] with the peer's words, identity's errors if it is not
+// who it should be, [ErrHandshake], [ErrClosed].
+func (e *Endpoint) Dial(ctx context.Context, addr string, peer identity.ID, o *LinkOptions) (*Link, error) {
+	lo, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout, fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+	defer cancel()
+	for try := 0; ; try++ {
+		c, fresh, err := e.connect(ctx, addr, peer, lo.OwnConnection)
+		if err != nil {
+			return nil, fmt.Errorf("quic: dialing %v at %s: %w", nameOf(peer), addr, explain(err))
+		}
+		l, err := c.open(ctx, lo)
+		if err == nil {
+			return l, nil
+		}
+		// A connection that was there may have died without anybody knowing.
+		if fresh || try > 0 || !c.endsBy(ctx, err) {
+			return nil, fmt.Errorf("quic: opening a link to %v at %s: %w", nameOf(peer), addr, explain(err))
+		}
+	}
+}
+
+func nameOf(peer identity.ID) string {
+	if peer.IsZero() {
+		return "any trusted node"
+	}
+	return peer.Short()
+}
+
+// explain turns an error of a handshake into one of this package.
+func explain(err error) error {
+	var app *quicgo.ApplicationError
+	if errors.As(err, &app) && app.Remote && app.ErrorCode != codeClosed {
+		return fmt.Errorf("%w: %s", ErrRefused, printable([]byte(app.ErrorMessage)))
+	}
+	if errors.Is(err, quicgo.ErrTransportClosed) {
+		return ErrClosed
+	}
+	for _, known := range []error{ErrRefused, ErrHandshake, ErrClosed} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrHandshake, err)
+}
+
+// connect returns the connection to a peer; fresh if it was made for this.
+func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID, own bool) (c *conn, fresh bool, err error) {
+	if own {
+		return e.handshake(ctx, addr, peer, own)
+	}
+	key := peer.String() + " " + addr
+	e.mu.Lock()
+	if c := e.peers[peer]; c != nil && !c.ended() {
+		e.mu.Unlock()
+		return c, false, nil
+	}
+	d := e.calls[key]
+	if d == nil {
+		d = &call{done: make(chan struct{})}
+		e.calls[key] = d
+		go func() {
+			// Bounded by the handshake's own timeouts, since others may wait.
+			d.conn, d.fresh, d.err = e.handshake(context.Background(), addr, peer, false)
+			e.mu.Lock()
+			delete(e.calls, key)
+			e.mu.Unlock()
+			close(d.done)
+		}()
+	}
+	e.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.conn, d.fresh, d.err
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	}
+}
+
+func (e *Endpoint) handshake(ctx context.Context, addr string, peer identity.ID, own bool) (c *conn, fresh bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout,
+		fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+	defer cancel()
+	at, err := resolve(ctx, addr)
+	if err != nil {
+		return nil, false, err
+	}
+	cfg := identity.ClientTLS(e.credentials, e.trust, peer, ALPN)
+	cfg.ClientSessionCache = e.sessions()
+	q, err := e.dialer().Dial(ctx, at, cfg, e.config)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, false, err
+	}
+	p, err := e.trust.CheckConnection(q.ConnectionState().TLS, ALPN)
+	if err != nil {
+		_ = q.CloseWithError(codeRefused, "")
+		return nil, false, err
+	}
+	made := newConn(e, q, p)
+	made.dialed, made.own = true, own
+	if c = made; own {
+		err = e.remember(made)
+	} else {
+		c, err = e.adopt(made)
+	}
+	if err != nil {
+		made.end(codeTooMany, err.Error())
+		return nil, false, err
+	}
+	if c != made {
+		made.end(codeClosed, "there is a connection already")
+		return c, false, nil
+	}
+	go c.serve()
+	return c, true, nil
+}
+
+// sessions returns the tickets by which sessions are resumed. A resumed one
+// shows the certificate that the first did, so when the node has another, for a
+// new key or membership, they are of no use any more.
+func (e *Endpoint) sessions() tls.ClientSessionCache {
+	now := e.credentials.Certificate()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shown != now {
+		e.shown, e.tickets = now, tls.NewLRUClientSessionCache(256)
+	}
+	return e.tickets
+}
+
+func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w; write host:port", err)
+	}
+	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	return &net.UDPAddr{IP: ips[0].IP, Port: n, Zone: ips[0].Zone}, nil
+}
