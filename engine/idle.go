@@ -3,6 +3,7 @@ package engine
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/sched"
 )
 
@@ -70,13 +71,17 @@ func (e *Engine) idleOnce() {
 // yield.
 func yieldThread() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-const (
+// Variables for tests, in which nothing but descriptors may end a sleep.
+var (
 	// pollLimit bounds a sleep during which something has to be tried again
 	// that no descriptor tells of.
 	pollLimit = int64(1e6)
 	// spaceLimit is the same where a descriptor does tell, unless the handler
 	// waits for something else besides.
 	spaceLimit = 16 * pollLimit
+)
+
+const (
 	// refusedMost: a link that keeps saying "don't sleep" and yet has nothing
 	// to poll may not keep a core busy.
 	refusedMost = 64
@@ -175,8 +180,15 @@ func (e *Engine) armAll() bool {
 // false if there is room already, so that what waits should be tried.
 func (e *Engine) armSpace() (limit int64, ok bool) {
 	for _, p := range e.dirty { // Flush said ErrFull
-		limit = pollLimit // room in the link need not mean room in the medium
-		p.spaceOn = p.spaceOn || p.link.ArmSpace(p.link.Info().MaxPayload)
+		switch slow, tells := p.link.(link.Slow); {
+		case tells && slow.ArmFlush():
+			p.spaceOn = true
+		case tells:
+			return 0, false // the rest is on its way, or the link has failed: flush tells
+		default:
+			limit = pollLimit // room in the link need not mean room in the medium
+			p.spaceOn = p.spaceOn || p.link.ArmSpace(p.link.Info().MaxPayload)
+		}
 	}
 	if e.blocked == 0 {
 		for _, p := range e.starved {

@@ -74,7 +74,13 @@ func privateDir(t testing.TB) string {
 
 func openUDS(t testing.TB, path uds.Path) (server, client link.Link) {
 	t.Helper()
-	o := &uds.Options{Dir: privateDir(t), Path: path, RingSize: 64 << 10, MaxPayload: 30 << 10}
+	return openUDSFor(t, path, 30<<10)
+}
+
+// openUDSFor opens a link for payloads of up to most bytes.
+func openUDSFor(t testing.TB, path uds.Path, most int) (server, client link.Link) {
+	t.Helper()
+	o := &uds.Options{Dir: privateDir(t), Path: path, RingSize: 64 << 10, MaxPayload: most}
 	l, err := uds.Listen("test", o)
 	if err != nil {
 		t.Fatal(err)

@@ -242,6 +242,7 @@ func (s *session) sendLarge(ctx context.Context, m *Method, h *wire.Header, budg
 func (s *session) flush() {
 	if errors.Is(s.link.Flush(), link.ErrFull) {
 		s.unflushed.Store(true)
+		s.bell.ring() // a parked poller waits for answers alone
 	}
 }
 

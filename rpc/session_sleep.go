@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/link"
 )
 
 // lot is where callers sleep while another one polls for them. Whoever stops
@@ -136,20 +138,24 @@ func (b *bell) close() {
 	}
 }
 
-// parkMost bounds a sleep, should a descriptor fail to fire.
-const parkMost = time.Second
-
-// unflushedPace is how soon a flush that was cut short is tried again.
-const unflushedPace = time.Millisecond
+// Variables for tests, in which nothing but descriptors may end a sleep.
+var (
+	// parkMost bounds a sleep, should a descriptor fail to fire.
+	parkMost = time.Second
+	// unflushedPace is how soon a flush that was cut short is tried again,
+	// over a link that doesn't tell when it can go on.
+	unflushedPace = time.Millisecond
+)
 
 // sleepMost is how long a sleep may be. It comes behind arming the bell, so that
-// hurry either rings or is heard here.
-func (s *session) sleepMost(now int64) time.Duration {
+// hurry either rings or is heard here. told: the link tells when a flush that was
+// cut short can go on.
+func (s *session) sleepMost(now int64, told bool) time.Duration {
 	wait := parkMost
 	if due := s.due.Load(); due != noDeadline {
 		wait = min(wait, time.Duration(max(due-now, 0)))
 	}
-	if s.unflushed.Load() {
+	if s.unflushed.Load() && !told {
 		wait = min(wait, unflushedPace)
 	}
 	return wait
@@ -172,7 +178,7 @@ func (s *session) parkKicked(ctx context.Context, now int64) {
 	defer s.link.Disarm()
 	s.bell.armed.Store(true)
 	defer s.bell.armed.Store(false)
-	wait := s.sleepMost(now)
+	wait := s.sleepMost(now, false)
 	if s.timer == nil {
 		s.timer = time.NewTimer(wait)
 	} else {
@@ -185,6 +191,28 @@ func (s *session) parkKicked(ctx context.Context, now int64) {
 	}
 	s.timer.Stop()
 	_ = s.link.CheckPeer()
+}
+
+// armFlush has the link's descriptors fire when its medium takes more of what
+// a flush left over, and reports whether they will.
+func (s *session) armFlush() bool {
+	slow, ok := s.link.(link.Slow)
+	if !ok || !s.sendMu.TryLock() {
+		return false // whoever sends flushes too
+	}
+	defer s.sendMu.Unlock()
+	if slow.ArmFlush() {
+		return true
+	}
+	s.unflushed.Store(false)
+	s.flush() // nothing, unless ArmFlush has failed
+	return false
+}
+
+func (s *session) disarmFlush() {
+	s.sendMu.Lock()
+	s.link.DisarmSpace()
+	s.sendMu.Unlock()
 }
 
 // park sleeps until the link has something, the next deadline, or the end of
@@ -209,13 +237,14 @@ func (s *session) park(ctx context.Context, now int64) {
 		stop = context.AfterFunc(ctx, s.bell.ring)
 	}
 	defer stop()
-	wait := s.sleepMost(now)
+	told := s.unflushed.Load() && s.armFlush()
+	if told {
+		defer s.disarmFlush()
+	}
+	wait := s.sleepMost(now, told)
 	s.fds = append(s.fds[:0], unix.PollFd{Fd: int32(s.bell.fd), Events: unix.POLLIN})
 	s.fdList = s.link.WaitFDs(s.fdList[:0])
 	for _, fd := range s.fdList {
-		if s.unflushed.Load() {
-			wait = min(wait, unflushedPace)
-		}
 		s.fds = append(s.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	spec := unix.NsecToTimespec(int64(wait))

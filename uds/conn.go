@@ -32,7 +32,7 @@ type Conn struct {
 	claims  pollSet // of ClaimWait
 }
 
-var _ link.Link = (*Conn)(nil)
+var _ link.Slow = (*Conn)(nil)
 
 // Rings returns the two halves of a connection over rings, or nils on the
 // stream path. Whoever uses them directly saves the detour through Conn on

@@ -64,6 +64,11 @@ func (c *Conn) ArmSpace(size int) bool {
 	return false
 }
 
+// ArmFlush implements link.Slow. Over rings all that is flushed is there.
+func (c *Conn) ArmFlush() bool {
+	return c.st != nil && c.state.Load() == stateOpen && c.st.armFlush()
+}
+
 // DisarmSpace implements link.Sender.
 func (c *Conn) DisarmSpace() {
 	if c.st != nil {

@@ -86,6 +86,16 @@ func (s *stream) armSpace(size int) bool {
 	return true
 }
 
+// armFlush is Conn.ArmFlush.
+func (s *stream) armFlush() bool {
+	w := &s.send
+	if w.flush(); w.failed() != nil || w.sent == w.ready {
+		return false
+	}
+	s.expect(unix.EPOLLOUT)
+	return true
+}
+
 func (s *stream) disarmSpace() {
 	s.events.Lock()
 	defer s.events.Unlock()
