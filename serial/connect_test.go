@@ -458,3 +458,52 @@ func TestNoiseBetweenFramesCostsNothing(t *testing.T) {
 		_, _ = a.Close(), b.Close()
 	}
 }
+
+// A server takes one connection after the other of its line.
+func TestAcceptor(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	opened := 0
+	far := make(chan *serial.Conn, 1)
+	accept := serial.Acceptor(func(ctx context.Context) (*serial.Conn, error) {
+		if opened++; opened == 2 {
+			return nil, errors.New("no line")
+		}
+		p, q, err := serialtest.SocketPair()
+		if err != nil {
+			return nil, err
+		}
+		go func() {
+			c, err := serial.Connect(ctx, q, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			far <- c
+		}()
+		return serial.Connect(ctx, p, nil)
+	})
+	first, err := accept(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer (<-far).Close()
+	soon, stop := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer stop()
+	if l, err := accept(soon); !errors.Is(err, context.DeadlineExceeded) || opened != 1 {
+		t.Errorf("while there is a connection: %v, %v, opened %d times", l, err, opened)
+	}
+	for range 2 { // closing again makes no more room
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if l, err := accept(ctx); err == nil || l != nil {
+		t.Errorf("without a line: %v, %v", l, err)
+	}
+	last, err := accept(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Close()
+	defer (<-far).Close()
+}

@@ -51,7 +51,7 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &bench{T: t, elf: firmwaretest.Build(t, "demo.elf"), tty: filepath.Join(dir, "tty")}
 	b.plug()
-	b.start(dir)
+	b.start(dir, filepath.Join(firmwaretest.Root(t), "firmware/demo/device/device.cell"))
 	o := &uds.Options{Dir: dir, WaitForListener: patience}
 	if b.conn, err = rpc.Connect(t.Context(), uds.Dialer("bench", o), nil); err != nil {
 		t.Fatal(err)
@@ -61,16 +61,16 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// start builds the gateway and runs it until the test ends.
-func (b *bench) start(dir string) {
+// start builds the gateway and runs it until the test ends. Without a schema it
+// asks the device.
+func (b *bench) start(dir, schema string) {
 	b.Helper()
 	program := filepath.Join(dir, "gateway")
 	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", program, "./gateway").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	var log bytes.Buffer
-	cmd := exec.Command(program, "-name", "bench", "-device", b.tty,
-		"-schema", filepath.Join(firmwaretest.Root(b), "firmware/demo/device/device.cell"))
+	cmd := exec.Command(program, "-name", "bench", "-device", b.tty, "-schema", schema)
 	cmd.Env = append(os.Environ(), "CELL_RUNTIME_DIR="+dir)
 	cmd.Stderr = &log
 	held, err := leash.Start(cmd)

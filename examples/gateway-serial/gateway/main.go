@@ -159,10 +159,12 @@ func (d *device) ask(ctx context.Context, l link.Link) error {
 	}
 	defer conn.Close()
 	all, err := conn.List(ctx)
-	if errors.Is(err, wire.StatusUnimplemented) {
+	switch {
+	case errors.Is(err, wire.StatusUnimplemented):
 		return fmt.Errorf("the device does not describe itself: start the gateway with -schema: %w", err)
-	}
-	if err != nil {
+	case errors.Is(err, wire.StatusPermissionDenied):
+		return fmt.Errorf("the device does not describe itself to this line: start the gateway with -schema, or have the device's ServerOptions.Operations allow it: %w", err)
+	case err != nil:
 		return err
 	}
 	for _, s := range all {
