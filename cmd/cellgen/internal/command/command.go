@@ -21,6 +21,8 @@ const usage = `cellgen makes typed clients and servers of a service.
   cellgen [flags] [FILE]    FILE.go: write FILE.cell, the canonical description,
                             and FILE_cell.go. FILE.cell: write FILE_cell.go.
                             Without FILE, the one that go generate is at.
+  cellgen c FILE.cell       write FILE_cell.h: C structs and a dispatch table for
+                            firmware (firmware/cell.h)
   cellgen diff OLD NEW      say what became of each method between two
                             descriptions
   cellgen remote NAME       ask the running cell NAME for its description, write
@@ -43,6 +45,7 @@ type environment struct {
 
 // commands are the words that may come first; without one it is generate.
 var commands = map[string]func(environment, []string) (int, error){
+	"c":      runC,
 	"check":  runCheck,
 	"diff":   runDiff,
 	"remote": runRemote,

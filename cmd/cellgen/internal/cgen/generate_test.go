@@ -1,4 +1,4 @@
-package main
+package cgen
 
 import (
 	"os"
@@ -38,7 +38,7 @@ func compile(t *testing.T, header string, handlers ...string) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "gcc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I..", "-I"+dir, filepath.Join(dir, "main.c"))
+	cmd := exec.CommandContext(t.Context(), "gcc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I../../../../firmware", "-I"+dir, filepath.Join(dir, "main.c"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s\n%s", err, out, header)
 	}
@@ -110,7 +110,7 @@ func TestVariablePartsAreRefused(t *testing.T) {
 }
 
 func TestDemoHeaderIsCurrent(t *testing.T) {
-	text, err := os.ReadFile("../demo/device/device.cell")
+	text, err := os.ReadFile("../../../../firmware/demo/device/device.cell")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,11 +122,11 @@ func TestDemoHeaderIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("../demo/device_cell.h")
+	got, err := os.ReadFile("../../../../firmware/demo/device_cell.h")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Error("firmware/demo/device_cell.h is not what cellc makes of device.cell: go run ./firmware/cellc -o firmware/demo/device_cell.h firmware/demo/device/device.cell")
+		t.Error("firmware/demo/device_cell.h is not what cellgen makes of device.cell: go run ./cmd/cellgen c -o firmware/demo/device_cell.h firmware/demo/device/device.cell")
 	}
 }
