@@ -22,7 +22,8 @@ type conn struct {
 	q        *quicgo.Conn
 	peer     identity.Peer
 	dialed   bool // by this side
-	own      bool // of one link, which dialed it
+	how           // it was dialed
+	born     time.Time
 	vigil    vigil
 
 	mu      sync.Mutex
@@ -56,7 +57,7 @@ const (
 )
 
 func newConn(e *Endpoint, q *quicgo.Conn, p identity.Peer) *conn {
-	c := &conn{endpoint: e, q: q, peer: p, links: make(map[uint64]*quicLink)}
+	c := &conn{endpoint: e, q: q, peer: p, born: time.Now(), links: make(map[uint64]*quicLink)}
 	c.changed = sync.NewCond(&c.mu)
 	c.vigil = vigil{trust: e.trust, state: q.ConnectionState().TLS, end: func(why error) { c.end(codeRevoked, why.Error()) }}
 	return c
@@ -213,6 +214,9 @@ func (c *conn) acceptLink(s *quicgo.Stream) {
 		return
 	}
 	_ = s.SetReadDeadline(time.Time{})
+	if c.acceptRelay(s, b) {
+		return
+	}
 	o, err := parseOpening(b)
 	if err != nil {
 		c.refuse(s, err.Error())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	quicgo "github.com/quic-go/quic-go"
 
@@ -82,7 +83,7 @@ func explain(err error) error {
 // connect returns the connection to a peer; fresh if it was made for this.
 func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID, own bool) (c *conn, fresh bool, err error) {
 	if own {
-		return e.handshake(ctx, addr, peer, own)
+		return e.handshake(ctx, addr, peer, how{own: true})
 	}
 	key := peer.String() + " " + addr
 	e.mu.Lock()
@@ -96,7 +97,7 @@ func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID, o
 		e.calls[key] = d
 		go func() {
 			// Bounded by the handshake's own timeouts, since others may wait.
-			d.conn, d.fresh, d.err = e.handshake(context.Background(), addr, peer, false)
+			d.conn, d.fresh, d.err = e.handshake(context.Background(), addr, peer, how{})
 			e.mu.Lock()
 			delete(e.calls, key)
 			e.mu.Unlock()
@@ -112,7 +113,7 @@ func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID, o
 	}
 }
 
-func (e *Endpoint) handshake(ctx context.Context, addr string, peer identity.ID, own bool) (c *conn, fresh bool, err error) {
+func (e *Endpoint) handshake(ctx context.Context, addr string, peer identity.ID, h how) (c *conn, fresh bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout,
 		fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
 	defer cancel()
@@ -120,37 +121,51 @@ func (e *Endpoint) handshake(ctx context.Context, addr string, peer identity.ID,
 	if err != nil {
 		return nil, false, err
 	}
+	before := time.Now()
+	c, err = e.shake(ctx, e.dialer(), at, peer, h)
+	return c, err == nil && c.born.After(before), err
+}
+
+// how says what kind of connection is dialed.
+type how struct {
+	own     bool // for one link
+	relayed bool // at is a relay's
+}
+
+// shake dials a connection, and returns it or one that was there before.
+func (e *Endpoint) shake(ctx context.Context, t *quicgo.Transport, at *net.UDPAddr, peer identity.ID, h how) (*conn, error) {
 	cfg := identity.ClientTLS(e.credentials, e.trust, peer, ALPN)
 	cfg.ClientSessionCache = e.sessions()
-	q, err := e.dialer().Dial(ctx, at, cfg, e.config)
+	q, err := t.Dial(ctx, at, cfg, e.config)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, false, err
+		return nil, err
 	}
 	p, err := e.trust.CheckConnection(q.ConnectionState().TLS, ALPN)
 	if err != nil {
 		_ = q.CloseWithError(codeRefused, "")
-		return nil, false, err
+		return nil, err
 	}
 	made := newConn(e, q, p)
-	made.dialed, made.own = true, own
-	if c = made; own {
+	made.dialed, made.how = true, h
+	c := made
+	if h.own || h.relayed {
 		err = e.remember(made)
 	} else {
 		c, err = e.adopt(made)
 	}
 	if err != nil {
 		made.end(codeTooMany, err.Error())
-		return nil, false, err
+		return nil, err
 	}
 	if c != made {
 		made.end(codeClosed, "there is a connection already")
-		return c, false, nil
+		return c, nil
 	}
 	go c.serve()
-	return c, true, nil
+	return c, nil
 }
 
 // sessions returns the tickets by which sessions are resumed. A resumed one

@@ -27,6 +27,7 @@ type Endpoint struct {
 	listener  *quicgo.Listener
 	config    *quicgo.Config
 	gate      gate
+	relay     *relay // nil: it relays for nobody
 	stopWatch func()
 
 	accepted chan *Link
@@ -86,6 +87,9 @@ func Listen(addr string, c *identity.Credentials, t *identity.Trust, o *Options)
 
 func (e *Endpoint) start() (err error) {
 	e.gate.open(e.opts)
+	if e.opts.Relay != nil {
+		e.relay = newRelay(e.opts.Relay)
+	}
 	e.transport = e.newTransport(e.socket)
 	e.transport.VerifySourceAddress = e.gate.suspicious
 	e.transport.ConnContext = e.gate.enter
@@ -164,6 +168,9 @@ func (e *Endpoint) admit(q *quicgo.Conn) {
 	go c.serve()
 }
 
+// shared reports whether links that ask for nothing else take this connection.
+func (h how) shared() bool { return !h.own && !h.relayed }
+
 // remember takes a connection among those that count.
 func (e *Endpoint) remember(c *conn) error {
 	e.mu.Lock()
@@ -186,7 +193,7 @@ func (e *Endpoint) remember(c *conn) error {
 		return fmt.Errorf("%d connections of this peer are open", of)
 	}
 	e.conns[c] = struct{}{}
-	if !c.own {
+	if c.shared() {
 		e.peers[c.peer.ID] = c
 	}
 	return nil
@@ -204,7 +211,7 @@ func (e *Endpoint) adopt(c *conn) (*conn, error) {
 	e.dialing.Lock()
 	defer e.dialing.Unlock()
 	for _, other := range e.all() {
-		if other.dialed && !other.own && other.peer.ID == c.peer.ID && !other.ended() && other.q.RemoteAddr().String() == c.q.RemoteAddr().String() {
+		if other.dialed && other.shared() && other.peer.ID == c.peer.ID && !other.ended() && other.q.RemoteAddr().String() == c.q.RemoteAddr().String() {
 			return other, nil
 		}
 	}
@@ -242,7 +249,7 @@ func (e *Endpoint) forget(c *conn) {
 	}
 	delete(e.peers, c.peer.ID)
 	for other := range e.conns {
-		if other.peer.ID == c.peer.ID && !other.own && !other.ended() {
+		if other.peer.ID == c.peer.ID && other.shared() && !other.ended() {
 			e.peers[c.peer.ID] = other
 		}
 	}
@@ -320,6 +327,9 @@ func (e *Endpoint) Close() error {
 		defer patience.Stop()
 		for _, c := range e.all() {
 			c.close(patience)
+		}
+		if e.relay != nil {
+			e.relay.close()
 		}
 		err = errors.Join(e.listener.Close(), e.transport.Close(), e.socket.Close())
 		e.mu.Lock()

@@ -123,10 +123,10 @@ func TestMoveInMidCall(t *testing.T) {
 	works(t, z, w)
 }
 
-// hosts makes two network namespaces with a cable between them and returns
-// functions that run something in each. Nothing outside them is touched, and the
-// kernel removes both with the last socket and thread in them.
-func hosts(t *testing.T) (in [2]func(func())) {
+// namespaces makes network namespaces and returns functions that run something
+// in each. Nothing outside them is touched, and the kernel removes them with the
+// last socket and thread in them.
+func namespaces(t *testing.T, n int) (spaces []netns.NsHandle, in []func(func())) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for network namespaces")
@@ -137,28 +137,36 @@ func hosts(t *testing.T) (in [2]func(func())) {
 	must(t, err)
 	defer home.Close()
 	defer func() { must(t, netns.Set(home)) }()
-	var spaces [2]netns.NsHandle
-	for i := range spaces {
-		spaces[i], err = netns.New()
+	for range n {
+		space, err := netns.New()
 		must(t, err)
-		t.Cleanup(func() { _ = spaces[i].Close() })
-	}
-	must(t, netns.Set(spaces[0]))
-	must(t, netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: "cable", MTU: 1500}, PeerName: "cable", PeerNamespace: netlink.NsFd(spaces[1]),
-	}))
-	for i := range in {
-		in[i] = func(f func()) {
+		t.Cleanup(func() { _ = space.Close() })
+		spaces = append(spaces, space)
+		in = append(in, func(f func()) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			here, err := netns.Get()
 			must(t, err)
 			defer here.Close()
-			must(t, netns.Set(spaces[i]))
+			must(t, netns.Set(space))
 			f()
 			must(t, netns.Set(here))
-		}
-		in[i](func() {
+		})
+	}
+	return spaces, in
+}
+
+// hosts makes two network namespaces with a cable between them.
+func hosts(t *testing.T) (in []func(func())) {
+	t.Helper()
+	spaces, in := namespaces(t, 2)
+	in[0](func() {
+		must(t, netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: "cable", MTU: 1500}, PeerName: "cable", PeerNamespace: netlink.NsFd(spaces[1]),
+		}))
+	})
+	for _, within := range in {
+		within(func() {
 			l, err := netlink.LinkByName("cable")
 			must(t, err)
 			must(t, netlink.LinkSetUp(l))

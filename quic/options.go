@@ -54,6 +54,9 @@ type Options struct {
 	// identity.Issuer. Whoever comes for it is held to the bounds of a handshake,
 	// and may do nothing else. It is called by several goroutines.
 	Enrol func(id identity.ID, e identity.Evidence) (*identity.Enrolment, error)
+	// Relay, if set, has the endpoint pass packets on between nodes that it lets
+	// in; see [Endpoint.WaitAt] and [Endpoint.DialVia]. nil: it does not.
+	Relay *RelayOptions
 	// Refused, if set, is told of every peer that was refused, from several
 	// goroutines.
 	Refused func(addr string, why error)
@@ -89,6 +92,13 @@ func (o *Options) settle() (*Options, error) {
 	orDefault(&s.MaxLinks, 64)
 	orDefault(&s.MaxPending, 64)
 	orDefault(&s.MaxMemory, 1<<30)
+	if s.Relay != nil {
+		r, err := s.Relay.settle()
+		if err != nil {
+			return nil, err
+		}
+		s.Relay = r
+	}
 	switch {
 	case s.HandshakeTimeout < 0 || s.IdleTimeout < 0 || s.Linger < 0 || s.MaxHandshakes < 0 ||
 		s.MaxConnections < 0 || s.MaxLinks < 0 || s.MaxPending < 0 || s.MaxMemory < 0:

@@ -26,6 +26,13 @@ import (
 // On a lane: the link's number 8, lane 1, then vesicles, each header and
 // payload. In a datagram: the link's number 8, header, payload.
 //
+// A stream that asks a relay begins with 16 bytes, "RLYW" (to wait to be
+// reached) or "RLYC" (to call), version 1, punch 1, 0 …, and for a call the ID of
+// whom to reach, 32. The relay answers as the acceptor of a link does; then to
+// the caller once, and to who waits for every caller: port 2, token 16, length 1
+// and text of the other's address. On that port of the relay's: datagrams of 0,
+// "RLY" and the token say where a node is, and everything else is passed on.
+//
 // On a connection of [ALPNEnrol] there is one stream: from the node a byte, the
 // version 1; from the issuer, status 1, length 4, and so many bytes of an
 // identity.Enrolment, or of words.

@@ -103,7 +103,7 @@ func far(p wan.Path) []scene {
 	some := func(n int) []string { return append([]string{"--connections", strconv.Itoa(n)}, ring...) }
 	bulk := []job{
 		{"bulk", "quic-bare", some(1), ""}, {"bulk", "quic-bare", some(8), "8 connections"}, {"bulk", "quic-bare", some(32), "32 connections"},
-		{"bulk", "cell-quic", some(1), ""}, {"bulk", "cell-quic-many", some(16), "16 connections"},
+		{"bulk", "cell-quic", some(1), ""}, {"bulk", "cell-quic-many", some(32), "32 connections"},
 		{"bulk", "tls-bare", ring, ""}, {"bulk", "cell-tls", ring, ""}, {"bulk", "tls-bare-bbr", ring, ""}, {"bulk", "cell-tls-bbr", ring, ""},
 	}
 	small := []job{

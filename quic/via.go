@@ -1,0 +1,247 @@
+package quic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/cell-runtime/cell/identity"
+)
+
+// Via says by which relay a node is reached, or waits to be reached.
+type Via struct {
+	Addr string      // of the relay, "host:port"
+	ID   identity.ID // the relay's; zero for any trusted node there
+	// Punch has the two nodes try to reach each other directly through their
+	// address translators (RFC 5128, section 3.3), while the relay stands by.
+	// Each learns the other's public address by that. It works where both agree
+	// and neither translator gives each destination another port.
+	Punch bool
+	// PunchFor is how long that is tried. Default: 1 s.
+	PunchFor time.Duration
+}
+
+const (
+	// bindPace is how often a node tells a relay where it is, so that it may
+	// move and its translator keeps the mapping.
+	bindPace = 5 * time.Second
+	// bindFirst repetitions come soon after each other: packets get lost.
+	bindFirst = 3
+	firstPace = 30 * time.Millisecond
+	// waitPace is how long to wait before a relay that was lost is dialed again.
+	waitPace = 500 * time.Millisecond
+	// invitesMost bounds how many callers a second a relay may announce.
+	invitesMost = 32
+)
+
+// WaitAt waits at a relay for callers of [Endpoint.DialVia], whose links come by
+// Accept like all others, until ctx ends. It dials the relay again when it is
+// lost. It returns at once, with the relay's words, if it refuses.
+func (e *Endpoint) WaitAt(ctx context.Context, v Via) error {
+	for {
+		err := e.waitOnce(ctx, v)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrRefused), errors.Is(err, ErrClosed):
+			return fmt.Errorf("quic: waiting at the relay %s: %w", v.Addr, err)
+		}
+		select {
+		case <-time.After(waitPace):
+		case <-e.closed:
+			return ErrClosed
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (e *Endpoint) waitOnce(ctx context.Context, v Via) error {
+	c, s, err := e.askRelay(ctx, v, waitMagic, nil)
+	if err != nil {
+		return err
+	}
+	defer s.CancelWrite(streamCancel)
+	stop := context.AfterFunc(ctx, func() { s.CancelRead(streamCancel) })
+	defer stop()
+	pace := time.NewTicker(time.Second / invitesMost)
+	defer pace.Stop()
+	for {
+		p, err := readPass(s)
+		if err != nil {
+			return err
+		}
+		go e.present(c, p, v.Punch, func() bool { return e.hasConnAt(relayed(c, p).String()) })
+		<-pace.C
+	}
+}
+
+// hasConnAt reports whether a connection to that address is open.
+func (e *Endpoint) hasConnAt(addr string) bool {
+	for _, c := range e.all() {
+		if !c.ended() && c.q.RemoteAddr().String() == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// relayed is where a relay has opened a pair.
+func relayed(c *conn, p pass) *net.UDPAddr {
+	at := *c.q.RemoteAddr().(*net.UDPAddr)
+	at.Port = int(p.port)
+	return &at
+}
+
+// present tells the relay by a pass where this node is, again and again while
+// wanted says so, and opens this side's translator for the other.
+func (e *Endpoint) present(c *conn, p pass, punch bool, wanted func() bool) {
+	at := relayed(c, p)
+	bind := append(bindMagic[:len(bindMagic):len(bindMagic)], p.token[:]...)
+	var other *net.UDPAddr
+	if punch {
+		other = numeric(p.other)
+	}
+	for i := 0; ; i++ {
+		_, _ = e.transport.WriteTo(bind, at)
+		pace := bindPace
+		if i < bindFirst {
+			pace = firstPace
+			if other != nil {
+				_, _ = e.transport.WriteTo(punchOnly, other)
+			}
+		}
+		select {
+		case <-time.After(pace):
+		case <-e.closed:
+			return
+		}
+		if i > bindFirst && !wanted() {
+			return
+		}
+	}
+}
+
+// numeric parses an address that a relay has told; nil if it is none.
+func numeric(addr string) *net.UDPAddr {
+	host, port, err := net.SplitHostPort(addr)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	ip := net.ParseIP(host)
+	if err != nil || bad != nil || n == 0 || ip == nil || ip.IsMulticast() || ip.IsUnspecified() || ip.Equal(net.IPv4bcast) {
+		return nil
+	}
+	return &net.UDPAddr{IP: ip, Port: int(n)}
+}
+
+// askRelay opens a stream to a relay, asks, and reads its verdict.
+func (e *Endpoint) askRelay(ctx context.Context, v Via, magic [4]byte, rest []byte) (*conn, *quicgo.Stream, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout, fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+	defer cancel()
+	c, _, err := e.connect(ctx, v.Addr, v.ID, false)
+	if err != nil {
+		return nil, nil, explain(err)
+	}
+	s, err := c.q.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, nil, explain(err)
+	}
+	if _, err = s.Write(append(relayHead(magic, v.Punch), rest...)); err == nil {
+		err = readVerdict(ctx, s)
+	}
+	if err != nil {
+		s.CancelRead(streamCancel)
+		s.CancelWrite(streamCancel)
+		return nil, nil, explain(err)
+	}
+	return c, s, nil
+}
+
+// DialVia opens a link to a node that waits at a relay. What travels is
+// encrypted between the two nodes, as everywhere. Info().Why says so if the
+// relay stands between them; a link that reaches the node directly, by an
+// existing connection or through the translators, is like any other. Errors are
+// those of [Endpoint.Dial]; [ErrRefused] also with the relay's words.
+func (e *Endpoint) DialVia(ctx context.Context, v Via, peer identity.ID, o *LinkOptions) (*Link, error) {
+	lo, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	if peer.IsZero() {
+		return nil, fmt.Errorf("%w: a relay must be told whom to reach", ErrHandshake)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout, fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+	defer cancel()
+	c, err := e.connectVia(ctx, v, peer)
+	if err != nil {
+		return nil, fmt.Errorf("quic: dialing %v by the relay %s: %w", nameOf(peer), v.Addr, explain(err))
+	}
+	l, err := c.open(ctx, lo)
+	if err != nil {
+		return nil, fmt.Errorf("quic: opening a link to %v by the relay %s: %w", nameOf(peer), v.Addr, explain(err))
+	}
+	if c.relayed {
+		l.info.Why = append(l.info.Why, "all packets go by the relay "+v.Addr+", since no direct way to the node was found")
+	}
+	return l, nil
+}
+
+// connectVia returns a connection to the node, a direct one if there is any.
+func (e *Endpoint) connectVia(ctx context.Context, v Via, peer identity.ID) (*conn, error) {
+	var known *conn
+	for _, c := range e.all() {
+		if c.peer.ID == peer && !c.own && !c.ended() && (known == nil || known.relayed) {
+			known = c
+		}
+	}
+	if known != nil {
+		return known, nil
+	}
+	r, s, err := e.askRelay(ctx, v, callMagic, peer[:])
+	if err != nil {
+		return nil, err
+	}
+	p, err := readPass(s)
+	if err != nil {
+		s.CancelRead(streamCancel)
+		s.CancelWrite(streamCancel)
+		return nil, err
+	}
+	done := make(chan struct{})
+	var made *conn
+	go e.present(r, p, v.Punch, func() bool {
+		select {
+		case <-done:
+			return made != nil && made.relayed && !made.ended()
+		default:
+			return true
+		}
+	})
+	c, err := e.race(ctx, v, r, p, peer)
+	made = c
+	close(done)
+	if err != nil || !c.relayed {
+		_ = s.Close() // the pair isn't needed
+		return c, err
+	}
+	context.AfterFunc(c.q.Context(), func() { _ = s.Close() })
+	return c, nil
+}
+
+// race tries the direct way, if both agreed to it, and then the relay's.
+func (e *Endpoint) race(ctx context.Context, v Via, r *conn, p pass, peer identity.ID) (*conn, error) {
+	if other := numeric(p.other); v.Punch && other != nil {
+		patience := v.PunchFor
+		orDefault(&patience, time.Second)
+		direct, cancel := context.WithTimeout(ctx, patience)
+		c, err := e.shake(direct, e.transport, other, peer, how{})
+		cancel()
+		if err == nil {
+			return c, nil
+		}
+	}
+	return e.shake(ctx, e.transport, relayed(r, p), peer, how{relayed: true})
+}
