@@ -264,8 +264,8 @@ func (l *Link) Shutdown() {
 	l.space.ring()
 	// Nobody polls any more, so the lanes are not read either.
 	l.receive.shut()
+	l.arrivals.abandon() // before readers find their streams canceled
 	l.carrier.stopReading()
-	l.arrivals.abandon()
 	l.leave()
 }
 
