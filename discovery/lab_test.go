@@ -6,80 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
+	"github.com/cell-runtime/cell/afxdp/netlab"
 	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/internal/leash"
 )
 
-// netHost is a network namespace without a name, held by a thread: it goes with
-// the process.
-type netHost struct {
-	jobs chan func()
-	ns   int
-	net  *netlink.Handle
-}
-
-func newNetHost(t *testing.T) *netHost {
-	t.Helper()
-	h := &netHost{jobs: make(chan func()), ns: -1}
-	begun := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the thread ends with this goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			h.ns, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		}
-		if err == nil {
-			h.net, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-		}
-		if err == nil {
-			// Addresses are of use at once.
-			_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
-		}
-		begun <- err
-		if err != nil {
-			return
-		}
-		for job := range h.jobs {
-			job()
-		}
-	}()
-	if err := <-begun; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		close(h.jobs)
-		h.net.Close()
-		unix.Close(h.ns)
-	})
-	return h
-}
-
-func (h *netHost) do(f func() error) error {
-	done := make(chan error, 1)
-	h.jobs <- func() { done <- f() }
-	return <-done
-}
-
-// lab is hosts on a bridge, which lies in a namespace of its own.
+// lab is hosts on a bridge.
 type lab struct {
-	t     *testing.T
-	sw    *netHost
-	hosts []*netHost
+	t *testing.T
+	*netlab.Bridge
 }
 
 func newLab(t *testing.T, hosts int) *lab {
@@ -87,78 +31,19 @@ func newLab(t *testing.T, hosts int) *lab {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	l := &lab{t: t, sw: newNetHost(t)}
-	bridge := netlink.NewLinkAttrs()
-	bridge.Name = "br0"
-	snooping := false // without a querier it would lose groups
-	l.must(l.sw.net.LinkAdd(&netlink.Bridge{LinkAttrs: bridge, MulticastSnooping: &snooping}))
-	up := func(h *netHost, name string) netlink.Link {
-		x, err := h.net.LinkByName(name)
-		l.must(err)
-		l.must(h.net.LinkSetUp(x))
-		return x
+	b, err := netlab.NewBridge(hosts)
+	if err != nil {
+		t.Fatal(err)
 	}
-	br := up(l.sw, "br0")
-	for i := range hosts {
-		h := newNetHost(t)
-		l.hosts = append(l.hosts, h)
-		a := netlink.NewLinkAttrs()
-		a.Name = port(i)
-		l.must(l.sw.net.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "veth0", PeerNamespace: netlink.NsFd(h.ns)}))
-		l.must(l.sw.net.LinkSetMaster(up(l.sw, port(i)), br))
-		up(h, "lo")
-		veth := up(h, "veth0")
-		for _, s := range []string{fmt.Sprintf("10.78.0.%d/24", i+1), fmt.Sprintf("fd78::%d/64", i+1)} {
-			ip, ipnet, err := net.ParseCIDR(s)
-			l.must(err)
-			ipnet.IP = ip
-			l.must(h.net.AddrAdd(veth, &netlink.Addr{IPNet: ipnet, Flags: unix.IFA_F_NODAD}))
-		}
-	}
-	for i, h := range l.hosts {
-		l.awaitUp(h, "veth0")
-		l.awaitUp(l.sw, port(i))
-	}
-	return l
+	t.Cleanup(func() { _ = b.Close() })
+	return &lab{t, b}
 }
-
-// awaitUp waits until the kernel has seen that a link carries something; until
-// then it drops what is sent.
-func (l *lab) awaitUp(h *netHost, name string) {
-	l.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		x, err := h.net.LinkByName(name)
-		l.must(err)
-		if x.Attrs().OperState == netlink.OperUp {
-			return
-		}
-		if time.Now().After(deadline) {
-			l.t.Fatalf("%s is %v", name, x.Attrs().OperState)
-		}
-	}
-}
-
-func port(i int) string { return "port" + strconv.Itoa(i) }
 
 func (l *lab) must(err error) {
 	l.t.Helper()
 	if err != nil {
 		l.t.Fatal(err)
 	}
-}
-
-// plug puts a host's cable into the bridge, or takes it out without its noticing.
-func (l *lab) plug(host int, in bool) {
-	l.t.Helper()
-	x, err := l.sw.net.LinkByName(port(host))
-	l.must(err)
-	if !in {
-		l.must(l.sw.net.LinkSetNoMaster(x))
-		return
-	}
-	br, err := l.sw.net.LinkByName("br0")
-	l.must(err)
-	l.must(l.sw.net.LinkSetMaster(x, br))
 }
 
 const (
@@ -271,7 +156,7 @@ func (l *lab) start(host int, name, dir string, env ...string) *process {
 	out, err := p.cmd.StdoutPipe()
 	l.must(err)
 	var held *leash.Leash
-	l.must(l.hosts[host].do(func() (err error) { held, err = leash.Start(p.cmd); return err }))
+	l.must(l.Hosts[host].Do(func() (err error) { held, err = leash.Start(p.cmd); return err }))
 	r.Close()
 	ended := make(chan struct{})
 	go func() {

@@ -59,3 +59,18 @@ func (c *listCache) put(l ServiceList, s []Service) {
 	}
 	c.lists[l] = s
 }
+
+// Fetched reports whether [Agent.Services] has a peer's services without having
+// to fetch them.
+func (a *Agent) Fetched(p *Peer) bool {
+	if p.Beacon == nil || p.Beacon.Listed.Count == 0 {
+		return true
+	}
+	_, ok := a.lists.get(p.Beacon.Listed)
+	return ok
+}
+
+// SameHost reports whether a peer says that it runs on this host.
+func (a *Agent) SameHost(p *Peer) bool {
+	return p.Beacon != nil && p.Beacon.Host == a.o.Host && a.o.Host != [8]byte{}
+}

@@ -65,11 +65,11 @@ func TestThreeHosts(t *testing.T) {
 
 	// A partition, and its end.
 	deaths, founds := all["a"].count("died", "b"), all["a"].count("found", "b")
-	l.plug(1, false)
+	l.must(l.Plug(1, false))
 	cut := time.Now()
 	t.Logf("cut off; gone after %v", all["a"].await("died", "b", deaths+1).Sub(cut))
 	all["b"].await("died", "a", 1)
-	l.plug(1, true)
+	l.must(l.Plug(1, true))
 	healed := time.Now()
 	t.Logf("healed; back after %v", all["a"].await("found", "b", founds+1).Sub(healed))
 	all["b"].await("found", "a", 2)
@@ -118,15 +118,15 @@ func TestWaysToFindEachOther(t *testing.T) {
 	t.Run("an interface that comes later", func(t *testing.T) {
 		l := newLab(t, 2)
 		home := homes(t, "a", "b")
-		veth, err := l.hosts[1].net.LinkByName("veth0")
+		veth, err := l.Hosts[1].Net.LinkByName("veth0")
 		l.must(err)
-		l.must(l.hosts[1].net.LinkSetDown(veth))
+		l.must(l.Hosts[1].Net.LinkSetDown(veth))
 		a, b := l.start(0, "a", home["a"]), l.start(1, "b", home["b"])
 		b.await("start", "", 1)
 		if n := len(b.stats().Interfaces); n != 0 {
 			t.Errorf("b has %d interfaces", n)
 		}
-		l.must(l.hosts[1].net.LinkSetUp(veth))
+		l.must(l.Hosts[1].Net.LinkSetUp(veth))
 		a.await("found", "b", 1)
 		b.await("found", "a", 1)
 	})

@@ -229,20 +229,15 @@ func (r *Resolver) dialer(medium string) Dialer {
 
 // reach returns the paths to a service of a peer.
 func (r *Resolver) reach(p *Peer, s *Service, ancestor bool) (paths []Path, why []string) {
-	for _, a := range p.Beacon.Addresses {
-		if a.Medium == MediumPheromone {
-			continue
-		}
+	for _, a := range p.addresses() {
 		path := Path{Medium: a.Medium, Service: s.Name, Node: p.ID, Addr: a.Addr, Ancestor: ancestor, Draining: s.Draining, Load: s.Load}
 		switch {
 		case r.dialer(a.Medium) == nil:
 			why = append(why, fmt.Sprintf("%v: this process has no links over %s", path, a.Medium))
 			continue
-		case a.Addr.Addr().IsUnspecified() && !p.Addr.IsValid():
+		case a.Addr.Addr().IsUnspecified():
 			why = append(why, fmt.Sprintf("%v: it is known through others only, and does not say where it is", path))
 			continue
-		case a.Addr.Addr().IsUnspecified():
-			path.Addr = netip.AddrPortFrom(p.Addr.Addr(), a.Addr.Port())
 		}
 		paths = append(paths, path)
 	}
@@ -250,6 +245,45 @@ func (r *Resolver) reach(p *Peer, s *Service, ancestor bool) (paths []Path, why 
 		why = append(why, fmt.Sprintf("node %s (%s) has %s and no address for links", p.ID.Short(), p.Beacon.Name, s.Name))
 	}
 	return paths, why
+}
+
+// addresses returns where a peer has links. Where it says "where my pheromones
+// come from", that is put in, or, if they came through others only, where it
+// says that pheromones reach it.
+func (p *Peer) addresses() (all []Address) {
+	if p.Beacon == nil {
+		return nil
+	}
+	for _, a := range p.Beacon.Addresses {
+		switch {
+		case a.Medium == MediumPheromone:
+		case !a.Addr.Addr().IsUnspecified():
+			all = append(all, a)
+		case p.Addr.IsValid():
+			all = append(all, Address{a.Medium, netip.AddrPortFrom(p.Addr.Addr(), a.Addr.Port())})
+		default:
+			known := len(all)
+			for _, own := range p.Beacon.Addresses {
+				if own.Medium == MediumPheromone && !own.Addr.Addr().IsUnspecified() {
+					all = append(all, Address{a.Medium, netip.AddrPortFrom(own.Addr.Addr(), a.Addr.Port())})
+				}
+			}
+			if len(all) == known {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
+}
+
+// Reach returns where a peer can be reached over a medium, the best first.
+func (p *Peer) Reach(medium string) (all []netip.AddrPort) {
+	for _, a := range p.addresses() {
+		if a.Medium == medium && !a.Addr.Addr().IsUnspecified() {
+			all = append(all, a.Addr)
+		}
+	}
+	return all
 }
 
 // Dial opens a link over the best path that works. Errors: [ErrNoPath], with

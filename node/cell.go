@@ -177,6 +177,7 @@ func (c *cell) adopt(v *version, i *instance) {
 	v.instances = append(v.instances, i)
 	v.why = ""
 	v.mu.Unlock()
+	c.node.network.Changed()
 	c.say("%v is ready after %v", i, time.Since(i.since).Round(time.Microsecond))
 	for _, d := range i.process.Degraded() {
 		c.say("%v: %s", i, d)
@@ -216,6 +217,7 @@ func (c *cell) ended(i *instance) {
 	if at < 0 {
 		return // it was never ready, which its launch tells
 	}
+	c.node.network.Changed()
 	c.node.audit.add("kernel", "ended", c.name, fmt.Sprintf("%v: %v", i, i.exit))
 	c.say("%v ended after %v: %v", i, time.Since(i.since).Round(time.Millisecond), i.exit)
 	if i.draining.Load() || asleep {

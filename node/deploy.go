@@ -103,6 +103,7 @@ func (c *cell) lead(versions []*version, by bool) error {
 	c.mu.Lock()
 	c.versions = versions
 	c.mu.Unlock()
+	c.node.network.Changed()
 	return nil
 }
 

@@ -98,7 +98,9 @@ func (c *cell) join(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
 				continue // there is another, or will be
 			}
 		}
-		refuse(conn, peer, c.name, err)
+		if !c.node.network.Take(ctx, c.name, conn, peer) {
+			refuse(conn, peer, c.name, err)
+		}
 		return
 	}
 }

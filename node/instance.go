@@ -14,6 +14,7 @@ import (
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/node/network"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/uds"
@@ -323,30 +324,9 @@ func (i *instance) String() string {
 
 // learn asks a process what it serves.
 func (v *version) learn(ctx context.Context, conn *rpc.Conn) error {
-	services, err := conn.List(ctx)
+	services, descs, err := network.Describe(ctx, conn)
 	if err != nil {
 		return err
-	}
-	var descs []*rpc.ServiceDesc
-	known := map[string]bool{}
-	for _, s := range services {
-		if known[s.Digest] {
-			continue
-		}
-		text, err := conn.Describe(ctx, s.Name)
-		if err != nil {
-			return err
-		}
-		parsed, err := rpc.ParseServices(text)
-		if err != nil {
-			return fmt.Errorf("the description of %s: %w", s.Name, err)
-		}
-		for _, d := range parsed {
-			known[fmt.Sprintf("%x", d.Digest)] = true
-			if serves(services, d) {
-				descs = append(descs, d)
-			}
-		}
 	}
 	if err := v.checkSchema(descs); err != nil {
 		return err
@@ -355,15 +335,6 @@ func (v *version) learn(ctx context.Context, conn *rpc.Conn) error {
 	defer v.mu.Unlock()
 	v.services, v.descs = services, descs
 	return nil
-}
-
-func serves(services []rpc.ServiceInfo, d *rpc.ServiceDesc) bool {
-	for _, s := range services {
-		if s.Digest == fmt.Sprintf("%x", d.Digest) {
-			return true
-		}
-	}
-	return false
 }
 
 // checkSchema holds what a process serves to the description that the

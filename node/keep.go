@@ -197,3 +197,12 @@ func (k keptVersion) version(name string) (*version, error) {
 	}
 	return v, nil
 }
+
+func serves(services []rpc.ServiceInfo, d *rpc.ServiceDesc) bool {
+	for _, s := range services {
+		if s.Digest == fmt.Sprintf("%x", d.Digest) {
+			return true
+		}
+	}
+	return false
+}

@@ -157,6 +157,7 @@ func command(kind string) []string {
 func postage(dir, kind string, change func(*config.Cell)) config.Config {
 	c := config.Default()
 	c.RuntimeDir = dir
+	c.Network.Mode = "off" // whoever runs this may belong to a cluster
 	cell := config.DefaultCell()
 	cell.Capsid, cell.Command, cell.Version = "none", command(kind), kind
 	cell.BackoffMin, cell.BackoffMax = config.Duration(10*time.Millisecond), config.Duration(200*time.Millisecond)

@@ -24,6 +24,7 @@ import (
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/node/network"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/uds"
 )
@@ -54,6 +55,8 @@ type Node struct {
 	engine *engine.Engine
 	file   *metrics.File
 	web    *web
+
+	network *network.Network
 
 	ctx      context.Context // ends when the node's cells have been stopped
 	cancel   context.CancelFunc
@@ -116,6 +119,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer n.engine.Stop()
+	n.network = n.meet()
 	server, listener, err := n.listen()
 	if err != nil {
 		return err
@@ -123,6 +127,9 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer listener.Close()
 	n.sweep()
 	defer capsid.Sweep()
+	if err := n.removeRemote(); err != nil {
+		return err
+	}
 	if n.file, err = metrics.Create(filepath.Join(n.dir, "node.metrics"), metrics.Options{}); err != nil {
 		return err
 	}
@@ -138,14 +145,28 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	serving := make(chan error, 1)
 	go func() { serving <- server.Accept(n.ctx, n.engine, listener.AcceptLink) }()
+	leave, failed := n.runNetwork(n.ctx)
 	n.boot()
 	close(n.ready)
 	notify("READY=1\nSTATUS=" + fmt.Sprintf("%d cells", len(n.cells)))
 	n.log.Info("ready", "dir", n.dir, "cells", len(n.cells))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-failed:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
 	n.housekeep(ctx)
 	notify("STOPPING=1")
 	n.log.Info("stopping", "why", context.Cause(ctx))
+	leave()
 	n.stopAll()
+	if err := n.network.Close(); err != nil {
+		n.log.Error("network", "err", err)
+	}
 	_ = server.Close()
 	_ = listener.Close()
 	<-serving

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/node/netops"
 	"github.com/cell-runtime/cell/node/ops"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/schema"
@@ -25,7 +26,7 @@ func (n *Node) listen() (*rpc.Server, *uds.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := ops.RegisterNode(server, operator{n}); err != nil {
+	if err := errors.Join(ops.RegisterNode(server, operator{n}), netops.RegisterNetwork(server, n.network.Operations())); err != nil {
 		return nil, nil, err
 	}
 	l, err := uds.Listen(config.OpsName, &uds.Options{Dir: n.dir})

@@ -90,6 +90,9 @@ func unchangeable(before, next config.Config) (keys []string) {
 	if before.Operations != next.Operations {
 		keys = append(keys, "operations")
 	}
+	if !sameNetwork(before.Network, next.Network) {
+		keys = append(keys, "network")
+	}
 	for name, c := range next.Cells {
 		// Whom the socket lets in was settled when it was made.
 		if old, ok := before.Cells[name]; ok && (len(old.Users) == 0) != (len(c.Users) == 0) {

@@ -152,7 +152,7 @@ func (c *Conn) again(ctx context.Context, m *Method, budget time.Duration, req E
 }
 
 // mayResend returns the failure if the call may be sent again: that of an
-// idempotent method whose link was lost, and that of any which was never sent
+// idempotent method whose link was lost, here or behind a forwarder, and that of any which was never sent
 // because the link was gone already, or which a server refused that drains.
 func (c *Conn) mayResend(m *Method, err error) *Error {
 	e, ok := err.(*Error) // this package's own, unwrapped
@@ -161,6 +161,8 @@ func (c *Conn) mayResend(m *Method, err error) *Error {
 		return nil
 	case leaves(err):
 		return e // not executed, and there is a place to go to
+	case e.Remote && e.Status == wire.StatusPeerGone && m.Idempotent:
+		return e // who forwards has lost whom it forwarded to
 	case e.Remote:
 		return nil
 	case m.Idempotent && e.Status == wire.StatusPeerGone,

@@ -10,8 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects to the listener of name in the runtime directory, or, in a cell
-// in a capsid, to whom its node lets it reach by that name (EnvNode). A nil o
+// Dial connects to the listener of name in the runtime directory, or, where
+// nobody listens on this host, to one on another host that the node of this one
+// has found (in the folder "remote"); in a cell in a capsid, to whom its node lets
+// it reach by that name (EnvNode). A nil o
 // means defaults. ctx bounds connecting and shaking hands, which take
 // Options.HandshakeTimeout at most; it does not concern the connection
 // afterwards.
@@ -52,11 +54,37 @@ func dialOnce(ctx context.Context, s *Options, d, path, name string) (*Conn, err
 	ctx, cancel := context.WithTimeoutCause(ctx, s.HandshakeTimeout,
 		fmt.Errorf("no connection within %v (Options.HandshakeTimeout): %w", s.HandshakeTimeout, context.DeadlineExceeded))
 	defer cancel()
-	c, err := connect(ctx, path, name)
+	c, path, err := connectAny(ctx, d, path, name)
 	if err != nil {
 		return nil, err
 	}
 	return overSocket(ctx, c, s, path, ringFDs, request)
+}
+
+// remoteDir is the folder of a runtime directory in which a node has sockets for
+// names that other hosts serve: see package node/network.
+const remoteDir = "remote"
+
+// connectAny connects to the listener of name on this host, or, where nobody
+// listens, to the node, if another host serves the name. It returns to which path.
+func connectAny(ctx context.Context, d, path, name string) (*net.UnixConn, string, error) {
+	c, err := connect(ctx, path, name)
+	if !errors.Is(err, ErrNoListener) {
+		return c, path, err
+	}
+	remote, nameErr := socketPath(d+"/"+remoteDir, name)
+	if nameErr != nil {
+		return nil, "", err
+	}
+	dir, dirErr := openDir(d+"/"+remoteDir, false)
+	if dirErr != nil {
+		return nil, "", err
+	}
+	dir.close()
+	if c, remoteErr := connect(ctx, remote, name); remoteErr == nil {
+		return c, remote, nil
+	}
+	return nil, "", err
 }
 
 const (

@@ -348,3 +348,49 @@ func lowestFree(t *testing.T) int {
 	unix.Close(fd)
 	return fd
 }
+
+// Names of other hosts lie in a folder of their own, so that whoever listens on
+// this one is never in their way, and comes first.
+func TestNamesOfOtherHostsComeLast(t *testing.T) {
+	dir := privateDir(t)
+	if err := os.Mkdir(dir+"/"+remoteDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	far, err := Listen("test", &Options{Dir: dir + "/" + remoteDir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	reached := func() string {
+		t.Helper()
+		c, err := Dial(soon(t), "test", &Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		raw, err := DialSocket(soon(t), "test", &Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer raw.Close()
+		if c.Info().Peer.Addr != raw.RemoteAddr().String() {
+			t.Errorf("Dial leads to %s, DialSocket to %s", c.Info().Peer.Addr, raw.RemoteAddr())
+		}
+		return c.Info().Peer.Addr
+	}
+	if got := reached(); got != far.Path() {
+		t.Errorf("with nobody near: %s", got)
+	}
+	near, err := Listen("test", &Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := reached(); got != near.Path() {
+		t.Errorf("with somebody near: %s", got)
+	}
+	near.Close()
+	stale(t, near.Path())
+	if got := reached(); got != far.Path() {
+		t.Errorf("with a dead one near: %s", got)
+	}
+}

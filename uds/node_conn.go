@@ -125,7 +125,8 @@ func DialSocket(ctx context.Context, name string, o *Options) (*net.UnixConn, er
 	dir.close()
 	ctx, cancel := context.WithTimeout(ctx, s.HandshakeTimeout)
 	defer cancel()
-	return connect(ctx, path, name)
+	c, _, err := connectAny(ctx, d, path, name)
+	return c, err
 }
 
 // locate returns the directory and the socket of name.

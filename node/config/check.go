@@ -53,6 +53,7 @@ func (c Config) Check() error {
 			bad(key, "%q can be reached by others; name a loopback address, or set operations.public", address)
 		}
 	}
+	c.Network.check(bad)
 	for _, name := range sortedKeys(c.Cells) {
 		c.Cells[name].check("cells."+name, name, bad)
 	}

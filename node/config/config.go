@@ -21,6 +21,7 @@ type Config struct {
 	Log        Log             `toml:"log"`
 	Engine     Engine          `toml:"engine"`
 	Operations Operations      `toml:"operations"`
+	Network    Network         `toml:"network"`
 	Cells      map[string]Cell `toml:"cells"`
 }
 
@@ -74,8 +75,9 @@ type Cell struct {
 	VersionsKept int      `toml:"versions_kept"` // that can be called, asleep or not
 	VersionIdle  Duration `toml:"version_idle"`  // an older version sleeps after so long
 
-	Reach  []string `toml:"reach"` // names that it may call; empty: the cells of this node
-	Users  []uint32 `toml:"users"` // who may call, and start it by calling; empty: the node's own user
+	Reach  []string `toml:"reach"`  // names that it may call; empty: the cells of this node
+	Users  []uint32 `toml:"users"`  // who may call, and start it by calling; empty: the node's own user
+	Remote bool     `toml:"remote"` // whether callers of other nodes may, see Network.Share
 	Limits Limits   `toml:"limits"`
 	Files  Files    `toml:"files"`
 }
@@ -109,6 +111,7 @@ func Default() Config {
 		MaxCells: 64,
 		Log:      Log{Format: "text", Level: "info"},
 		Engine:   Engine{CPU: -1, Idle: "adaptive"},
+		Network:  defaultNetwork(),
 		Cells:    map[string]Cell{},
 	}
 }
@@ -116,7 +119,7 @@ func Default() Config {
 // DefaultCell is a cell of which only the command was said.
 func DefaultCell() Cell {
 	return Cell{
-		Capsid: "bwrap", Serves: true, Start: "boot", Instances: 1,
+		Capsid: "bwrap", Serves: true, Remote: true, Start: "boot", Instances: 1,
 		Restart: "failure", BackoffMin: Duration(100 * time.Millisecond), BackoffMax: Duration(10 * time.Second), MaxRestarts: 10,
 		ReadyTimeout: Duration(10 * time.Second), StopGrace: Duration(5 * time.Second),
 		HealthEvery: Duration(time.Second), HealthTimeout: Duration(5 * time.Second),

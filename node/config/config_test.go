@@ -61,6 +61,10 @@ func TestWrongConfigurations(t *testing.T) {
 		"an unknown flag":                  {"", nil, map[string]string{"none": "1"}, "there is no key \"none\""},
 		"the environment":                  {"", []string{"CELL_MAX_CELLS=many"}, nil, "max_cells (env CELL_MAX_CELLS): \"many\" is no int"},
 		"a flag":                           {"", nil, map[string]string{"log.format": "xml"}, "log.format: \"xml\" is not one of text, json"},
+		"a network mode":                   {"network.mode = \"maybe\"", nil, nil, "not one of auto, on, off"},
+		"a peer without a port":            {"network.peers = [\"host\"]", nil, nil, "network.peers: \"host\" is not host:port"},
+		"an address that is anywhere":      {"network.addresses = [\"0.0.0.0:1\"]", nil, nil, "network.addresses: \"0.0.0.0:1\" is no ip:port"},
+		"a port of discovery":              {"", []string{"CELL_NETWORK_PORT=70000"}, nil, "network.port: 70000"},
 		"backoff upside down":              {cell + "backoff_min = \"2s\"\nbackoff_max = \"1s\"", nil, nil, "backoff_max not below backoff_min"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +40,7 @@ func newLs(env *Env) *cobra.Command {
 States: serving; draining (it takes no new calls); asleep (a node's cell that does
 not run: a call starts it, being listed does not); dead (the process is gone and
 left its socket); refused (it does not talk to this user); silent (it did not
-answer in time).`,
+answer in time); remote (another node serves it, which being listed does not reach).`,
 		Example: "  cellnode ls\n  cellnode ls -o json | jq -r '.[].name'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := deadline(cmd, timeout)
@@ -85,7 +86,18 @@ func list(ctx context.Context, dir string) ([]listed, error) {
 		all.Go(func() { cells[i] = ask(ctx, dir, name) })
 	}
 	all.Wait()
-	return cells, nil
+	return append(cells, elsewhere(dir, names)...), nil
+}
+
+// elsewhere lists what other nodes serve and nobody on this host.
+func elsewhere(dir string, here []string) (cells []listed) {
+	names, _ := live.RemoteNames(dir)
+	for _, name := range names {
+		if !slices.Contains(here, name) {
+			cells = append(cells, listed{Name: name, State: "remote", Services: []string{}, Why: "on another node: cellnode discover " + name})
+		}
+	}
+	return cells
 }
 
 // sleepers returns the cells of a node that do not run, which being asked would

@@ -38,7 +38,7 @@ func TestCommandsOnANode(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "c.toml")
 	// sleep serves nothing, so it needs no program of ours.
-	text := "[cells.sleeper]\ncommand = [\"/bin/sleep\", \"1000\"]\ncapsid = \"none\"\nserves = false\nversion = \"one\"\n" +
+	text := "[network]\nmode = \"off\"\n[cells.sleeper]\ncommand = [\"/bin/sleep\", \"1000\"]\ncapsid = \"none\"\nserves = false\nversion = \"one\"\n" +
 		"[cells.idle]\ncommand = [\"/bin/false\"]\ncapsid = \"none\"\nstart = \"connect\"\nmax_restarts = 1\nbackoff_min = \"1ms\"\nbackoff_max = \"2ms\"\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -81,6 +81,9 @@ func TestCommandsOnANode(t *testing.T) {
 		{"logs other", 64 + 5, "", "no such cell"},
 		{"reload", 0, "nothing has changed", ""},
 		{"audit", 0, "deployed", ""},
+		{"peers", 0, "this node is alone: network.mode is off", ""},
+		{"peers -o json", 0, `"Peers": []`, ""},
+		{"discover", 64 + 9, "", "network.mode is off"},
 		{"audit -o json", 0, `"Did": "started"`, ""},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

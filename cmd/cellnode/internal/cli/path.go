@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/node/netops"
+	"github.com/cell-runtime/cell/node/network"
 )
 
 // route is the path that a connection to a cell takes.
@@ -25,6 +28,13 @@ type route struct {
 	UID        uint32   `json:"uid"`
 	Why        []string `json:"why_not_better"`
 	RTTs       []int64  `json:"ping_ns"`
+	// Remote are the ways to other nodes that have it; the node of this host
+	// takes those in use.
+	Remote []netops.Path `json:"remote"`
+	// Not says why other ways to them are not taken.
+	Not []string `json:"remote_not"`
+	// far: the link leads to the node of this host, which forwards.
+	far bool
 }
 
 // newPath says which link is used to a cell.
@@ -37,7 +47,10 @@ func newPath(env *Env) *cobra.Command {
 pings wait as a person's tools do, asleep: cellbench measures what a link can do.
 
 Links within a host, best first: ring (shared memory, no copy), uds (a unix
-socket, one copy). For each better one that was not taken there is a reason.`,
+socket, one copy). For each better one that was not taken there is a reason.
+
+What is not on this host is reached through its node: then it also says which
+other nodes have it, over which links, which of them is in use, and why not others.`,
 		Example:           "  cellnode path market-ledger",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: env.completeNames,
@@ -57,11 +70,26 @@ socket, one copy). For each better one that was not taken there is a reason.`,
 				}
 				r.RTTs = append(r.RTTs, int64(time.Since(begun)))
 			}
+			env.addRemote(ctx, &r)
 			return env.Show(r, r.print)
 		},
 	}
 	timeoutFlag(cmd, &timeout)
 	return cmd
+}
+
+// addRemote asks the node of this host, if any runs, which others have the name.
+func (e *Env) addRemote(ctx context.Context, r *route) {
+	r.Remote, r.Not = []netops.Path{}, []string{}
+	r.far = filepath.Base(filepath.Dir(r.Peer)) == network.RemoteDir
+	n, closeNode, err := e.askNetwork(ctx)
+	if err != nil {
+		return
+	}
+	defer closeNode()
+	if list, err := n.Path(ctx, netops.Name{Cell: r.Name}); err == nil {
+		r.Remote, r.Not = append(r.Remote, list.Paths...), append(r.Not, list.Why...)
+	}
 }
 
 func newRoute(name string, i link.Info) route {
@@ -80,15 +108,40 @@ func (r route) print(w io.Writer) error {
 	for _, why := range r.Why {
 		fmt.Fprintf(w, "  why not better: %s\n", why)
 	}
-	if len(r.Why) == 0 {
+	switch {
+	case r.far:
+		fmt.Fprintln(w, "  nobody on this host serves it: the node forwards its calls by fingerprint, one copy each way")
+	case len(r.Why) == 0:
 		fmt.Fprintln(w, "  nothing better exists between two processes of a host")
 	}
+	r.printRemote(w)
 	_, err := fmt.Fprint(w, "  pings     ")
 	for _, ns := range r.RTTs {
 		_, err = fmt.Fprintf(w, " %v", time.Duration(ns).Round(100*time.Nanosecond))
 	}
 	fmt.Fprintln(w)
 	return err
+}
+
+// printRemote prints the ways to other nodes.
+func (r route) printRemote(w io.Writer) {
+	for _, p := range r.Remote {
+		state := "not in use"
+		switch {
+		case p.InUse:
+			state = "in use"
+		case !r.far:
+			state = "not in use, since this host has it"
+		case p.Draining:
+			state = "draining"
+		}
+		fmt.Fprintf(w, "  by %s to %s (%s) at %s, load %d %%: %s\n", p.Medium, p.NodeName, shortID(p.Node), p.Addr, int(p.Load)*100/255, state)
+	}
+	if r.far {
+		for _, why := range r.Not {
+			fmt.Fprintf(w, "  not: %s\n", why)
+		}
+	}
 }
 
 func yesNo(b bool) string {

@@ -14,8 +14,8 @@ type group struct {
 
 // groups are all commands, in the order of help.
 var groups = []group{
-	{"cells", "Cells that run:", []func(*Env) *cobra.Command{newLs, newDescribe, newCall, newEcho, newHz, newPath, newHealth, newVersions, newStat, newTop}},
-	{"node", "The node of this host:", []func(*Env) *cobra.Command{newRun, newConfig, newPs, newSpawn, newStop, newRestart, newDeploy, newLogs, newReload, newAudit, newDemo}},
+	{"cells", "Cells that run:", []func(*Env) *cobra.Command{newLs, newDescribe, newCall, newEcho, newHz, newPath, newDiscover, newHealth, newVersions, newStat, newTop}},
+	{"node", "The node of this host:", []func(*Env) *cobra.Command{newRun, newConfig, newPs, newPeers, newSpawn, newStop, newRestart, newDeploy, newLogs, newReload, newAudit, newDemo}},
 	{"identity", "Who this node is and whom it trusts:", []func(*Env) *cobra.Command{newID, newTrust, newToken, newJoin, newLeave}},
 	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor, newEbpf}},
 	{"self", "This program:", []func(*Env) *cobra.Command{newCompletion, newMan, newVersion}},

@@ -1,15 +1,20 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/node"
 	"github.com/cell-runtime/cell/node/config"
 )
@@ -64,6 +69,7 @@ func logger(env *Env, l config.Log) *slog.Logger {
 // newRun runs a node.
 func newRun(env *Env) *cobra.Command {
 	var s settings
+	var token string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the node of this host, with the cells of a configuration",
@@ -75,18 +81,74 @@ when nothing is left of them. A second signal kills it, and its cells with it.
 SIGHUP reads the configuration again, as cellnode reload does. Under systemd it
 tells when it is ready, and feeds the watchdog (sd_notify).
 
-Without a configuration it runs no cells, exposes nothing, and waits.`,
-		Example: "  cellnode run -c /etc/cell/cellnode.toml\n  cellnode run -c cellnode.toml --web 127.0.0.1:9465",
+Without a configuration it runs no cells, exposes nothing, and waits.
+
+Once the node has joined a cluster (cellnode join, or --join), or trusts somebody,
+it finds the other nodes, tells them of its cells, and leads callers of this host
+to theirs: docs/NETWORK.md.`,
+		Example: "  cellnode run --join token.txt\n  cellnode run -c /etc/cell/cellnode.toml\n  cellnode run -c cellnode.toml --web 127.0.0.1:9465",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := s.load(env)
 			if err != nil {
+				return err
+			}
+			if err := joinFirst(env, token, c.Network); err != nil {
 				return err
 			}
 			return runNode(cmd.Context(), env, &s, c)
 		},
 	}
 	s.flags(cmd)
+	cmd.Flags().StringVar(&token, "join", "", "file with the token of a cluster to join first; - for standard input (default $"+envToken+")")
 	return cmd
+}
+
+// envToken names the environment variable with the token of a cluster that a node
+// joins when it starts.
+const envToken = "CELL_JOIN_TOKEN"
+
+// joinFirst makes the node a member of the cluster of a token, if one was given.
+func joinFirst(env *Env, file string, c config.Network) error {
+	text := os.Getenv(envToken)
+	if file == "" && text == "" {
+		return nil
+	}
+	if file != "" {
+		var err error
+		if text, err = readToken(env, file); err != nil {
+			return err
+		}
+	}
+	t, err := identity.ParseToken(text)
+	if err != nil {
+		return &UsageError{err}
+	}
+	dir := c.Identity
+	if dir == "" {
+		if dir, err = identity.DefaultDir(); err != nil {
+			return err
+		}
+	}
+	_, err = identity.Join(dir, t, time.Now())
+	return err
+}
+
+// readToken reads the token in a file, or on standard input.
+func readToken(env *Env, file string) (string, error) {
+	in := env.In
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		in = f
+	}
+	line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
+	if err == io.EOF {
+		err = nil
+	}
+	return strings.TrimSpace(line), err
 }
 
 func runNode(ctx context.Context, env *Env, s *settings, c config.Config) error {

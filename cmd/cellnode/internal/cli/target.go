@@ -38,6 +38,8 @@ func (e *Env) explain(err error) error {
 		return err
 	}
 	names, listErr := live.Names(e.Dir)
+	remote, _ := live.RemoteNames(e.Dir)
+	names = append(names, remote...)
 	if listErr != nil || len(names) == 0 {
 		return fmt.Errorf("%w; there are no cells", err)
 	}
@@ -60,7 +62,8 @@ func timeoutFlag(cmd *cobra.Command, timeout *time.Duration) {
 // completeNames completes the names of cells.
 func (e *Env) completeNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	names, _ := live.Names(e.Dir)
-	return names, cobra.ShellCompDirectiveNoFileComp
+	remote, _ := live.RemoteNames(e.Dir)
+	return append(names, remote...), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeMethods completes NAME.Method; topics says whether it wants those.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,16 @@ import (
 // runtime directory dir ("" for the default), in order. A directory that does
 // not exist has none.
 func Names(dir string) ([]string, error) { return files(dir, ".sock", uds.ValidateName) }
+
+// RemoteNames returns the names that other nodes serve, as the node of this host
+// has sockets for them.
+func RemoteNames(dir string) ([]string, error) {
+	dir, err := Dir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return Names(filepath.Join(dir, "remote"))
+}
 
 // MetricsFiles returns the names, less their ending, of the metrics files in
 // the runtime directory, in order.

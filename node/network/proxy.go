@@ -1,0 +1,283 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cell-runtime/cell/discovery"
+	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/rpc"
+	"github.com/cell-runtime/cell/rpc/forward"
+	"github.com/cell-runtime/cell/uds"
+	"github.com/cell-runtime/cell/wire"
+)
+
+// proxy is a name that other nodes serve, as callers of this host reach it: a
+// socket in RemoteDir. While it has callers it has a server, whose calls go by
+// their fingerprints to the instances on other nodes.
+type proxy struct {
+	net  *Network
+	name string
+	gate *uds.Gate // nil: there is no socket, since there are too many
+	ctx  context.Context
+	stop context.CancelFunc
+
+	changing sync.Mutex // held by whoever changes what follows
+	server   *rpc.Server
+	forward  *forward.Forwarder
+	targets  map[identity.ID]*target
+	descs    map[[32]byte]*rpc.ServiceDesc // announced
+	idle     time.Time                     // since when it has no callers
+	routes   atomic.Pointer[map[uint64]*target]
+}
+
+// mostNames bounds the names of others for which there are sockets.
+const mostNames = 512
+
+// forwardOptions keep the table of a name's calls small: there may be many names.
+var forwardOptions = forward.Options{MaxCalls: 2048}
+
+// open makes the socket of a name.
+func (n *Network) open(name string) *proxy {
+	p := &proxy{net: n, name: name, targets: map[identity.ID]*target{}, descs: map[[32]byte]*rpc.ServiceDesc{}}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	if err := uds.ValidateName(name); err != nil {
+		return p // others may call it so; here it has no socket
+	}
+	var err error
+	p.gate, err = uds.Open(name, &uds.Options{Dir: filepath.Join(n.o.Dir, RemoteDir)}, p.take)
+	if err != nil {
+		n.o.Logger.Error("network: a name that others serve gets no socket", "name", name, "err", err)
+	}
+	return p
+}
+
+// Take serves a caller of this host by other nodes, if any serves the name. It
+// owns conn if so.
+func (n *Network) Take(ctx context.Context, name string, conn *net.UnixConn, peer link.Peer) bool {
+	n.mu.Lock()
+	p := n.proxies[name]
+	n.mu.Unlock()
+	if p == nil {
+		return false
+	}
+	p.take(ctx, conn, peer)
+	return true
+}
+
+// take serves one caller. It owns conn.
+func (p *proxy) take(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
+	ctx, cancel := context.WithTimeout(ctx, takeTime)
+	defer cancel()
+	server, err := p.ready(ctx)
+	if err != nil {
+		refuse(conn, peer, p.name, err)
+		return
+	}
+	l, err := uds.Server(ctx, conn, &uds.Options{Policy: uds.AnyUser}) // the gate has looked
+	if err != nil {
+		return
+	}
+	if err := server.Serve(p.net.o.Engine, l); err != nil {
+		_ = l.Close()
+	}
+}
+
+// takeTime bounds how long a caller waits until another node is connected.
+const takeTime = 10 * time.Second
+
+// refuse tells a caller why it comes to nothing.
+func refuse(conn *net.UnixConn, peer link.Peer, name string, why error) {
+	b := uds.NewBroker(uds.BrokerOptions{Reach: func(context.Context, link.Peer, string) error {
+		return fmt.Errorf("%w: %w", wire.StatusUnavailable, why)
+	}})
+	defer b.Close()
+	_ = b.Forward(context.Background(), conn, peer, name)
+}
+
+// ready returns the server, made if need be, with at least one instance
+// connected.
+func (p *proxy) ready(ctx context.Context) (*rpc.Server, error) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if p.ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %s", ErrNobody, p.name)
+	}
+	if p.server == nil {
+		if err := p.begin(); err != nil {
+			return nil, err
+		}
+	}
+	p.idle = time.Time{}
+	p.update()
+	if p.connected() {
+		return p.server, nil
+	}
+	candidates := p.candidates()
+	errs := []error{fmt.Errorf("%w: %s", ErrNobody, p.name)}
+	for _, t := range candidates {
+		short, cancel := ctx, context.CancelFunc(func() {})
+		if len(candidates) > 1 {
+			short, cancel = context.WithTimeout(ctx, attemptTime)
+		}
+		err := p.attach(short, t)
+		cancel()
+		if err == nil {
+			p.update()
+			return p.server, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (p *proxy) connected() bool {
+	for _, t := range p.targets {
+		if t.attached.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// begin makes the server.
+func (p *proxy) begin() (err error) {
+	o := forwardOptions
+	o.Logger = p.net.o.Logger
+	if p.forward, err = forward.New(p.net.o.Engine, &o); err != nil {
+		return err
+	}
+	p.server, err = rpc.NewServer(&rpc.ServerOptions{Name: p.name, Relay: p, Logger: p.net.o.Logger})
+	return err
+}
+
+// end takes the server away: the proxy is as if nobody had called yet.
+func (p *proxy) end() {
+	if p.server != nil {
+		_ = p.server.Close()
+	}
+	for id, t := range p.targets {
+		t.close()
+		delete(p.targets, id)
+	}
+	p.routes.Store(nil)
+	p.server, p.forward = nil, nil
+	clear(p.descs)
+}
+
+// close ends the proxy.
+func (p *proxy) close() {
+	p.stop()
+	if p.gate != nil {
+		_ = p.gate.Close()
+	}
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.end()
+}
+
+const (
+	// idleTime is how long links to other nodes are kept for nobody.
+	idleTime = time.Minute
+	// retireTime is how long callers have to go over to a cell of this host.
+	retireTime = 2 * time.Second
+)
+
+// tidy lets go of links that nobody uses, and leads callers to a cell of this
+// host that has appeared under the name.
+func (p *proxy) tidy(now time.Time) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if p.server == nil {
+		return
+	}
+	switch links := p.server.Stats().Links; {
+	case links > 0 && p.near():
+		old := p.server
+		ctx, cancel := context.WithTimeout(context.Background(), retireTime)
+		defer cancel()
+		old.Retire(ctx) // callers dial anew, and find the near one first
+		p.end()
+	case links > 0:
+		p.idle = time.Time{}
+	case p.idle.IsZero():
+		p.idle = now
+	case now.Sub(p.idle) > idleTime:
+		p.end()
+	}
+}
+
+// near reports whether somebody on this host listens under the name.
+func (p *proxy) near() bool {
+	ctx, cancel := context.WithTimeout(p.ctx, time.Second)
+	defer cancel()
+	c, err := net.Dial("unix", filepath.Join(p.net.o.Dir, p.name+".sock"))
+	if err != nil || ctx.Err() != nil {
+		return false
+	}
+	_ = c.Close()
+	return !p.net.o.Local.Fails(p.name)
+}
+
+// Attach implements rpc.Relay.
+func (p *proxy) Attach(port *engine.Port) rpc.RelayLink {
+	next := p.forward.Attach(port)
+	if next == nil {
+		return nil
+	}
+	return &caller{p, next}
+}
+
+// caller is one caller of a proxy.
+type caller struct {
+	proxy *proxy
+	next  rpc.RelayLink
+}
+
+// Offer implements rpc.RelayLink: a call waits where it is until an instance of
+// what it calls is connected.
+func (c *caller) Offer(v *wire.Vesicle) (taken bool, err error) {
+	if routes := c.proxy.routes.Load(); routes != nil && v.Header.Kind == wire.KindRequest {
+		if t := (*routes)[v.Header.Fingerprint]; t != nil && !t.attached.Load() {
+			if err := c.proxy.wake(t); err != nil {
+				return true, err
+			}
+		}
+	}
+	return c.next.Offer(v)
+}
+
+// Detach implements rpc.RelayLink.
+func (c *caller) Detach() { c.next.Detach() }
+
+// tidy looks after all proxies.
+func (n *Network) tidy() {
+	now := time.Now()
+	for _, p := range n.all() {
+		n.work.Go(func() { p.tidy(now) })
+	}
+}
+
+func (n *Network) all() []*proxy {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*proxy, 0, len(n.proxies))
+	for _, p := range n.proxies {
+		all = append(all, p)
+	}
+	return all
+}
+
+// provider is an instance of a name on another node.
+type provider struct {
+	peer    discovery.Peer
+	service discovery.Service
+}

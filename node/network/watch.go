@@ -1,0 +1,152 @@
+package network
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cell-runtime/cell/discovery"
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/quic"
+)
+
+// aliveTime is how long a node that beacons say is dead has to answer over QUIC
+// before the calls that are under way to it are given up.
+const aliveTime = 500 * time.Millisecond
+
+// watch follows who is there until ctx ends.
+func (n *Network) watch(ctx context.Context, m *member) {
+	w := m.agent.Watch()
+	defer w.Close()
+	started := map[identity.ID]uint64{} // incarnations
+	for {
+		e, err := w.Next(ctx)
+		if err != nil {
+			return
+		}
+		id := e.Peer.ID
+		switch before, known := started[id]; {
+		case e.Kind.Gone():
+			delete(started, id)
+			if e.Kind != discovery.Left { // who leaves finishes what it has
+				n.work.Go(func() { n.doubt(ctx, m, id) })
+			}
+		case known && e.Peer.Beacon.Incarnation != before:
+			n.work.Go(func() { n.doubt(ctx, m, id) })
+			fallthrough
+		default:
+			started[id] = e.Peer.Beacon.Incarnation
+		}
+		n.refresh(m)
+	}
+}
+
+// doubt asks a node that is taken for dead, or has started again, whether it
+// answers over the connection that there is, and drops that if not.
+func (n *Network) doubt(ctx context.Context, m *member, id identity.ID) {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+	defer cancel()
+	if !m.endpoint.Connected(id) {
+		return
+	}
+	l, err := dialer{m.endpoint}.open(ctx, "", id, purposeAlive, "", &quic.LinkOptions{Lanes: 1}, nil)
+	if err == nil {
+		_ = l.Close()
+		return
+	}
+	if dropped := m.endpoint.Drop(id); dropped > 0 {
+		n.o.Logger.Info("network: connections dropped", "node", id.Short(), "connections", dropped, "why", err)
+	}
+	for _, p := range n.all() {
+		p.changing.Lock()
+		if t := p.targets[id]; t != nil {
+			t.drop()
+		}
+		p.changing.Unlock()
+	}
+}
+
+// refresh opens sockets for names that others serve now, closes those of names
+// that nobody serves, and has the rest take up who does.
+func (n *Network) refresh(m *member) {
+	served := map[string]bool{}
+	for _, peer := range m.agent.Peers() {
+		for _, s := range n.servicesOf(m, &peer) {
+			served[s.Name] = true
+		}
+	}
+	n.mu.Lock()
+	var gone, there []*proxy
+	for name, p := range n.proxies {
+		if served[name] {
+			there = append(there, p)
+			continue
+		}
+		gone = append(gone, p)
+		delete(n.proxies, name)
+	}
+	for name := range served {
+		if n.proxies[name] != nil {
+			continue
+		}
+		if len(n.proxies) >= mostNames {
+			n.tooMany = true
+			break
+		}
+		n.proxies[name] = n.open(name)
+	}
+	n.mu.Unlock()
+	for _, p := range gone {
+		n.work.Go(p.close)
+	}
+	for _, p := range there {
+		n.work.Go(func() {
+			p.changing.Lock()
+			defer p.changing.Unlock()
+			p.update()
+		})
+	}
+}
+
+// servicesOf returns a peer's services, without those whose list is still being
+// fetched.
+func (n *Network) servicesOf(m *member, peer *discovery.Peer) []discovery.Service {
+	if peer.Beacon == nil || peer.Beacon.Listed.Count == 0 || m.agent.Fetched(peer) {
+		s, _ := m.agent.Services(context.Background(), peer)
+		return s
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fetching[peer.ID] {
+		return nil
+	}
+	n.fetching[peer.ID] = true
+	who := *peer
+	n.work.Go(func() {
+		_, err := m.agent.Services(context.Background(), &who)
+		if err != nil {
+			n.o.Logger.Warn("network: services can't be learned", "err", err)
+			time.Sleep(refusalTime)
+		}
+		n.mu.Lock()
+		delete(n.fetching, who.ID)
+		n.mu.Unlock()
+		n.refresh(m) // which tries again, if the peer is there still
+	})
+	return nil
+}
+
+// providers returns the instances of a name.
+func (n *Network) providers(name string) (all []provider) {
+	m := n.self.Load()
+	if m == nil {
+		return nil
+	}
+	for _, peer := range m.agent.Peers() {
+		services := n.servicesOf(m, &peer)
+		if i := slices.IndexFunc(services, func(s discovery.Service) bool { return s.Name == name }); i >= 0 {
+			all = append(all, provider{peer, services[i]})
+		}
+	}
+	return all
+}
