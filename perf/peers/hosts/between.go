@@ -141,6 +141,8 @@ func lan(mtu int) []scene {
 		{"bulk", "quic-bare,cell-quic,tls-bare,cell-tls", nil, ""},
 		{"bulk", "quic-bare", []string{"--connections", "4"}, "4 connections"},
 		{"bulk", "cell-quic-many", []string{"--connections", "4"}, "4 connections"},
+		{"bulk", "cell-tls-many", []string{"--connections", "2"}, "2 connections"},
+		{"bulk", "cell-tls", []string{"--receive", strconv.Itoa(4 << 20)}, "a ring of 4 MiB"},
 	}
 	return []scene{{fmt.Sprintf("veth, MTU %d", mtu), func() (*wan.Hosts, error) { return wan.Cable(mtu) }, jobs}}
 }

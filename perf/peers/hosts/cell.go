@@ -217,9 +217,19 @@ func openCellQUICMany(ctx context.Context, s *side, p plan) (target, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &manyCell{shut: func() { _ = e.Close() }}
-	for range p.connections {
-		c, err := s.openCell(ctx, e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), &quic.LinkOptions{Lanes: s.lanes, OwnConnection: true}), func() {})
+	dial := e.Dialer(join(p.host, p.port+portCellQUIC), key(serverKey).ID(), &quic.LinkOptions{Lanes: s.lanes, OwnConnection: true})
+	return s.openMany(ctx, dial, p.connections, func() { _ = e.Close() })
+}
+
+func openCellTLSMany(ctx context.Context, s *side, p plan) (target, error) {
+	dial := quic.DialerTLS(join(p.host, p.cellTLS()), key(serverKey).ID(), s.credentials, s.trust, s.options())
+	return s.openMany(ctx, dial, p.connections, func() {})
+}
+
+func (s *side) openMany(ctx context.Context, dial func(context.Context) (link.Link, error), n int, shut func()) (target, error) {
+	m := &manyCell{shut: shut}
+	for range n {
+		c, err := s.openCell(ctx, dial, func() {})
 		if err != nil {
 			m.close()
 			return nil, err

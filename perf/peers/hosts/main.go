@@ -6,6 +6,7 @@
 //	hosts call ADDR           on the other: rounds of all of them, interleaved
 //	hosts wan                 both, on two hosts of namespaces far from each other
 //	hosts lan                 both, on two hosts of namespaces side by side
+//	hosts attack              a server's costs and honest callers under floods
 //
 // On one host it measures loopback.
 package main
@@ -69,8 +70,17 @@ func newSide(own, other byte) (*side, error) {
 }
 
 func run(args []string) error {
-	if len(args) > 0 && (args[0] == "wan" || args[0] == "lan") {
+	switch {
+	case len(args) > 0 && (args[0] == "wan" || args[0] == "lan"):
 		return between(args[0], args[1:])
+	case len(args) == 1 && args[0] == "attack":
+		return attack(5 * time.Second)
+	case len(args) == 3 && args[0] == "strike" && strikes[args[2]] != nil:
+		host, port, err := splitAddr(args[1])
+		if err != nil {
+			return err
+		}
+		return strikes[args[2]](host, port)
 	}
 	set := flag.NewFlagSet("hosts", flag.ContinueOnError)
 	var (
@@ -186,7 +196,7 @@ type target interface {
 
 var contenders = []contender{
 	{"quic-bare", openBareQUIC}, {"tls-bare", openBareTLS}, {"cell-quic", openCellQUIC}, {"cell-tls", openCellTLS},
-	{"cell-quic-many", openCellQUICMany},
+	{"cell-quic-many", openCellQUICMany}, {"cell-tls-many", openCellTLSMany},
 	{"tls-bare-bbr", withBBR(openBareTLS)}, {"cell-tls-bbr", withBBR(openCellTLS)},
 }
 

@@ -161,6 +161,11 @@ func (h *Hosts) Move() error {
 	})
 }
 
+// Also gives the first host the other address, beside its own.
+func (h *Hosts) Also() error {
+	return h.within(0, func() error { return change(AddrMoved+"/24", netlink.AddrAdd) })
+}
+
 // Counts returns what happened to packets so far.
 func (h *Hosts) Counts() (c Counts) {
 	for _, l := range h.lanes {
