@@ -143,6 +143,10 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		n.stopAll()
 		return err
 	}
+	if err := n.runRaft(n.halt); err != nil {
+		n.stopAll()
+		return err
+	}
 	serving := make(chan error, 1)
 	go func() { serving <- server.Accept(n.ctx, n.engine, listener.AcceptLink) }()
 	leave, failed := n.runNetwork(n.ctx)

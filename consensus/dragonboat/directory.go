@@ -16,8 +16,8 @@ import (
 	"github.com/cell-runtime/cell/consensus"
 )
 
-// A data directory has two files of ours, which are checked before dragonboat
-// touches anything:
+// A data directory has files of ours, which are checked before dragonboat
+// touches anything (and cell-raft.marks: see marks.go):
 //
 //	cell-raft.json   whose it is, and how it was written; the last line is a
 //	                 checksum of what is above

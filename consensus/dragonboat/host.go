@@ -26,7 +26,11 @@ type Host struct {
 
 	mu     sync.Mutex
 	groups map[string]*group // nil: being started
+	marks  map[string]mark   // by group; see [marksFile]
 	closed bool
+
+	closing chan struct{}
+	marked  chan struct{} // closed when no more marks are written
 
 	leaders *leaderWatch
 }
@@ -55,12 +59,25 @@ func Open(o Options) (*Host, error) {
 	if o.UnsafeNoSync {
 		o.Logger.Warn("raft: UnsafeNoSync: nothing is synced to disk before it is acknowledged; a power loss loses acknowledged writes", "dir", o.Dir)
 	}
-	h := &Host{o: o, dir: dir, groups: make(map[string]*group), leaders: newLeaderWatch()}
+	h := &Host{o: o, dir: dir, groups: make(map[string]*group), leaders: newLeaderWatch(),
+		marks: map[string]mark{}, closing: make(chan struct{}), marked: make(chan struct{})}
+	if dir != nil {
+		marks, err := readMarks(o.Dir)
+		if err != nil {
+			return nil, errors.Join(err, dir.close())
+		}
+		h.marks = marks
+	}
 	nh, err := openNodeHost(&o, h.leaders)
 	if err != nil {
 		return nil, errors.Join(openError(o.Dir, err), dir.close())
 	}
 	h.nh = nh
+	if dir != nil {
+		go h.keepMarks()
+	} else {
+		close(h.marked)
+	}
 	return h, nil
 }
 
@@ -102,6 +119,9 @@ func (h *Host) Start(ctx context.Context, c consensus.GroupConfig) (consensus.Gr
 		return nil, err
 	}
 	err := h.startReplica(ctx, g)
+	if err == nil {
+		err = h.checkMark(g)
+	}
 	if err == nil {
 		g.user, err = h.nh.GetNodeUser(uint64(g.id))
 	}
@@ -238,6 +258,7 @@ func (h *Host) Remove(ctx context.Context, name string) error {
 	for { // the replica unloads in its own time
 		err := h.nh.RemoveData(uint64(g.id), uint64(g.config.Replica))
 		if !errors.Is(err, raft.ErrShardNotStopped) {
+			h.forgetMark(name)
 			return requestError(name, err)
 		}
 		select {
@@ -256,6 +277,13 @@ func (h *Host) Close() error {
 		return nil
 	}
 	h.closed = true
+	h.mu.Unlock()
+	close(h.closing)
+	<-h.marked
+	if h.dir != nil {
+		h.noteMarks()
+	}
+	h.mu.Lock()
 	clear(h.groups)
 	h.mu.Unlock()
 	h.nh.Close()

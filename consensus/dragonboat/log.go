@@ -36,8 +36,16 @@ func (l raftLogger) log(level slog.Level, format string, args []any) {
 func (l raftLogger) SetLevel(logger.LogLevel)          {}
 func (l raftLogger) Debugf(format string, args ...any) {} // one for each message between replicas
 func (l raftLogger) Infof(format string, args ...any)  { l.log(slog.LevelDebug, format, args) }
+
+// Warningf: the warnings of the algorithm are every step of an election, and
+// each request that finds no leader, which its caller is told; those of the
+// configuration don't know that the transport is ours.
 func (l raftLogger) Warningf(format string, args ...any) {
-	l.log(slog.LevelWarn, format, args)
+	level := slog.LevelWarn
+	if l == "raft" || l == "config" {
+		level = slog.LevelDebug
+	}
+	l.log(level, format, args)
 }
 func (l raftLogger) Errorf(format string, args ...any) { l.log(slog.LevelError, format, args) }
 

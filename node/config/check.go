@@ -54,6 +54,7 @@ func (c Config) Check() error {
 		}
 	}
 	c.Network.check(bad)
+	c.Raft.check(bad)
 	for _, name := range sortedKeys(c.Cells) {
 		c.Cells[name].check("cells."+name, name, bad)
 	}

@@ -22,6 +22,7 @@ type Config struct {
 	Engine     Engine          `toml:"engine"`
 	Operations Operations      `toml:"operations"`
 	Network    Network         `toml:"network"`
+	Raft       Raft            `toml:"raft"`
 	Cells      map[string]Cell `toml:"cells"`
 }
 
@@ -112,6 +113,7 @@ func Default() Config {
 		Log:      Log{Format: "text", Level: "info"},
 		Engine:   Engine{CPU: -1, Idle: "adaptive"},
 		Network:  defaultNetwork(),
+		Raft:     DefaultRaft(),
 		Cells:    map[string]Cell{},
 	}
 }

@@ -29,6 +29,9 @@ type settings struct {
 var settingFlags = []struct{ name, key, what string }{
 	{"web", "operations.web", "address of the read-only page, such as 127.0.0.1:9465"},
 	{"prometheus", "operations.prometheus", "address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464"},
+	{"raft", "raft.listen", "address for the other members of the cluster, such as 192.0.2.7:4747; turns its replicated state on"},
+	{"raft-peers", "raft.peers", "addresses of other members, between commas"},
+	{"raft-dir", "raft.dir", "folder of the replicated state"},
 	{"log-format", "log.format", "text or json"},
 	{"log-level", "log.level", "debug, info, warn or error"},
 }

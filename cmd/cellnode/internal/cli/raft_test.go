@@ -1,0 +1,122 @@
+//go:build !nodragonboat && !s390x
+
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/node/raftnode"
+)
+
+// startMember runs a member that founds a cluster alone, and returns how to end
+// it.
+func startMember(t *testing.T, run, data string) (stop func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- raftnode.Run(ctx, raftnode.Settings{RuntimeDir: run, Dir: filepath.Join(data, "raft"), Identity: filepath.Join(data, "identity"),
+			Listen: addr, Advertise: addr, Nodes: 1}, slog.New(slog.DiscardHandler))
+	}()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestRaftCommands talks to a member by the commands, one after the other.
+func TestRaftCommands(t *testing.T) {
+	run, data := t.TempDir(), t.TempDir()
+	if err := os.Chmod(run, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	id, err := identity.LoadOrCreate(filepath.Join(data, "identity"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := id.ID().String()
+	h, backup := host{dir: run}, filepath.Join(data, "cluster.backup")
+	if code, _, complaint := h.run(t, "raft", "status"); code != ExitFailed || !strings.Contains(complaint, "cellnode run --raft") {
+		t.Errorf("without a member: %d %s", code, complaint)
+	}
+	stop := startMember(t, run, data)
+	defer func() { stop() }()
+	for _, tc := range []struct {
+		args string
+		code int
+		out  string
+		err  string
+	}{
+		{"raft status --wait 30s", 0, "in cluster", ""},
+		{"raft status -o json", 0, `"Formed": true`, ""},
+		{"raft groups", 0, "cluster", ""},
+		{"raft create orders", 0, `group "orders" is in the table, with 1 replicas`, ""},
+		{"raft create orders", 64 + 10, "", "changed by somebody else"},
+		{"raft create far --replicas 2", 64 + 3, "", "2 replicas on 1 nodes"},
+		{"raft groups -o json", 0, `"Name": "orders"`, ""},
+		{"raft add orders " + node, 64 + 10, "", "has a replica"},
+		{"raft add orders nobody", 64 + 9, "", "not of this cluster"},
+		{"raft add cluster " + node, 64 + 10, "", "voter already"},
+		{"raft move orders " + node + " nobody", 64 + 9, "", "not of this cluster"},
+		{"raft transfer cluster " + node, 0, "leads group", ""},
+		{"raft transfer none " + node, 64 + 5, "", "a node that has one"},
+		{"raft snapshot cluster", 0, "at index", ""},
+		{"raft backup cluster " + backup, 0, "is in " + backup, ""},
+		{"raft check " + backup, 0, "in order", ""},
+		{"raft check " + filepath.Join(data, "raft"), 1, "", "in use by process"},
+		{"raft remove orders", 2, "", "--yes"},
+		{"raft remove orders --yes", 0, "delete its data", ""},
+		{"raft remove cluster nobody", 64 + 9, "", "no member"},
+		{"raft restore " + backup, 2, "", "--dir"},
+		{"raft restore " + backup + " --dir " + data + "/new --replica 1 --member 1=" + node, 1, "", "a number is used once"},
+		{"raft restore " + backup + " --dir " + data + "/new --replica 101 --member 101=" + node, 0, "what was committed after that is lost", ""},
+		{"raft check " + data + "/new", 0, "in order", ""},
+		{"raft member", 1, "", "a node starts this"},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			code, out, complaint := h.run(t, strings.Fields(tc.args)...)
+			if code != tc.code || !strings.Contains(out, tc.out) || !strings.Contains(complaint, tc.err) {
+				t.Errorf("%d, want %d\n%s%s", code, tc.code, out, complaint)
+			}
+		})
+	}
+	stop()
+	stop = func() {}
+	if code, out, complaint := h.run(t, "raft", "check", filepath.Join(data, "raft")); code != 0 || !strings.Contains(out, "replica 1 of group") {
+		t.Errorf("a directory that nobody uses: %d %s%s", code, out, complaint)
+	}
+
+	// What was restored is a cluster of its own.
+	if err := os.Rename(filepath.Join(data, "raft"), filepath.Join(data, "old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(data, "new"), filepath.Join(data, "raft")); err != nil {
+		t.Fatal(err)
+	}
+	stop = startMember(t, run, data)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		code, out, complaint := h.run(t, "raft", "status")
+		if code == 0 && strings.Contains(out, "in cluster restored-") && strings.Contains(out, node) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d %s%s", code, out, complaint)
+		}
+	}
+}
