@@ -36,7 +36,11 @@ func (n *Node) runRaft(ctx context.Context) error {
 	if n.config.Raft.Listen == "" {
 		return nil
 	}
-	s, err := RaftSettings(n.dir, n.config.Raft)
+	c := n.config.Raft
+	if c.Identity == "" { // the same node to everybody
+		c.Identity = n.config.Network.Identity
+	}
+	s, err := RaftSettings(n.dir, c)
 	if err != nil {
 		return err
 	}

@@ -155,7 +155,7 @@ func damage(t *testing.T, name string, r *rand.Rand) string {
 	for n > 1 && b[n-1] == 0 {
 		n--
 	}
-	what := fmt.Sprintf("a cut at %d", n)
+	var what string
 	if at := r.IntN(n); r.IntN(3) == 0 {
 		what, b = fmt.Sprintf("a cut at %d of %d", at, n), b[:at]
 	} else {
