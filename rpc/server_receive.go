@@ -225,7 +225,7 @@ func (s *serverLink) setDeadline(x *Exchange, budget uint64) {
 		return
 	}
 	left := time.Duration(min(budget, uint64(maxBudget)))
-	x.due = s.port.Now() + int64(left)
+	x.due = s.port.Engine().ReadClock() + int64(left) // never early
 	x.ctx.deadline = time.Now().Add(left)
 }
 
