@@ -6,8 +6,6 @@
 package can
 
 import (
-	"os/exec"
-	"regexp"
 	"testing"
 	"time"
 
@@ -20,7 +18,7 @@ import (
 func TestInKernels(t *testing.T) {
 	files := map[string]string{}
 	for _, tool := range []string{"candump", "cansend"} {
-		addProgram(files, tool)
+		kernelvm.AddProgram(files, tool)
 	}
 	kernelvm.Test(t, kernelvm.TestOptions{
 		Tags: "vcan", Run: "^TestKernel", Check: checkTrace,
@@ -36,23 +34,4 @@ func TestInKernels(t *testing.T) {
 				"-device", "kvaser_pci,canbus=bus"},
 		},
 	})
-}
-
-var library = regexp.MustCompile(`(?m)(/\S+) \(0x`)
-
-// addProgram copies a program of the host and its libraries into the machine,
-// if it is there.
-func addProgram(files map[string]string, name string) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return
-	}
-	files["/bin/"+name] = path
-	out, err := exec.Command("ldd", path).Output()
-	if err != nil {
-		return
-	}
-	for _, m := range library.FindAllStringSubmatch(string(out), -1) {
-		files[m[1]] = m[1]
-	}
 }

@@ -44,6 +44,9 @@ func TestNobody(t *testing.T) {
 	}
 	defer r.Close()
 	s, err := LoadSteer()
+	if errors.Is(err, ErrNotSupported) {
+		t.Skip(err) // a verifier that wants CAP_PERFMON for it, as 6.1's
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func loadError(what string, err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
-		return fmt.Errorf("%w: this kernel's verifier refuses %s; Linux 5.18 and later take it: %w", ErrNotSupported, what, err)
+		return fmt.Errorf("%w: this kernel's verifier refuses %s; Linux 5.18 and later take it, 6.1 only with CAP_PERFMON besides, or as root: %w", ErrNotSupported, what, err)
 	case errors.Is(err, btf.ErrNotSupported):
 		return fmt.Errorf("ebpf: loading %s: this kernel takes no type information (BTF, Linux 4.18): %w", what, err)
 	case errors.Is(err, unix.EPERM):

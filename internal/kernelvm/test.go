@@ -31,6 +31,8 @@ type TestOptions struct {
 	// Check, if set, looks at everything that a machine printed, as a subtest
 	// beside those of the results.
 	Check func(t *testing.T, output string)
+	// Args are further arguments of the tests, such as "-test.short".
+	Args []string
 	// Env is added to the environment of the tests.
 	Env []string
 	// Timeout bounds the run on one kernel; default 2 minutes. The first use
@@ -101,7 +103,7 @@ func (o TestOptions) on(t *testing.T, k Kernel, binary string) {
 		m.Files[to] = from
 	}
 	m.Commands = append(m.Commands[:len(m.Commands):len(m.Commands)], Command{
-		Args: []string{guestTest, "-test.v", "-test.run", o.Run, fmt.Sprintf("-test.timeout=%v", o.Timeout)},
+		Args: append([]string{guestTest, "-test.v", "-test.run", o.Run, fmt.Sprintf("-test.timeout=%v", o.Timeout)}, o.Args...),
 		Env:  o.Env,
 	})
 	var output bytes.Buffer

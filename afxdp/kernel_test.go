@@ -1,0 +1,34 @@
+//go:build !race && !kernelvm
+
+// The machine's programs are built without the race detector, so a run with it
+// would only repeat what the one without does; and within the machine there is
+// no machine.
+
+package afxdp
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/internal/kernelvm"
+)
+
+// TestOnOldKernel runs this package's tests on the oldest kernel that the package
+// is meant for, in a machine of its own.
+func TestOnOldKernel(t *testing.T) {
+	files := map[string]string{}
+	kernelvm.AddProgram(files, "ip")
+	files["/testdata/afxdp/data.hex"] = "../testdata/afxdp/data.hex"
+	// Everything there is emulated, down to the instructions, so that the suites
+	// take two minutes even shortened: one of them has to do.
+	args := []string{"-test.short", "-test.skip",
+		"^(TestUDPConformance|TestReliableOverABadNetwork|TestCallsOverXDP|TestAFloodAtLineRate)$|^TestXDPConformance$/bad_network_true"}
+	if os.Getenv("CELL_SOAK") != "" {
+		args = []string{"-test.short"}
+	}
+	kernelvm.Test(t, kernelvm.TestOptions{
+		Kernels: kernelvm.Kernels[:1], Tags: "kernelvm", Args: args, Timeout: 5 * time.Minute,
+		Machine: kernelvm.Machine{Modules: []string{"veth"}, Files: files},
+	})
+}

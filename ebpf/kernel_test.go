@@ -1,0 +1,30 @@
+//go:build !race && !kernelvm
+
+// The machine's programs are built without the race detector, so a run with it
+// would only repeat what the one without does; and within the machine there is
+// no machine.
+
+package ebpf
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/internal/kernelvm"
+)
+
+// TestOnOldKernel runs this package's tests on the oldest kernel that the package
+// is meant for, in a machine of its own.
+func TestOnOldKernel(t *testing.T) {
+	files := map[string]string{}
+	kernelvm.AddProgram(files, "ip")
+	args := []string{"-test.short"} // everything there is emulated, down to the instructions
+	if os.Getenv("CELL_SOAK") != "" {
+		args = nil
+	}
+	kernelvm.Test(t, kernelvm.TestOptions{
+		Kernels: kernelvm.Kernels[:1], Tags: "kernelvm", Args: args, Timeout: 5 * time.Minute,
+		Machine: kernelvm.Machine{Modules: []string{"veth"}, Files: files},
+	})
+}
