@@ -25,6 +25,10 @@ type processes struct {
 }
 
 func startProcesses(t *testing.T, ctx context.Context, broken bool) *processes {
+	return startProcessesWith(t, ctx, func(c *memberConfig) { c.Broken = broken })
+}
+
+func startProcessesWith(t *testing.T, ctx context.Context, tune func(*memberConfig)) *processes {
 	p := &processes{wires: make(map[[2]int]*wire)}
 	dir := t.TempDir()
 	var listen []string
@@ -32,7 +36,8 @@ func startProcesses(t *testing.T, ctx context.Context, broken bool) *processes {
 		listen = append(listen, freeAddr(t))
 	}
 	for i := range 3 {
-		c := memberConfig{Replica: i + 1, Dir: filepath.Join(dir, fmt.Sprint(i)), Listen: listen[i], Broken: broken}
+		c := memberConfig{Replica: i + 1, Dir: filepath.Join(dir, fmt.Sprint(i)), Listen: listen[i]}
+		tune(&c)
 		for j := range 3 {
 			w := newWire(t, ctx, listen[j])
 			p.wires[[2]int{i, j}] = w

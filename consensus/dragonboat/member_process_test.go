@@ -33,7 +33,12 @@ type memberConfig struct {
 	// Broken reads what the member has, without asking the leader: the fault
 	// that the test has to find.
 	Broken bool
+	// Defaults: Raft's times are those of who says nothing.
+	Defaults bool
 }
+
+// leaderKey is no register: reading it says whether the member leads.
+const leaderKey = 254
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(memberEnv); text != "" {
@@ -69,10 +74,14 @@ func memberMain(text string) error {
 		members[consensus.ReplicaID(i+1)] = nodeName(i + 1)
 		addrs[nodeName(i+1)] = a
 	}
-	h, err := Open(Options{
+	o := Options{
 		Node: nodeName(c.Replica), Dir: c.Dir, Listen: c.Listen, Insecure: true, Tick: 20 * time.Millisecond, ElectionTicks: 15,
 		Resolve: func(_ context.Context, n consensus.NodeID) (string, error) { return addrs[n], nil },
-	})
+	}
+	if c.Defaults {
+		o.Tick, o.ElectionTicks = 0, 0
+	}
+	h, err := Open(o)
 	if err != nil {
 		return err
 	}
@@ -102,6 +111,12 @@ func memberMain(text string) error {
 }
 
 func memberDo(g consensus.Group, broken bool, c call, key byte) (uint64, error) {
+	if !c.write && key == leaderKey {
+		if g.Status().Leads() {
+			return 1, nil
+		}
+		return 0, nil
+	}
 	if !c.write && broken {
 		answer, _, err := consensus.QueryStale(context.Background(), g, key, -1)
 		if err != nil {
