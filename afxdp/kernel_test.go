@@ -14,8 +14,8 @@ import (
 	"github.com/cell-runtime/cell/internal/kernelvm"
 )
 
-// TestOnOldKernel runs this package's tests on the oldest kernel that the package
-// is meant for, in a machine of its own.
+// TestOnOldKernel runs the tests of this package, xsk and broker on the oldest kernel that they
+// are meant for, in machines of their own.
 func TestOnOldKernel(t *testing.T) {
 	files := map[string]string{}
 	kernelvm.AddProgram(files, "ip")
@@ -27,8 +27,12 @@ func TestOnOldKernel(t *testing.T) {
 	if os.Getenv("CELL_SOAK") != "" {
 		args = []string{"-test.short"}
 	}
-	kernelvm.Test(t, kernelvm.TestOptions{
-		Kernels: kernelvm.Kernels[:1], Tags: "kernelvm", Args: args, Timeout: 5 * time.Minute,
-		Machine: kernelvm.Machine{Modules: []string{"veth"}, Files: files},
-	})
+	for name, args := range map[string][]string{".": args, "./xsk": {"-test.short"}, "./broker": {"-test.short"}} {
+		t.Run(name, func(t *testing.T) {
+			kernelvm.Test(t, kernelvm.TestOptions{
+				Package: name, Kernels: kernelvm.Kernels[:1], Tags: "kernelvm", Args: args, Timeout: 5 * time.Minute,
+				Machine: kernelvm.Machine{Modules: []string{"veth"}, Files: files},
+			})
+		})
+	}
 }
