@@ -108,7 +108,7 @@ func crossProcess(t *testing.T, size int, park bool, role string) (*crossing, fu
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), childEnv+"="+role+" "+strconv.FormatBool(park))
 	cmd.Stderr = os.Stderr
-	for _, fd := range []int{x.out.FD(), x.in.FD(), x.peer.FD(), x.own.FD()} {
+	for _, fd := range []int{x.out.FD(), x.in.FD(), x.peer.FD(), x.own.RingFD()} {
 		f := os.NewFile(uintptr(duplicate(t, fd)), "passed")
 		defer f.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)

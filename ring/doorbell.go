@@ -1,96 +1,121 @@
 package ring
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Doorbell is an eventfd (eventfd(2)) by which one side wakes the other. Each
-// side of a connection owns one and lets the peer ring it. It is separate from
-// the ring because one doorbell serves both directions, and because an epoll
-// set can watch it beside sockets.
-type Doorbell struct{ fd int }
-
-// NewDoorbell makes a doorbell.
-func NewDoorbell() (*Doorbell, error) {
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("ring: eventfd: %w; raise RLIMIT_NOFILE if descriptors ran out", err)
-	}
-	return &Doorbell{fd}, nil
-}
-
-// AttachDoorbell takes ownership of a descriptor that a peer passed, after it
-// has made sure that it is an eventfd (writing eight bytes to anything else
-// could do harm), and closes it on error. Errors: ErrDoorbell.
-func AttachDoorbell(fd int) (*Doorbell, error) {
-	target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
-	if err != nil || !strings.HasPrefix(target, "anon_inode:[eventfd") {
-		unix.Close(fd)
-		return nil, fmt.Errorf("%w: descriptor %d is %q (%v)", ErrDoorbell, fd, target, err)
-	}
-	// Without it, Ring and Drain could block. The flag lives in the open file,
-	// which the peer shares and may change at any time; so both take care.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("%w: %w", ErrDoorbell, err)
-	}
-	return &Doorbell{fd}, nil
-}
-
-// FD returns the descriptor, which stays the doorbell's own.
-func (d *Doorbell) FD() int { return d.fd }
-
-var one = func() (b [8]byte) { binary.NativeEndian.PutUint64(b[:], 1); return }()
-
-// Ring wakes whoever waits on the doorbell. It does not block: a full counter
-// means that the doorbell is ringing already.
+// Doorbell is one end of a connected pair of sockets (socketpair(2), AF_UNIX,
+// SOCK_SEQPACKET) by which one side wakes the other. It is separate from the
+// ring because one doorbell serves both directions, and because an epoll set
+// can watch it beside other sockets.
 //
-// A peer may have filled the counter and made the open file blocking. Linux
-// has no write to an eventfd that can't block whatever the file's flags, so
-// Ring looks first; a peer that fills the counter between the two calls can
-// still hold this thread up until it drains the doorbell or dies.
+// Why sockets and not an eventfd, which is made for this: both sides would
+// share its open file, and with it O_NONBLOCK and the counter, so that a peer
+// could make the other side's write block. What goes through a socket can say
+// for itself that it must not (MSG_DONTWAIT), whatever the file's flags, and a
+// queue that is full means that the doorbell rings already.
+//
+// The ends may be used by several goroutines at a time.
+type Doorbell struct{ wait, ring int }
+
+// NewDoorbell makes a doorbell that this process itself can ring. Pass RingFD
+// to others that shall ring it, too, or FD to who shall wait on it.
+func NewDoorbell() (*Doorbell, error) {
+	wait, ring, err := bellPair()
+	if err != nil {
+		return nil, err
+	}
+	return &Doorbell{wait, ring}, nil
+}
+
+// NewDoorbells makes two doorbells for two processes, each of which rings the
+// other, at the price of one descriptor each. Pass FD of one of them and close
+// that one afterwards.
+func NewDoorbells() (one, other *Doorbell, err error) {
+	a, b, err := bellPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Doorbell{a, a}, &Doorbell{b, b}, nil
+}
+
+func bellPair() (a, b int, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, -1, fmt.Errorf("ring: socketpair: %w; raise RLIMIT_NOFILE if descriptors ran out", err)
+	}
+	return fds[0], fds[1], nil
+}
+
+// AttachDoorbell takes ownership of a descriptor that a peer passed, either end
+// of a doorbell: who has one of them waits on it and rings at the other. It makes
+// sure that it is such a socket (a byte written to anything else could do harm)
+// and closes it on error. Errors: ErrDoorbell.
+func AttachDoorbell(fd int) (*Doorbell, error) {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	kind, err2 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err := errors.Join(err, err2); err != nil || domain != unix.AF_UNIX || kind != unix.SOCK_SEQPACKET {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return nil, fmt.Errorf("%w: descriptor %d is a socket of domain %d and type %d (%v); pass one from ring.NewDoorbell", ErrDoorbell, fd, domain, kind, err)
+	}
+	return &Doorbell{fd, fd}, nil
+}
+
+// FD returns the descriptor that is readable while the doorbell rings. It stays
+// the doorbell's own.
+func (d *Doorbell) FD() int { return d.wait }
+
+// RingFD returns the descriptor by which others can ring it. It stays the
+// doorbell's own. Of an end that rings another doorbell it is FD.
+func (d *Doorbell) RingFD() int { return d.ring }
+
+// Ring wakes whoever waits on the doorbell, or, of one end of two, on the other
+// one. It never blocks.
 func (d *Doorbell) Ring() error {
 	if d == nil {
 		return nil
 	}
-	look := [1]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}
-	if n, err := unix.Poll(look[:], 0); n == 0 && err == nil && d.fd >= 0 {
-		return nil
-	}
-	b := one
-	if _, err := unix.Write(d.fd, b[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
-		return fmt.Errorf("ring: doorbell: %w", err)
+	if e := sendByte(d.ring); e != 0 && e != unix.EAGAIN && e != unix.ENOBUFS {
+		return fmt.Errorf("ring: doorbell: %w", e)
 	}
 	return nil
 }
 
-// Drain makes the doorbell silent again.
+// mostRings is how many rings one Drain takes off the queue. An honest peer
+// rings once for each sleep in either direction; of one that rings for the sake
+// of it more may stay, and make the next sleeps short.
+const mostRings = 8
+
+// Drain makes the doorbell silent again. It never blocks.
 func (d *Doorbell) Drain() {
 	if d == nil {
 		return
 	}
-	var b [8]byte
-	if e := readNoWait(d.fd, b[:]); e == unix.EOPNOTSUPP || e == unix.ENOSYS {
-		_, _ = unix.Read(d.fd, b[:]) // before Linux 5.8; EAGAIN: it was silent
+	for range mostRings {
+		if !receiveByte(d.wait) {
+			return
+		}
 	}
 }
 
-// Close closes the descriptor.
+// Close closes the descriptors.
 func (d *Doorbell) Close() error {
-	if d == nil || d.fd < 0 {
+	if d == nil || d.wait < 0 {
 		return nil
 	}
-	fd := d.fd
-	d.fd = -1
-	return unix.Close(fd)
+	wait, ring := d.wait, d.ring
+	d.wait, d.ring = -1, -1
+	err := unix.Close(wait)
+	if ring != wait {
+		err = errors.Join(err, unix.Close(ring))
+	}
+	return err
 }
 
 var _ io.Closer = (*Doorbell)(nil)

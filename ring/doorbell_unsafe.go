@@ -6,13 +6,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readNoWait reads into b, which is not empty, and never blocks, whatever the
-// flags of the open file: preadv2(2) with RWF_NOWAIT. unix.Preadv2 would
-// allocate.
-func readNoWait(fd int, b []byte) unix.Errno {
-	into := unix.Iovec{Base: unsafe.SliceData(b)}
-	into.SetLen(len(b))
-	const here = ^uintptr(0) // offset -1: where the file stands, as read does
-	_, _, e := unix.Syscall6(unix.SYS_PREADV2, uintptr(fd), uintptr(unsafe.Pointer(&into)), 1, here, here, unix.RWF_NOWAIT)
+// The functions of golang.org/x/sys for these would allocate, or tell the
+// scheduler that a system call begins that may take its time. These don't.
+
+// sendByte sends a packet of one byte; an empty one would read as an end.
+func sendByte(fd int) unix.Errno {
+	b := [1]byte{1}
+	_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1,
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 	return e
+}
+
+// receiveByte takes one packet off the queue and reports whether there was one.
+func receiveByte(fd int) bool {
+	var b [1]byte
+	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1, unix.MSG_DONTWAIT, 0, 0)
+	return e == 0 && n > 0
 }

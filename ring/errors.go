@@ -34,6 +34,6 @@ var (
 	ErrHugePages = errors.New("ring: no huge pages")
 	// ErrMemory: the kernel would not provide or map the memory.
 	ErrMemory = errors.New("ring: no memory")
-	// ErrDoorbell: the descriptor is not an eventfd.
-	ErrDoorbell = errors.New("ring: not an eventfd")
+	// ErrDoorbell: the descriptor is not an end of a doorbell.
+	ErrDoorbell = errors.New("ring: not a doorbell")
 )

@@ -2,8 +2,11 @@ package ring
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"sync/atomic"
 	"unsafe"
+
+	"golang.org/x/sys/cpu"
 
 	"github.com/cell-runtime/cell/wire"
 )
@@ -13,22 +16,36 @@ import (
 // that every instruction shows: the two cores of a pair may be two threads of
 // one, which share its execution units. Hence the loops below, in which the
 // span is known, nothing wraps, and everything stays in registers.
+//
+// It is written in words of eight bytes, three before the payload: between
+// cores the number of stores counts, which drain in order behind the one that
+// waits for its line.
 type oneLine struct {
-	word    uint32
-	header  lineHeader
-	payload [onePayload]byte
-}
-
-// lineHeader is wire.Header as it is encoded.
-type lineHeader struct {
-	length      [4]byte
-	fingerprint [8]byte
-	correlation [4]byte
-	tail        [4]byte
+	start       uint64  // commit word in host order, length; see lineStart
+	fingerprint [8]byte // from here on as wire.Header is encoded
+	rest        [8]byte // correlation, and the tail
+	payload     [onePayload]byte
 }
 
 // lineReady is the commit word of a record of one line.
 const lineReady = line | stateReady
+
+// lineStart returns the first word of a record of one line with a payload of n
+// bytes: the commit word comes first, in host order, and n is little-endian.
+func lineStart(n uint32) uint64 {
+	if cpu.IsBigEndian {
+		return lineReady<<32 | uint64(bits.ReverseBytes32(n))
+	}
+	return lineReady | uint64(n)<<32
+}
+
+// word returns the commit word.
+func (r *oneLine) word() *uint32 { return (*uint32)(unsafe.Pointer(r)) }
+
+// length returns the length as it is encoded.
+func (r *oneLine) length() *[4]byte {
+	return (*[4]byte)(unsafe.Add(unsafe.Pointer(r), unsafe.Sizeof(uint32(0))))
+}
 
 // onePayload is the most payload bytes of a record of one line.
 const onePayload = line - prefixSize
@@ -36,7 +53,8 @@ const onePayload = line - prefixSize
 var (
 	_ = [1]struct{}{}[unsafe.Sizeof(oneLine{})-line]
 	_ = [1]struct{}{}[unsafe.Offsetof(oneLine{}.payload)-prefixSize]
-	_ = [1]struct{}{}[unsafe.Sizeof(lineHeader{})-wire.HeaderSize]
+	_ = [1]struct{}{}[unsafe.Offsetof(oneLine{}.fingerprint)-4-4] // what wire.Header.Put does: length, fingerprint,
+	_ = [1]struct{}{}[unsafe.Offsetof(oneLine{}.rest)-4-12]       // correlation
 	// The tail is these four, in this order, without the version.
 	_ = [1]struct{}{}[unsafe.Offsetof(wire.Header{}.Flags)-unsafe.Offsetof(wire.Header{}.Kind)-1]
 	_ = [1]struct{}{}[unsafe.Offsetof(wire.Header{}.Channel)-unsafe.Offsetof(wire.Header{}.Kind)-2]
@@ -53,13 +71,14 @@ func (a arena) prefetch(off, n uint64) { prefetchWrite(unsafe.Add(a.base, off), 
 // tailOf returns the last four fields of h as bytes.
 func tailOf(h *wire.Header) *[4]byte { return (*[4]byte)(unsafe.Pointer(&h.Kind)) }
 
-// putHeader encodes h with a length of n.
-func (r *oneLine) putHeader(h *wire.Header, n uint32) {
+// putHeader encodes h, all but the length, which goes with the commit word.
+func (r *oneLine) putHeader(h *wire.Header) {
 	le := binary.LittleEndian
-	le.PutUint32(r.header.length[:], n)
-	le.PutUint64(r.header.fingerprint[:], h.Fingerprint)
-	le.PutUint32(r.header.correlation[:], h.Correlation)
-	le.PutUint32(r.header.tail[:], le.Uint32(tailOf(h)[:])|wire.Version<<4)
+	le.PutUint64(r.fingerprint[:], h.Fingerprint)
+	// Two loads, though the fields are neighbours: the caller has just stored
+	// the correlation, and a load that begins there and goes on behind it has to
+	// wait until that has left the store buffer.
+	le.PutUint64(r.rest[:], uint64(h.Correlation)|uint64(le.Uint32(tailOf(h)[:])|wire.Version<<4)<<32)
 }
 
 // fill copies the onePayload bytes at payload.
@@ -98,9 +117,9 @@ func (a arena) writeLines(off uint64, vs []wire.Vesicle) (n int, bytes uint64) {
 		if !fillsLine(v.Payload) {
 			return i, bytes
 		}
-		r.putHeader(&v.Header, uint32(len(v.Payload)))
+		r.putHeader(&v.Header)
 		r.fill(unsafe.SliceData(v.Payload))
-		r.word = lineReady
+		r.start = lineStart(uint32(len(v.Payload)))
 		bytes += uint64(len(v.Payload))
 	}
 	return len(vs), bytes
@@ -116,8 +135,8 @@ func (a arena) sealLines(off uint64, vs []wire.Vesicle) (n int, bytes uint64) {
 			return i, bytes
 		}
 		v.Header.Length = size
-		r.putHeader(&v.Header, size)
-		r.word = lineReady
+		r.putHeader(&v.Header)
+		r.start = lineStart(size)
 		bytes += uint64(size)
 	}
 	return len(vs), bytes
@@ -131,7 +150,7 @@ func (a arena) readyLines(off uint64, most int) (n int) {
 	for r := a.line(off); n < most; n++ {
 		// Acquire: everything that the producer wrote into this batch before
 		// it released the first commit word is visible from here on.
-		if atomic.LoadUint32(&r.word) != lineReady {
+		if atomic.LoadUint32(r.word()) != lineReady {
 			break
 		}
 		r = (*oneLine)(unsafe.Add(unsafe.Pointer(r), line))
@@ -146,13 +165,13 @@ func (a arena) readLines(off uint64, in []wire.Vesicle) (n int, bytes uint64) {
 	le := binary.LittleEndian
 	for i := range in {
 		v, r := &in[i], a.line(off+uint64(i)*line)
-		length, tail := le.Uint32(r.header.length[:]), le.Uint32(r.header.tail[:])
+		length, tail := le.Uint32(r.length()[:]), le.Uint32(r.rest[4:])
 		if !wire.Tail(tail).Valid(length, onePayload) {
 			return i, bytes
 		}
-		v.Header.Fingerprint = le.Uint64(r.header.fingerprint[:])
+		v.Header.Fingerprint = le.Uint64(r.fingerprint[:])
 		v.Header.Length = length
-		v.Header.Correlation = le.Uint32(r.header.correlation[:])
+		v.Header.Correlation = le.Uint32(r.rest[:4])
 		le.PutUint32(tailOf(&v.Header)[:], tail-wire.Version<<4)
 		v.Payload = r.payload[:length:length]
 		bytes += uint64(length)

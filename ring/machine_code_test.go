@@ -102,9 +102,9 @@ func TestMachineCodeOfAMD64(t *testing.T) {
 	// Write publishes a single record by its own commit word: behind all else of
 	// the record, and before it looks whether anybody sleeps.
 	write := functions["(*Producer).Write"]
-	publish = find(write, "MOVL", "order_amd64.go")
+	publish = find(write, "MOVQ", "order_amd64.go")
 	if len(publish) != 1 || !strings.HasSuffix(write[publish[0]].args, ")") {
-		t.Fatalf("Write does not publish by one MOVL to memory: %v", publish)
+		t.Fatalf("Write does not publish by one MOVQ to memory: %v", publish)
 	}
 	for i, in := range write {
 		filling := in.file == "lines_unsafe.go" && strings.HasPrefix(in.op, "MOV") && strings.HasSuffix(in.args, ")")

@@ -5,8 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // childEnv makes this binary play the other process of a test: a name from
@@ -38,8 +41,7 @@ func TestMain(m *testing.M) {
 func leftBehind() (left []string) {
 	fds, _ := filepath.Glob("/proc/self/fd/*")
 	for _, fd := range fds {
-		if target, err := os.Readlink(fd); err == nil && (strings.HasPrefix(target, "/memfd:cell") ||
-			strings.HasPrefix(target, "anon_inode:[eventfd") && !runtimeOwns(fd)) {
+		if target, err := os.Readlink(fd); err == nil && (strings.HasPrefix(target, "/memfd:cell") || isBell(fd)) {
 			left = append(left, fd+" "+target)
 		}
 	}
@@ -49,36 +51,16 @@ func leftBehind() (left []string) {
 	return left
 }
 
-// runtimeOwns says whether fd is the eventfd of the runtime's own poller, which
-// is the first that a process which waits for anything opens.
-func runtimeOwns(fd string) bool {
-	info, err := os.ReadFile("/proc/self/fdinfo/" + filepath.Base(fd))
-	return err == nil && pollerEvent != "" && strings.Contains(string(info), pollerEvent)
-}
-
-// pollerEvent identifies that eventfd, if the poller was started before the
-// tests made any of their own.
-var pollerEvent = func() string {
-	r, w, err := os.Pipe() // starts the poller
+// isBell says whether the descriptor behind a path in /proc/self/fd is an end of
+// a doorbell.
+func isBell(path string) bool {
+	fd, err := strconv.Atoi(filepath.Base(path))
 	if err != nil {
-		return ""
+		return false
 	}
-	defer w.Close()
-	defer r.Close()
-	fds, _ := filepath.Glob("/proc/self/fd/*")
-	for _, fd := range fds {
-		if target, _ := os.Readlink(fd); !strings.HasPrefix(target, "anon_inode:[eventfd") {
-			continue
-		}
-		info, _ := os.ReadFile("/proc/self/fdinfo/" + filepath.Base(fd))
-		for line := range strings.Lines(string(info)) {
-			if strings.HasPrefix(line, "eventfd-id:") {
-				return line
-			}
-		}
-	}
-	return ""
-}()
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind == unix.SOCK_SEQPACKET
+}
 
 // ringMappings returns the lines of /proc/self/maps that show rings.
 func ringMappings() (lines []string) {

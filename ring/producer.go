@@ -49,16 +49,15 @@ type Producer struct {
 	state stopState
 	wake  waker
 
-	cursor    *uint64 // the reader's, shared
-	tail      *uint64 // ours, shared, for tools
-	space     sleeper
-	max       int
-	stats     Stats
-	lines     uint64 // records that writeLine wrote, on top of stats
-	lineBytes uint64 // payload bytes of those
-	mem       *Memory
-	guard     claimGuard
-	_         [line]byte // whoever is allocated behind must not share our last line
+	cursor *uint64 // the reader's, shared
+	tail   *uint64 // ours, shared, for tools
+	space  sleeper
+	max    int
+	stats  Stats
+	short  uint64 // by how much single lines since settle were less than full
+	mem    *Memory
+	guard  claimGuard
+	_      [line]byte // whoever is allocated behind must not share our last line
 }
 
 // Stats counts what one side of a ring did. It is plain memory of that side's
@@ -139,10 +138,15 @@ func (p *Producer) Claim(out []wire.Vesicle, size int) (n int, err error) {
 	return n, nil
 }
 
-// settle catches up with writeLine, which moves flushed alone.
+// settle catches up with single lines written by Write, which moves flushed
+// alone: each of them is a batch of one record of one line.
 func (p *Producer) settle() {
 	if p.claim < p.flushed {
-		p.claim, p.commit = p.flushed, p.flushed
+		n := (p.flushed - p.claim) / line
+		p.stats.Records += n
+		p.stats.Flushes += n
+		p.stats.Bytes += n*onePayload - p.short
+		p.claim, p.commit, p.short = p.flushed, p.flushed, 0
 	}
 }
 
@@ -402,10 +406,8 @@ func (p *Producer) DisarmSpace() { p.space.disarm() }
 
 // Stats returns the producer's counters.
 func (p *Producer) Stats() Stats {
+	p.settle()
 	s := p.stats
-	s.Records += p.lines
-	s.Bytes += p.lineBytes
-	s.Flushes += p.lines
 	s.Wakes = p.wake.wakes
 	return s
 }

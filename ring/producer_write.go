@@ -24,34 +24,53 @@ import (
 // ErrCorrupt, behind the n vesicles that were written before it was seen.
 func (p *Producer) Write(vs []wire.Vesicle) (n int, err error) {
 	pos := p.flushed
-	next := pos + line
-	if len(vs) != 1 || !fillsLine(vs[0].Payload) || pos < p.claim || next >= p.marked || next > p.limit ||
-		atomic.LoadUint32(&p.state.reason) != 0 {
+	if len(vs) != 1 || !p.takesLine(pos) || !fillsLine(vs[0].Payload) {
 		return p.write(vs)
 	}
 	// What most calls with one vesicle have: it fits a line, nothing is
 	// claimed or committed before it, there is room, and the end mark behind it
 	// is there. There is one record, so its own commit word publishes it.
 	r := p.data.line(pos & p.mask)
-	r.putHeader(&vs[0].Header, uint32(len(vs[0].Payload)))
+	r.putHeader(&vs[0].Header)
 	r.fill(unsafeStart(vs[0].Payload))
-	storeRelease32(&r.word, lineReady)
-	p.flushed = next // commit and claim lag behind: settle
-	p.lines++
-	p.lineBytes += uint64(len(vs[0].Payload))
-	p.wake.afterPublish()
-	if m := p.marked; m < next+markLines && m < p.limit {
+	size := len(vs[0].Payload)
+	storeRelease64(&r.start, lineStart(uint32(size)))
+	p.flushed = pos + line // commit, claim and stats lag behind: settle
+	if size != onePayload {
+		p.short += uint64(onePayload - size)
+	}
+	if m := p.marked; m < pos+line+markLines && m < p.limit {
 		*p.data.word(m & p.mask) = 0
 		p.marked = m + line
 	}
-	if p.owned < next+ownLeast {
-		*p.tail = next
-		p.own(next, line)
+	if p.wake.wanted() || p.owned < pos+line+ownLeast {
+		p.afterLine()
 	}
 	return 1, nil
 }
 
-// write is Write for all other calls.
+// takesLine reports whether one line can be written and published at pos, which
+// is p.flushed: nothing is claimed or committed before it, and the end mark
+// behind it is there, which says that there is room, too.
+func (p *Producer) takesLine(pos uint64) bool {
+	return pos >= p.claim && pos+line < p.marked && atomic.LoadUint32(&p.state.reason) == 0
+}
+
+// afterLine does what a single line makes necessary once in a while.
+//
+//go:noinline
+func (p *Producer) afterLine() {
+	p.wake.afterPublish()
+	if p.owned < p.flushed+ownLeast {
+		*p.tail = p.flushed
+		p.own(p.flushed, line)
+	}
+}
+
+// write is Write for all other calls. It is kept out of Write, which a profile
+// then lets the compiler inline.
+//
+//go:noinline
 func (p *Producer) write(vs []wire.Vesicle) (n int, err error) {
 	p.settle()
 	if p.open != 0 {

@@ -189,7 +189,7 @@ func TestSharedProcesses(t *testing.T) {
 			f := newFan(t, 16<<10)
 			var cmds []*exec.Cmd
 			for i := range senders {
-				cmds = append(cmds, spawn(t, fmt.Sprintf("mpsc-worker %d %d", i, total), f.m.FD(), f.bell.FD()))
+				cmds = append(cmds, spawn(t, fmt.Sprintf("mpsc-worker %d %d", i, total), f.m.FD(), f.bell.RingFD()))
 			}
 			f.takeAll(senders, total, park)
 			for _, cmd := range cmds {

@@ -165,10 +165,14 @@ func (w *waker) relax() {
 // afterPublish wakes the peer if it sleeps. It makes no system call otherwise.
 // It inlines; the rest does not.
 func (w *waker) afterPublish() {
-	if w.always || atomic.LoadUint32(w.word) != 0 {
+	if w.wanted() {
 		w.slow()
 	}
 }
+
+// wanted reports whether there may be more to do after a publication than to
+// go on.
+func (w *waker) wanted() bool { return w.always || atomic.LoadUint32(w.word) != 0 }
 
 //go:noinline
 func (w *waker) slow() {

@@ -279,16 +279,16 @@ func TestDescriptorsOfAnOfferAreChecked(t *testing.T) {
 		answer string // what the handshake comes to: refused, ring, or stream
 		says   string
 	}{
-		{"files instead of rings", []int{f, f, d, d}, "stream", "seals"},
-		{"one ring", []int{good(4096), f, d, d}, "stream", "seals"},
-		{"rings of another size", []int{good(8192), good(8192), d, d}, "stream", "8192"},
-		{"files instead of doorbells", []int{good(4096), good(4096), f, f}, "stream", "eventfd"},
+		{"files instead of rings", []int{f, f, d}, "stream", "seals"},
+		{"one ring", []int{good(4096), f, d}, "stream", "seals"},
+		{"rings of another size", []int{good(8192), good(8192), d}, "stream", "8192"},
+		{"a file instead of a doorbell", []int{good(4096), good(4096), f}, "stream", "doorbell"},
 		// Both roles in one process: a conversation with oneself.
-		{"one ring twice", []int{same, same, d, d}, "ring", ""},
+		{"one ring twice", []int{same, same, d}, "ring", ""},
 		{"none", nil, "stream", "0 descriptors"},
 		{"too few", []int{good(4096)}, "stream", "1 descriptors"},
-		{"too many", []int{good(4096), good(4096), d, d, f}, "refused", "more than 4"},
-		{"far too many", slices.Repeat([]int{f}, 100), "refused", "more than 4"},
+		{"too many", []int{good(4096), good(4096), d, f}, "refused", "at most 3 are allowed"},
+		{"far too many", slices.Repeat([]int{f}, 100), "refused", "at most 3 are allowed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			check := leakCheck(t)
@@ -325,7 +325,7 @@ func offerTo(t *testing.T, a, b *net.UnixConn, fds []int) (conn *Conn, dialErr e
 	if _, err := x.receive(kindHello); err != nil {
 		t.Fatal(err)
 	}
-	o := offer{version: 1, path: PathRing, ringSize: 4096, maxPayload: 4096}
+	o := offer{version: versionHigh, path: PathRing, ringSize: 4096, maxPayload: 4096}
 	if err := x.send(o.append(nil), fds...); err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +337,7 @@ func offerTo(t *testing.T, a, b *net.UnixConn, fds []int) (conn *Conn, dialErr e
 func TestDescriptorsAreCloseOnExec(t *testing.T) {
 	a, b := pair(t, Options{}, Options{})
 	for _, c := range []*Conn{a, b} {
-		for _, fd := range append(c.WaitFDs(nil), c.rings.peer.FD()) {
+		for _, fd := range append(c.WaitFDs(nil), c.rings.bell.RingFD()) {
 			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 				t.Errorf("descriptor %d: flags %#x, %v", fd, flags, err)
 			}
@@ -349,8 +349,8 @@ func TestDescriptorsAreCloseOnExec(t *testing.T) {
 }
 
 func TestListenerRefusesWhatIsNoHandshake(t *testing.T) {
-	good := (&hello{low: 1, high: 1, maxRing: 1 << 20, maxPayload: 64}).append(nil)
-	stream := (&hello{low: 1, high: 1, path: PathStream, maxRing: 1 << 20, maxPayload: 64}).append(nil)
+	good := (&hello{low: versionLow, high: versionHigh, maxRing: 1 << 20, maxPayload: 64}).append(nil)
+	stream := (&hello{low: versionLow, high: versionHigh, path: PathStream, maxRing: 1 << 20, maxPayload: 64}).append(nil)
 	for _, c := range []struct {
 		name  string
 		bytes []byte
@@ -394,7 +394,7 @@ func TestSlowHandshakesEndInTime(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	l := listen(t, Options{HandshakeTimeout: limit, MaxPending: 2})
 	check := leakCheck(t)
-	good := (&hello{low: 1, high: 1, maxRing: 1 << 20, maxPayload: 64}).append(nil)
+	good := (&hello{low: versionLow, high: versionHigh, maxRing: 1 << 20, maxPayload: 64}).append(nil)
 	start := time.Now()
 	var conns []*net.UnixConn
 	for i := range 6 { // three times what is served at once
@@ -461,7 +461,7 @@ func TestRefusalIsReadEvenIfTheListenerIsGoneAlready(t *testing.T) {
 }
 
 func TestEndDuringTheHandshakeIsPeerGone(t *testing.T) {
-	good := (&offer{version: 1, path: PathStream, maxPayload: 64}).append(nil)
+	good := (&offer{version: versionHigh, path: PathStream, maxPayload: 64}).append(nil)
 	for n := range good {
 		a, b := socketPair(t)
 		_, _ = b.Write(good[:n])

@@ -123,7 +123,7 @@ func childTalks(c *Conn, mode WaitMode) {
 // after a whole one (dialer), before any answer (listener).
 func childInHandshake(dir, side, phase string) {
 	path := dir + "/test" + socketSuffix
-	h := hello{low: 1, high: 1, maxRing: 1 << 20, maxPayload: 1 << 10}
+	h := hello{low: versionLow, high: versionHigh, maxRing: 1 << 20, maxPayload: 1 << 10}
 	b := h.append(nil)
 	if phase == "half" {
 		b = b[:prefixSize+3]

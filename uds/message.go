@@ -29,8 +29,8 @@ const (
 	magic = "Cell"
 
 	// The versions of the protocol on the socket that this package speaks.
-	versionLow  = 1
-	versionHigh = 1
+	versionLow  = 2
+	versionHigh = 2
 )
 
 type messageKind uint8

@@ -22,8 +22,8 @@ func TestMessagesComeBackAsTheyWent(t *testing.T) {
 		t.Errorf("longer hello: %+v, %v", got, err)
 	}
 	for _, o := range []offer{
-		{version: 1, path: PathRing, must: true, ringSize: 4096, maxPayload: 64},
-		{version: 1, path: PathStream, maxPayload: 64, why: "no"},
+		{version: versionHigh, path: PathRing, must: true, ringSize: 4096, maxPayload: 64},
+		{version: versionHigh, path: PathStream, maxPayload: 64, why: "no"},
 	} {
 		if got, err := parseOffer(o.append(nil)[prefixSize:]); err != nil || got != o {
 			t.Errorf("offer: %+v, %v", got, err)
@@ -40,8 +40,8 @@ func TestMessagesComeBackAsTheyWent(t *testing.T) {
 }
 
 func TestMalformedMessagesAreRefused(t *testing.T) {
-	good := (&hello{low: 1, high: 1, maxRing: 4096, maxPayload: 64}).append(nil)
-	offerBytes := (&offer{version: 1, path: PathRing, ringSize: 4096, maxPayload: 64}).append(nil)
+	good := (&hello{low: versionLow, high: versionHigh, maxRing: 4096, maxPayload: 64}).append(nil)
+	offerBytes := (&offer{version: versionHigh, path: PathRing, ringSize: 4096, maxPayload: 64}).append(nil)
 	acceptBytes := (&accept{path: PathRing}).append(nil)
 	with := func(b []byte, at int, v ...byte) []byte {
 		b = bytes.Clone(b)
@@ -130,8 +130,8 @@ func TestTextIsMadeHarmless(t *testing.T) {
 }
 
 func FuzzHandshake(f *testing.F) {
-	f.Add((&hello{low: 1, high: 1, maxRing: 4096, maxPayload: 64, why: "x"}).append(nil))
-	f.Add((&offer{version: 1, path: PathRing, ringSize: 4096, maxPayload: 64}).append(nil))
+	f.Add((&hello{low: versionLow, high: versionHigh, maxRing: 4096, maxPayload: 64, why: "x"}).append(nil))
+	f.Add((&offer{version: versionHigh, path: PathRing, ringSize: 4096, maxPayload: 64}).append(nil))
 	f.Add((&accept{path: PathStream, why: "no"}).append(nil))
 	f.Add(appendRefusal(nil, wire.StatusInternal, "because"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -166,8 +166,8 @@ func FuzzListener(f *testing.F) {
 			c.Close()
 		}
 	}()
-	f.Add((&hello{low: 1, high: 1, maxRing: 4096, maxPayload: 64}).append(nil))
-	f.Add(append((&hello{low: 1, high: 1, path: PathStream, maxRing: 4096, maxPayload: 64}).append(nil), (&accept{path: PathStream}).append(nil)...))
+	f.Add((&hello{low: versionLow, high: versionHigh, maxRing: 4096, maxPayload: 64}).append(nil))
+	f.Add(append((&hello{low: versionLow, high: versionHigh, path: PathStream, maxRing: 4096, maxPayload: 64}).append(nil), (&accept{path: PathStream}).append(nil)...))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := net.Dial("unix", l.Path())

@@ -11,19 +11,20 @@ import (
 )
 
 // ringFDs is how many descriptors an offer of rings brings, in this order: the
-// ring from listener to dialer, the ring back, the listener's doorbell, the
-// dialer's.
-const ringFDs = 4
+// ring from listener to dialer, the ring back, the dialer's doorbell.
+const ringFDs = 3
 
 // rings is the shared memory of one connection, as one side sees it.
 type rings struct {
-	out, in   *ring.Memory
-	own, peer *ring.Doorbell
-	tx        *ring.Producer
-	rx        *ring.Consumer
+	out, in *ring.Memory
+	bell    *ring.Doorbell // rings, and is rung by, the peer's
+	there   *ring.Doorbell // the peer's, until it has it
+	again   again
+	tx      *ring.Producer
+	rx      *ring.Consumer
 }
 
-// createRings makes both rings and both doorbells, for the listener's side.
+// createRings makes both rings and the doorbells, for the listener's side.
 func createRings(o *Options, size int, huge bool) (r *rings, err error) {
 	r = &rings{}
 	defer func() {
@@ -38,10 +39,7 @@ func createRings(o *Options, size int, huge bool) (r *rings, err error) {
 	if r.in, err = o.createRings(opt); err != nil {
 		return r, err
 	}
-	if r.own, err = ring.NewDoorbell(); err != nil {
-		return r, err
-	}
-	if r.peer, err = ring.NewDoorbell(); err != nil {
+	if r.bell, r.there, err = ring.NewDoorbells(); err != nil {
 		return r, err
 	}
 	return r, r.takeSides()
@@ -66,10 +64,7 @@ func attachRings(o *Options, fds []int, size int) (r *rings, err error) {
 	if r.out, err = o.attachRing(next()); err != nil {
 		return r, err
 	}
-	if r.peer, err = ring.AttachDoorbell(next()); err != nil {
-		return r, err
-	}
-	if r.own, err = ring.AttachDoorbell(next()); err != nil {
+	if r.bell, err = ring.AttachDoorbell(next()); err != nil {
 		return r, err
 	}
 	for _, m := range []*ring.Memory{r.in, r.out} {
@@ -87,21 +82,26 @@ func attachRings(o *Options, fds []int, size int) (r *rings, err error) {
 }
 
 func (r *rings) takeSides() (err error) {
-	if r.tx, err = ring.NewProducer(r.out, r.own, r.peer); err == nil {
-		r.rx, err = ring.NewConsumer(r.in, r.own, r.peer)
+	if err = r.again.open(); err != nil {
+		return err
+	}
+	if r.tx, err = ring.NewProducer(r.out, r.bell, r.bell); err == nil {
+		r.rx, err = ring.NewConsumer(r.in, r.bell, r.bell)
 	}
 	return err
 }
 
-// closeFDs closes the descriptors of the memory, which both sides have mapped.
+// closeFDs closes the descriptors of the memory, which both sides have mapped,
+// and what is the peer's.
 func (r *rings) closeFDs() {
 	_ = r.out.CloseFD()
 	_ = r.in.CloseFD()
+	_ = r.there.Close()
 }
 
 // descriptors returns what an offer passes, in its order.
 func (r *rings) descriptors() []int {
-	return []int{r.out.FD(), r.in.FD(), r.own.FD(), r.peer.FD()}
+	return []int{r.out.FD(), r.in.FD(), r.there.FD()}
 }
 
 func (r *rings) close() error {
@@ -111,7 +111,7 @@ func (r *rings) close() error {
 			err = errors.Join(err, m.Close())
 		}
 	}
-	return errors.Join(err, r.own.Close(), r.peer.Close())
+	return errors.Join(err, r.bell.Close(), r.there.Close(), r.again.close())
 }
 
 // budget bounds the memory of all rings of one listener.

@@ -86,22 +86,22 @@ func (c *Conn) DisarmSpace() {
 // after the ring's own disarming, would otherwise make every later sleep
 // short.
 func (c *Conn) quiet(other *atomic.Bool) {
-	c.rings.own.Drain()
+	c.rings.bell.Drain()
+	c.rings.again.drain()
 	c.resound(other)
 }
 
-// resound rings the doorbell again for the other half, if that sleeps: what
-// this half drained, here or within the ring, may have been meant for it. The
+// resound rings again for the other half, if that sleeps: what this half drained, here or within the ring, may have been meant for it. The
 // other half marks itself before it arms, so a ring that came for it is never
 // drained by one who can't see the mark.
 func (c *Conn) resound(other *atomic.Bool) {
 	if other.Load() {
-		_ = c.rings.own.Ring()
+		c.rings.again.ring()
 	}
 }
 
-// WaitFDs implements link.Link: the doorbell and the socket beside rings, one
-// epoll descriptor on the stream path.
+// WaitFDs implements link.Link: the doorbell, the bell between the halves and
+// the socket beside rings, one epoll descriptor on the stream path.
 func (c *Conn) WaitFDs(fds []int) []int {
 	switch {
 	case c.state.Load() == stateClosed:
@@ -109,13 +109,13 @@ func (c *Conn) WaitFDs(fds []int) []int {
 	case c.st != nil:
 		return append(fds, c.st.epoll)
 	}
-	return append(fds, c.rings.own.FD(), c.fd)
+	return append(fds, c.rings.bell.FD(), c.rings.again.fd, c.fd)
 }
 
 // pollSet is the argument of poll(2) for one connection.
 type pollSet struct {
-	fds [2]unix.PollFd
-	buf [2]int
+	fds [3]unix.PollFd
+	buf [3]int
 }
 
 // wait sleeps until a descriptor of WaitFDs fires or ms milliseconds have
