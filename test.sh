@@ -260,30 +260,34 @@ export CGO_ENABLED=0 # as users build it; the race detector alone needs cgo
 export GOFLAGS="${GOFLAGS:-} -pgo=off"
 
 say "building on $(go version)"
-go -C tools build -o "$work/testsum" ./testsum
-step "go build" go build ./...
+# All packages of all modules of the workspace; ./... would be one module's.
+all=github.com/cell-runtime/cell/...
+GOWORK=off go -C tools build -o "$work/testsum" ./testsum
+step "go build" go build "$all"
 step "cellbench with its profile" go build -pgo=auto -o "$work/cellbench" ./cmd/cellbench
 # Outside cellgen's own tests.
 step "generated code of firmware/demo" go run ./cmd/cellgen -check -package device firmware/demo/device/device.cell
 step "generated code of perf/peers" go run ./cmd/cellgen -check perf/peers/internal/echo/echo.go
 for arch in arm64 s390x; do
-	step "build for $arch" env GOARCH="$arch" go build ./...
-	step "vet for $arch" env GOARCH="$arch" go vet ./...
+	step "build for $arch" env GOARCH="$arch" go build "$all"
+	step "vet for $arch" env GOARCH="$arch" go vet "$all"
 done
 
 # One package after the other (-p 1) where tests spin on two cores or boot
 # machines: two at once would time each other. The others mostly wait.
 busy='/cell/(capsid|node|ring|engine|link|uds|rpc|serial|can|firmware|examples|perf|cmd/cellbench)(/|$)'
-mapfile -t patient < <(go list ./... | grep -vE "$busy")
-mapfile -t spinning < <(go list ./... | grep -E "$busy")
+mapfile -t patient < <(go list "$all" | grep -vE "$busy")
+mapfile -t spinning < <(go list "$all" | grep -E "$busy")
 tests . "unit tests and lint" -p 2 -timeout 10m "${patient[@]}"
 tests . "unit tests of what spins" -p 1 -timeout 10m "${spinning[@]}"
-tests tools "tests of the tools" ./...
-step "vet of the tools" go -C tools vet ./...
-step "vet of perf/peers" go -C perf/peers vet ./...
-tests perf/peers "tests of perf/peers" -p 1 -timeout 5m ./...
-step "vet of perf/peers/raft" go -C perf/peers/raft vet ./...
-tests perf/peers/raft "tests of perf/peers/raft" -short ./...
+# tools and perf/peers stay outside the workspace: what they need changes no
+# version of the product's.
+GOWORK=off tests tools "tests of the tools" ./...
+step "vet of the tools" env GOWORK=off go -C tools vet ./...
+step "vet of perf/peers" env GOWORK=off go -C perf/peers vet ./...
+GOWORK=off tests perf/peers "tests of perf/peers" -p 1 -timeout 5m ./...
+step "vet of perf/peers/raft" env GOWORK=off go -C perf/peers/raft vet ./...
+GOWORK=off tests perf/peers/raft "tests of perf/peers/raft" -short ./...
 
 # having prints those of the named packages that exist.
 having() { go list -e -f '{{if not .Error}}{{.ImportPath}}{{end}}' "$@" 2>/dev/null; }
@@ -298,7 +302,7 @@ else
 		# What has goroutines of its own. Examples, programs and lint run other
 		# programs, built without it; Raft under it takes minutes, most of
 		# them the library's.
-		mapfile -t raced < <(go list ./... |
+		mapfile -t raced < <(go list "$all" |
 			grep -vE '/cell/(cmd|examples|firmware|internal|perf|schema|wire|consensus/dragonboat|discovery/sim|capsid/wasm|metrics/hdr)(/|$)')
 		# -p 1 would compile with one core, too.
 		CGO_ENABLED=1 step "build for the race detector" go build -race "${raced[@]}"

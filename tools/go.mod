@@ -1,7 +1,5 @@
 // The tools that check Cell, pinned. A module of its own, so that nothing of
-// them enters the product's go.mod. Run from the repository's root:
-//
-//	go tool -modfile=tools/go.mod staticcheck ./...
+// them enters the product's modules: GOWORK=off go -C tools build ./...
 module github.com/cell-runtime/cell/tools
 
 go 1.26.0

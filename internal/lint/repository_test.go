@@ -48,11 +48,15 @@ func TestRepository(t *testing.T) {
 	}
 }
 
-// goCommand runs the go command in the repository's root, without cgo and for
-// amd64 so that every host sees the same packages, and returns its output.
-func goCommand(t *testing.T, args ...string) (stdout, stderr []byte, err error) {
+// everything is the pattern of all packages of all modules of the workspace;
+// "./..." would be those of the root's module alone.
+const everything = Module + "/..."
+
+// inRoot runs a command in the repository's root, without cgo and for amd64 so
+// that every host sees the same packages, and returns its output.
+func inRoot(t *testing.T, command ...string) (stdout, stderr []byte, err error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 	cmd.Dir = root(t)
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
 	var out, complaints bytes.Buffer
@@ -63,7 +67,7 @@ func goCommand(t *testing.T, args ...string) (stdout, stderr []byte, err error) 
 
 func TestImportTable(t *testing.T) {
 	// With a profile, what cellbench needs would be listed as packages of its own.
-	out, complaints, err := goCommand(t, "list", "-pgo=off", "-deps", "-json=ImportPath,Standard,Imports,Deps", "./...")
+	out, complaints, err := inRoot(t, "go", "list", "-pgo=off", "-deps", "-json=ImportPath,Standard,Imports,Deps", everything)
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, complaints)
 	}
@@ -91,16 +95,30 @@ func TestAnalysers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow; without -short this runs go vet and staticcheck")
 	}
-	for name, args := range map[string][]string{
-		"vet":                   {"vet", "./..."},
-		"vet with invariants":   {"vet", "-tags", "invariants", "./..."},
-		"staticcheck":           {"tool", "-modfile=tools/go.mod", "staticcheck", "./..."},
-		"staticcheck, with tag": {"tool", "-modfile=tools/go.mod", "staticcheck", "-tags", "invariants", "./..."},
+	staticcheck := pinned(t, "honnef.co/go/tools/cmd/staticcheck")
+	for name, command := range map[string][]string{
+		"vet":                   {"go", "vet", everything},
+		"vet with invariants":   {"go", "vet", "-tags", "invariants", everything},
+		"staticcheck":           {staticcheck, everything},
+		"staticcheck, with tag": {staticcheck, "-tags", "invariants", everything},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if out, complaints, err := goCommand(t, args...); err != nil {
-				t.Errorf("go %v: %v\n%s%s", args, err, out, complaints)
+			if out, complaints, err := inRoot(t, command...); err != nil {
+				t.Errorf("%v: %v\n%s%s", command, err, out, complaints)
 			}
 		})
 	}
+}
+
+// pinned builds a program at the version that tools/go.mod names. That module
+// is outside the workspace, so that its needs change no version of ours.
+func pinned(t *testing.T, pkg string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	cmd := exec.CommandContext(t.Context(), "go", "-C", filepath.Join(root(t), "tools"), "build", "-o", program, pkg)
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", pkg, err, out)
+	}
+	return program
 }

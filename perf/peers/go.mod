@@ -8,7 +8,8 @@ go 1.26.0
 replace github.com/cell-runtime/cell => ../..
 
 require (
-	github.com/cell-runtime/cell v0.0.0-00010101000000-000000000000
+	github.com/cell-runtime/cell v0.0.0
+	github.com/cell-runtime/cell/quic v0.0.0-00010101000000-000000000000
 	github.com/cloudwego/shmipc-go v0.2.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
@@ -43,3 +44,5 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // indirect
 )
+
+replace github.com/cell-runtime/cell/quic => ../../quic

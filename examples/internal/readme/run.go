@@ -40,7 +40,7 @@ func Run(t *testing.T, file, dir string, env ...string) {
 	if err := errors.Join(os.Mkdir(run, 0o700), os.Mkdir(tmp, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	env = append(append(os.Environ(), "CELL_RUNTIME_DIR="+run, "TMPDIR="+tmp, "GOFLAGS=", "GOWORK=off"), env...)
+	env = append(append(os.Environ(), "CELL_RUNTIME_DIR="+run, "TMPDIR="+tmp, "GOFLAGS=", "GOWORK="), env...)
 	outputs := paste(t, file, blocks, dir, env)
 	for i, b := range blocks {
 		if line, found := missing(outputs[i], b.Output); found {

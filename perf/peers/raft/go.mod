@@ -1,6 +1,6 @@
 // The measurement of Cell's replicated state beside the Raft that it stands on
 // and beside other Raft libraries. A module of its own, so that nothing of them
-// enters the product's go.mod.
+// enters the product's modules.
 module github.com/cell-runtime/cell/perf/peers/raft
 
 go 1.26.0
@@ -8,7 +8,9 @@ go 1.26.0
 replace github.com/cell-runtime/cell => ../../..
 
 require (
-	github.com/cell-runtime/cell v0.0.0-00010101000000-000000000000
+	github.com/cell-runtime/cell v0.0.0
+	github.com/cell-runtime/cell/consensus v0.0.0
+	github.com/cell-runtime/cell/examples/raft v0.0.0-00010101000000-000000000000
 	github.com/hashicorp/go-hclog v1.6.3
 	github.com/hashicorp/raft v1.8.0
 	github.com/hashicorp/raft-wal v0.4.0
@@ -66,3 +68,7 @@ require (
 	golang.org/x/exp v0.0.0-20220827204233-334a2380cb91 // indirect
 	golang.org/x/net v0.58.0 // indirect
 )
+
+replace github.com/cell-runtime/cell/consensus => ../../../consensus
+
+replace github.com/cell-runtime/cell/examples/raft => ../../../examples/raft
