@@ -1,5 +1,5 @@
 // Package perf carries the sources of the C side of Cell's measurements
-// (perf/limit), so that cellbench can build them wherever gcc is. Nothing of
+// (perf/limit, perf/xdpsock), so that cellbench can build them wherever gcc is. Nothing of
 // it enters the product.
 package perf
 
@@ -9,6 +9,11 @@ import "embed"
 //
 //go:embed limit/*.c limit/*.h
 var Source embed.FS
+
+// Sender is a program of its own, which floods from an AF_XDP socket.
+//
+//go:embed xdpsock/sender.c
+var Sender []byte
 
 // Units are the files that make up the program limit; dpdk.c is a program of
 // its own.

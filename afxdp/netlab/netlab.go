@@ -144,6 +144,26 @@ func (h *Host) SetQueues(n int) error {
 	return h.Do(func() error { return setQueues(h.Interface, n) })
 }
 
+// ThreadedNAPI has a thread of the kernel of its own receive on a host's
+// interface, so that senders don't do that work: /sys/class/net/…/threaded. It
+// counts while the interface receives so, with a program in its driver.
+func (h *Host) ThreadedNAPI() error {
+	return h.Do(func() error {
+		// /sys shows the namespace of who mounted it. The thread ends with the
+		// host, and its mounts with it.
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("netlab: mounts of its own: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("netlab: mounts of its own: %w", err)
+		}
+		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+			return fmt.Errorf("netlab: /sys of the namespace: %w", err)
+		}
+		return os.WriteFile("/sys/class/net/"+h.Interface+"/threaded", []byte("1"), 0)
+	})
+}
+
 // Close ends both hosts.
 func (l *Lab) Close() error {
 	var err error

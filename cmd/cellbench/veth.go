@@ -25,7 +25,7 @@ func runVeth(ctx context.Context, args []string) error {
 	}
 	o := newFlags("veth -- rtt|stream", "Measures between two network namespaces with veth between them, made for it and gone with it; beside spinning kernel UDP and what XDP itself can do. Needs root.")
 	f := o.set
-	linkName := f.String("link", "all", "afxdp, asavie (afxdp by asavie/xdp's sockets), udp, both (afxdp and udp) or all")
+	linkName := f.String("link", "all", "afxdp, asavie (afxdp by asavie/xdp's sockets), udp, both (afxdp and udp), all, or bare (sockets without a link: from C, from the kernel's generator, with threaded NAPI)")
 	mode := f.String("mode", "auto", "where the XDP program runs: auto, driver or generic")
 	f.StringVar(&o.size, "size", "64", "`BYTES` of a whole vesicle: commit word (4), header (20), payload. K, M suffixes")
 	f.IntVar(&o.spec.Batch, "batch", 1, "stream: vesicles published at once; they share datagrams")
@@ -66,10 +66,12 @@ func vethSpec(o *options, kind, linkName, mode string) (s netbench.Spec, err err
 		s.Links = []string{linkName}
 	case "both":
 		s.Links = []string{netbench.LinkXDP, netbench.LinkUDP}
+	case "bare":
+		s.Links = netbench.Bare(kind)
 	case "all":
 		s.Links = netbench.Links()
 	default:
-		return s, usageError(fmt.Sprintf("--link %q: afxdp, asavie, udp, both or all", linkName))
+		return s, usageError(fmt.Sprintf("--link %q: afxdp, asavie, udp, both, all or bare", linkName))
 	}
 	modes := map[string]ebpf.Mode{"auto": ebpf.ModeAuto, "driver": ebpf.ModeDriver, "generic": ebpf.ModeGeneric}
 	m, ok := modes[mode]

@@ -37,9 +37,17 @@ func TestVeth(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it makes network namespaces and AF_XDP sockets")
 	}
-	for _, kind := range []string{report.KindRTT, report.KindStream} {
-		t.Run(kind, func(t *testing.T) {
-			o := cellbench(t, "veth", "--", kind, "--duration", "400ms", "--rounds", "2", "--warmup", "1ms", "--json", "-")
+	for _, c := range []struct {
+		kind, links string
+		want        []string
+	}{
+		{report.KindRTT, "all", netbench.Links()},
+		{report.KindStream, "all", netbench.Links()},
+		{report.KindRTT, "bare", netbench.Bare(report.KindRTT)},
+		{report.KindStream, "bare", netbench.Bare(report.KindStream)},
+	} {
+		t.Run(c.kind+" "+c.links, func(t *testing.T) {
+			o := cellbench(t, "veth", "--", c.kind, "--link", c.links, "--duration", "200ms", "--rounds", "2", "--warmup", "1ms", "--json", "-")
 			if o.status != exitOK {
 				t.Fatalf("status %d\n%s%s", o.status, o.stdout, o.stderr)
 			}
@@ -54,7 +62,7 @@ func TestVeth(t *testing.T) {
 					t.Errorf("%s: %d counted, limit %v, path %q", r.Link, r.Count, r.Limit, r.Path)
 				}
 			}
-			if want := append([]string{"kernel-udp"}, netbench.Links()...); !slices.Equal(links, want) {
+			if want := append([]string{"kernel-udp"}, c.want...); !slices.Equal(links, want) {
 				t.Errorf("measured %v, want %v", links, want)
 			}
 		})

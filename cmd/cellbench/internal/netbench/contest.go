@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,25 @@ const (
 	KernelUDP  = "kernel-udp" // bare non-blocking sockets
 	BareXDP    = "xdp-tx"     // rtt: the peer's kernel sends each frame back
 	BareFrames = "xdp-frames" // stream: frames through bare AF_XDP sockets
+
+	// What else bare AF_XDP sockets do, for comparison.
+	BareEcho   = "xdp-echo"      // rtt: such a socket at the far end sends each frame back
+	CSender    = "c-xdpsock"     // stream: the sender is a program in C, the receiver ours
+	Generated  = "xdp-generated" // stream: the far kernel makes the frames, in the driver's mode
+	PolledNAPI = "xdp-napi-poll" // stream: a thread of the kernel receives, the receiver sleeps in poll
 )
+
+// Bare are the contestants without a link for a kind of measurement.
+func Bare(kind string) []string {
+	if kind == report.KindRTT {
+		return []string{BareEcho}
+	}
+	all := []string{Generated, PolledNAPI}
+	if _, err := exec.LookPath("gcc"); err == nil {
+		all = append([]string{CSender}, all...)
+	}
+	return all
+}
 
 // Spec says what to measure.
 type Spec struct {

@@ -28,6 +28,9 @@ type frames struct {
 	free     []uint64
 	descs    []xsk.Desc
 	back     []uint64
+
+	freeB []uint64 // of the far end, for echo
+	backB [32]uint64
 }
 
 const (
@@ -105,7 +108,7 @@ func openHost(h *netlab.Host, port uint16, mode ebpf.Mode) (q *xsk.QueueSet, r *
 	return q, r, nil
 }
 
-func (f *frames) about() (string, []string) { return "bare AF_XDP sockets", nil }
+func (f *frames) about() (string, []string) { return "bare AF_XDP sockets, both sides spinning", nil }
 
 func (f *frames) close() error {
 	var errs []error
@@ -180,6 +183,9 @@ func (f *frames) near(s *Spec, length time.Duration, stop *atomic.Bool) (report.
 }
 
 func (f *frames) far(s *Spec, stop *atomic.Bool) (report.Sample, error) {
+	if s.Kind != report.KindStream && f.b != nil {
+		return report.Sample{}, f.echo(stop)
+	}
 	if s.Kind != report.KindStream {
 		// The far kernel answers within the near end's call, or on this CPU.
 		for !stop.Load() {

@@ -32,8 +32,16 @@ func open(ctx context.Context, name string, s *Spec) (*entry, error) {
 		e.contestant, err = openKernel(e.lab, s)
 	case BareXDP, BareFrames:
 		e.contestant, err = openFrames(e.lab, name == BareXDP, s)
+	case BareEcho:
+		e.contestant, err = openFrames(e.lab, false, s)
+	case CSender:
+		e.contestant, err = openSender(ctx, e.lab, s)
+	case Generated:
+		e.contestant, err = openGenerated(e.lab, s)
+	case PolledNAPI:
+		e.contestant, err = openPolled(e.lab, s)
 	default:
-		err = fmt.Errorf("no such link: %s, %s or %s", LinkXDP, LinkAsavie, LinkUDP)
+		err = fmt.Errorf("there is no contestant %q", name)
 	}
 	return e, err
 }
