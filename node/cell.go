@@ -289,7 +289,7 @@ func (c *cell) sleep(v *version, who, why string) {
 // drain has processes finish what they have begun, and ends them.
 func (c *cell) drain(all []*instance, who, why string) {
 	for _, i := range all {
-		if !i.draining.Swap(true) {
+		if i.leave() {
 			c.node.audit.add(who, "stopped", c.name, fmt.Sprintf("%v: %s", i, why))
 		}
 		i.process.Stop(time.Duration(i.version.config.StopGrace))

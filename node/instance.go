@@ -34,6 +34,7 @@ type instance struct {
 	links    atomic.Int32  // of the node's own
 	led      atomic.Int32  // connections of its own that are being led to others
 	draining atomic.Bool   // it takes no new callers, and its end is wanted
+	leaving  chan struct{} // closed with that
 	lost     atomic.Bool   // its socket to the node has ended: nobody is led to it
 	gone     chan struct{}
 	exit     capsid.Exit // when gone is closed
@@ -47,7 +48,7 @@ func (c *cell) launch(ctx context.Context, v *version) (*instance, error) {
 	if err := n.slots.take(); err != nil {
 		return nil, err
 	}
-	i := &instance{version: v, number: n.sequence.Add(1), since: time.Now(), gone: make(chan struct{})}
+	i := &instance{version: v, number: n.sequence.Add(1), since: time.Now(), gone: make(chan struct{}), leaving: make(chan struct{})}
 	i.metrics = filepath.Join(n.dir, fmt.Sprintf("%s.%d.metrics", c.name, i.number))
 	i.output = &output{journal: &c.journal, source: fmt.Sprintf("%s#%d", v.name, i.number)}
 	if err := i.start(ctx, c, v); err != nil {
@@ -64,7 +65,7 @@ func (c *cell) launch(ctx context.Context, v *version) (*instance, error) {
 			<-i.gone
 			err = fmt.Errorf("it ended before it was ready: %v", i.exit)
 		default:
-			i.draining.Store(true)
+			i.leave()
 			i.process.Kill(capsid.Hung, "it was not ready within "+time.Duration(v.config.ReadyTimeout).String())
 			<-i.gone
 		}
@@ -227,6 +228,16 @@ func (c *cell) attend(i *instance) {
 	c.ended(i)
 }
 
+// leave says that the process takes no new callers and is to end. It reports
+// whether nobody had said so before.
+func (i *instance) leave() bool {
+	first := !i.draining.Swap(true)
+	if first {
+		close(i.leaving)
+	}
+	return first
+}
+
 // clean removes what the process left in the file system.
 func (i *instance) clean() {
 	i.cleaning.Do(func() {
@@ -262,10 +273,12 @@ func (c *cell) watchHealth(ctx context.Context, i *instance) {
 	for missed := 0; ; {
 		select {
 		case <-time.After(every):
+		case <-i.leaving:
+			return // a server that drains waits for those who are connected
 		case <-ctx.Done():
 			return
 		}
-		if !i.version.ready(i) || i.draining.Load() {
+		if !i.version.ready(i) {
 			continue
 		}
 		begun := time.Now()

@@ -71,6 +71,10 @@ func cellMain(kind, name string) int {
 		return 1
 	}
 	switch kind {
+	case "fork bomb":
+		forkBomb()
+	case "memory bomb":
+		memoryBomb()
 	case "v1", "dies", "slow":
 		err = v1.RegisterPostage(server, office1{})
 	case "v2", "dies later":
