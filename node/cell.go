@@ -178,6 +178,7 @@ func (c *cell) adopt(v *version, i *instance) {
 	v.why = ""
 	v.mu.Unlock()
 	c.node.network.Changed()
+	c.node.reroute()
 	c.say("%v is ready after %v", i, time.Since(i.since).Round(time.Microsecond))
 	for _, d := range i.process.Degraded() {
 		c.say("%v: %s", i, d)

@@ -96,7 +96,7 @@ func (c *cell) lead(versions []*version, by bool) error {
 		if err != nil {
 			return err
 		}
-		if err := f.route(versions); err != nil {
+		if err := f.route(placesOf(c, versions)); err != nil {
 			return err
 		}
 	}
@@ -104,6 +104,7 @@ func (c *cell) lead(versions []*version, by bool) error {
 	c.versions = versions
 	c.mu.Unlock()
 	c.node.network.Changed()
+	c.node.reroute()
 	return nil
 }
 

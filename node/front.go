@@ -17,17 +17,19 @@ import (
 // front serves the callers of a cell of which several versions can be called.
 // A connection says nothing about versions, a call does by its fingerprint: so
 // each call is forwarded, and a version that sleeps is woken by one. Cells of one
-// version have no front: their callers reach them directly.
+// version have no front: their callers reach them directly. Another kind of front
+// is what a device calls, which names no cell: it leads to those that it may reach.
 type front struct {
-	cell      *cell
-	server    *rpc.Server
+	node      *Node
+	server    *rpc.Server // nil for a device, whose link it has already
 	forwarder *forward.Forwarder
 	routes    atomic.Pointer[map[uint64]*frontTarget]
-	targets   map[*version]*frontTarget // under cell.changing
+	targets   map[*version]*frontTarget // under cell.changing, or device.routing
 }
 
 // frontTarget is one version as the front reaches it.
 type frontTarget struct {
+	cell     *cell
 	version  *version
 	target   *forward.Target
 	attached atomic.Bool
@@ -53,9 +55,8 @@ func (c *cell) frontOf() (*front, error) {
 	if c.front != nil {
 		return c.front, nil
 	}
-	f := &front{cell: c, targets: map[*version]*frontTarget{}}
-	var err error
-	if f.forwarder, err = forward.New(c.node.engine, nil); err != nil {
+	f, err := c.node.newFront()
+	if err != nil {
 		return nil, err
 	}
 	if f.server, err = rpc.NewServer(&rpc.ServerOptions{Name: c.name, Relay: f, Logger: c.node.log}); err != nil {
@@ -65,15 +66,29 @@ func (c *cell) frontOf() (*front, error) {
 	return f, nil
 }
 
+func (n *Node) newFront() (*front, error) {
+	f := &front{node: n, targets: map[*version]*frontTarget{}}
+	var err error
+	f.forwarder, err = forward.New(n.engine, nil)
+	return f, err
+}
+
+// place is a version of a cell.
+type place struct {
+	cell    *cell
+	version *version
+}
+
 // route has the front lead to the given versions, oldest first. A fingerprint
-// that several serve leads to the newest.
-func (f *front) route(versions []*version) error {
+// that several serve leads to the last.
+func (f *front) route(places []place) error {
 	wanted := map[uint64]*frontTarget{}
 	current := map[*version]*frontTarget{}
-	for _, v := range versions {
+	for _, p := range places {
+		v := p.version
 		t := f.targets[v]
 		if t == nil {
-			t = &frontTarget{version: v, target: f.forwarder.NewTarget(f.cell.name + " " + v.name)}
+			t = &frontTarget{cell: p.cell, version: v, target: f.forwarder.NewTarget(p.cell.name + " " + v.name)}
 		}
 		current[v] = t
 		for fingerprint := range v.fingerprints() {
@@ -81,7 +96,7 @@ func (f *front) route(versions []*version) error {
 		}
 	}
 	var routeErr error
-	err := f.cell.node.engine.Do(context.Background(), func() { routeErr = f.exchange(current, wanted) })
+	err := f.node.engine.Do(context.Background(), func() { routeErr = f.exchange(current, wanted) })
 	if err == nil {
 		err = routeErr
 	}
@@ -93,8 +108,8 @@ func (f *front) route(versions []*version) error {
 			f.drop(t)
 		}
 	}
-	for _, v := range versions {
-		f.announce(current[v])
+	for _, p := range places {
+		f.announce(current[p.version])
 	}
 	return err
 }
@@ -121,6 +136,9 @@ func (f *front) exchange(current map[*version]*frontTarget, wanted map[uint64]*f
 
 // announce has the front speak of a version's services.
 func (f *front) announce(t *frontTarget) {
+	if f.server == nil {
+		return
+	}
 	t.version.mu.Lock()
 	descs := t.version.descs
 	t.version.mu.Unlock()
@@ -130,7 +148,7 @@ func (f *front) announce(t *frontTarget) {
 	t.descs = descs
 	for _, d := range descs {
 		if err := f.server.Announce(d); err != nil {
-			f.cell.say("%s can't be announced: %v", d.Name, err)
+			t.cell.say("%s can't be announced: %v", d.Name, err)
 		}
 	}
 }
@@ -140,9 +158,9 @@ func (f *front) drop(t *frontTarget) {
 	for _, d := range t.descs {
 		f.server.Withdraw(d)
 	}
-	f.cell.node.work.Go(func() {
+	f.node.work.Go(func() {
 		// What is under way ends with the process, which drains.
-		for len(t.version.running()) > 0 && f.cell.node.ctx.Err() == nil {
+		for len(t.version.running()) > 0 && f.node.ctx.Err() == nil {
 			time.Sleep(5 * time.Millisecond)
 		}
 		_ = t.target.Close()
@@ -150,6 +168,15 @@ func (f *front) drop(t *frontTarget) {
 }
 
 func (f *front) close() { _ = f.server.Close() }
+
+// placesOf are versions of one cell.
+func placesOf(c *cell, versions []*version) []place {
+	all := make([]place, len(versions))
+	for i, v := range versions {
+		all[i] = place{c, v}
+	}
+	return all
+}
 
 // Attach implements rpc.Relay.
 func (f *front) Attach(p *engine.Port) rpc.RelayLink {
@@ -192,7 +219,7 @@ func (f *front) wake(t *frontTarget) error {
 		return r.err
 	}
 	if t.waking.CompareAndSwap(false, true) {
-		f.cell.node.work.Go(func() {
+		f.node.work.Go(func() {
 			defer t.waking.Store(false)
 			if err := f.attach(t); err != nil {
 				t.refused.Store(&frontRefusal{rpc.Errorf(statusFor(err), "%v", err), time.Now().Add(refusalTime)})
@@ -225,7 +252,7 @@ func (c *cell) dial(ctx context.Context, v *version) (i *instance, l *uds.Conn, 
 
 // attach starts a version if need be, and connects the front to it.
 func (f *front) attach(t *frontTarget) error {
-	c := f.cell
+	c := t.cell
 	ctx, cancel := context.WithTimeout(c.node.ctx, time.Duration(t.version.config.ReadyTimeout))
 	defer cancel()
 	i, l, err := c.dial(ctx, t.version)

@@ -154,8 +154,9 @@ func (c *cell) mayReach(name string) error {
 	allowed := c.config.Reach
 	c.mu.Unlock()
 	_, err := c.node.find(name)
+	known := err == nil || c.node.device(name) != nil
 	switch {
-	case slices.Contains(allowed, name), len(allowed) == 0 && err == nil:
+	case slices.Contains(allowed, name), len(allowed) == 0 && known:
 		return nil
 	case len(allowed) == 0:
 		return fmt.Errorf("%w: %q is no cell of this node; name it in cells.%s.reach to let %s call it", wire.StatusNotFound, name, c.name, c.name)

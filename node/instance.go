@@ -350,6 +350,23 @@ func (v *version) learn(ctx context.Context, conn *rpc.Conn) error {
 	return nil
 }
 
+// expect has a version that never ran serve what its schema says, for those who
+// call by fingerprint alone. A schema that can't be read is told at the start.
+func (v *version) expect() {
+	if v.config.Schema == "" {
+		return
+	}
+	text, err := os.ReadFile(v.config.Schema)
+	if err != nil {
+		return
+	}
+	if descs, err := rpc.ParseServices(string(text)); err == nil {
+		v.mu.Lock()
+		v.descs = descs
+		v.mu.Unlock()
+	}
+}
+
 // checkSchema holds what a process serves to the description that the
 // configuration names.
 func (v *version) checkSchema(descs []*rpc.ServiceDesc) error {

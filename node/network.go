@@ -193,7 +193,7 @@ func (c *cell) frontFor(ctx context.Context) (*front, error) {
 	defer c.changing.Unlock()
 	f, err := c.frontOf()
 	if err == nil && f.routes.Load() == nil {
-		err = f.route(c.all())
+		err = f.route(placesOf(c, c.all()))
 	}
 	return f, err
 }

@@ -73,6 +73,10 @@ type Node struct {
 	mu     sync.Mutex // guards what follows
 	config config.Config
 	cells  map[string]*cell
+
+	devices map[string]*device
+
+	buses buses
 }
 
 // New makes a node. It starts nothing yet. Errors: config.ErrConfig, or those of
@@ -237,7 +241,7 @@ func (n *Node) openAll() error {
 		}
 	}
 	n.keep()
-	return nil
+	return n.openDevices()
 }
 
 // add listens for the callers of a cell, of which a node before may have kept
@@ -245,6 +249,7 @@ func (n *Node) openAll() error {
 func (n *Node) add(name string, settings config.Cell, kept keptCell) (err error) {
 	c := &cell{node: n, name: name, config: settings, versions: []*version{newVersion(settings)}}
 	c.ctx, c.cancel = context.WithCancel(n.halt)
+	c.versions[0].expect()
 	if c.gauges, err = newGauges(n.file, name); err != nil {
 		return err
 	}

@@ -99,6 +99,14 @@ func (c *cell) state() ops.CellState {
 	return s
 }
 
+// Devices implements ops.Node.
+func (o operator) Devices(context.Context) (list ops.DeviceList, err error) {
+	for _, d := range o.node.listDevices() {
+		list.Devices = append(list.Devices, d.state())
+	}
+	return list, nil
+}
+
 // Versions implements ops.Node.
 func (o operator) Versions(_ context.Context, req ops.Name) (list ops.VersionList, err error) {
 	c, err := o.find(req.Cell)

@@ -93,6 +93,9 @@ func unchangeable(before, next config.Config) (keys []string) {
 	if !sameNetwork(before.Network, next.Network) {
 		keys = append(keys, "network")
 	}
+	if !reflect.DeepEqual(before.Devices, next.Devices) {
+		keys = append(keys, "devices")
+	}
 	for name, c := range next.Cells {
 		// Whom the socket lets in was settled when it was made.
 		if old, ok := before.Cells[name]; ok && (len(old.Users) == 0) != (len(c.Users) == 0) {

@@ -58,6 +58,7 @@ func (c Config) Check() error {
 	for _, name := range sortedKeys(c.Cells) {
 		c.Cells[name].check("cells."+name, name, bad)
 	}
+	c.checkDevices(bad)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Network    Network         `toml:"network"`
 	Raft       Raft            `toml:"raft"`
 	Cells      map[string]Cell `toml:"cells"`
+
+	Devices map[string]Device `toml:"devices"`
 }
 
 // Log says what is logged, on standard error.

@@ -40,6 +40,9 @@ type Node interface {
 	// Reload reads the configuration again, and says what it did and what
 	// can't be changed without a restart.
 	Reload(ctx context.Context) (Done, error)
+	// Devices lists what the node has on lines and buses.
+	//cell:idempotent
+	Devices(ctx context.Context) (DeviceList, error)
 }
 
 // Name names a cell.
@@ -83,6 +86,26 @@ type Instance struct {
 	Memory   int64  // unit: bytes
 	Callers  uint32 // connections now
 	Degraded []string
+}
+
+// DeviceList is what a node has on lines and buses.
+type DeviceList struct {
+	Devices []DeviceState
+}
+
+// DeviceState is one device.
+type DeviceState struct {
+	Name       string
+	Connected  bool
+	Why        string   // it is not connected
+	Link       string   // serial or can
+	Place      string   // the tty, or the bus with the device's number
+	Reliable   bool     // what the link says of itself, when it is connected
+	MaxPayload int32    // unit: bytes
+	LinkWhy    []string // why the link is no better
+	Services   []string
+	Reach      []string // cells that it may call
+	Callers    uint32   // connections now
 }
 
 // VersionList is what of a cell can be called.

@@ -1166,6 +1166,549 @@ func (b InstancePartBuilders) At(i int) InstancePartBuilder {
 	return InstancePartBuilder{b.lease, (*[InstancePartBlock]byte)(b.at(i)[0:64]), b.a}
 }
 
+// DeviceListBlock is the length in bytes of the block of DeviceList as a message.
+const DeviceListBlock = 12
+
+// DeviceListView reads a DeviceList in a message; see package view.
+type DeviceListView struct {
+	lease view.Lease
+	p     *[DeviceListBlock]byte
+	msg   []byte
+}
+
+// ViewDeviceList returns a view of the message msg, which is not checked: what
+// is missing or lies reads as zero or empty.
+func ViewDeviceList(msg []byte) DeviceListView {
+	if len(msg) < DeviceListBlock || binary.LittleEndian.Uint32(msg) < DeviceListBlock {
+		return olderDeviceList(msg)
+	}
+	return DeviceListView{p: (*[DeviceListBlock]byte)(msg), msg: msg}
+}
+
+// olderDeviceList views a message whose sender knew less of the block.
+func olderDeviceList(msg []byte) DeviceListView {
+	p := view.Extended(msg[:view.Carried(msg)], DeviceListBlock, 12)
+	return DeviceListView{p: (*[DeviceListBlock]byte)(p), msg: msg}
+}
+
+func (v DeviceListView) block() *[DeviceListBlock]byte { v.lease.Use(); return v.p }
+
+// Devices returns the field Devices.
+func (v DeviceListView) Devices() DeviceStateParts {
+	return DeviceStateParts{v.lease, view.Elements(v.msg, v.block()[4:12], 72), v.msg}
+}
+
+// CheckDeviceList says whether msg is well-formed, by an error that wraps one
+// of those of package view. minimum is the block length of the form that the
+// sender knows: DeviceListBlock for today's, 0 for any.
+func CheckDeviceList(msg []byte, minimum int) error {
+	c, err := view.NewChecker(msg, minimum)
+	if err == nil {
+		err = ViewDeviceList(msg).check(&c)
+	}
+	return view.In("DeviceList", err)
+}
+
+func (v DeviceListView) check(c *view.Checker) error {
+	p := v.block()
+	if b, err := c.Elements(p[4:12], 72, 4); err != nil {
+		return view.In("Devices", err)
+	} else if err := (DeviceStateParts{v.lease, b, v.msg}).check(c); err != nil {
+		return view.In("Devices", err)
+	}
+	return nil
+}
+
+// Struct returns a copy, which outlives the message.
+func (v DeviceListView) Struct() (t DeviceList) {
+	d := view.NewBudget(len(v.msg))
+	t.getCell(v, &d)
+	return t
+}
+
+// MarshalJSON returns the message as JSON, as docs/SCHEMA.md describes it.
+func (v DeviceListView) MarshalJSON() ([]byte, error) {
+	t := v.Struct()
+	return t.jsonCell()
+}
+
+// String returns the message as JSON, for people.
+func (v DeviceListView) String() string {
+	text, err := v.MarshalJSON()
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// DeviceListBuilder writes a DeviceList in a message; see package view.
+type DeviceListBuilder struct {
+	lease view.Lease
+	p     *[DeviceListBlock]byte
+	a     *view.Arena
+}
+
+// BuildDeviceList begins a message at the front of place; a keeps account of
+// its parts until it is finished. The error wraps view.ErrSpace.
+func BuildDeviceList(place []byte, a *view.Arena) (b DeviceListBuilder, err error) {
+	if err := a.Begin(place, DeviceListBlock); err != nil {
+		return b, err
+	}
+	b.p, b.a = (*[DeviceListBlock]byte)(place), a
+	*b.p = [DeviceListBlock]byte{}
+	binary.LittleEndian.PutUint32(b.p[0:4], DeviceListBlock)
+	return b, nil
+}
+
+// Finish returns the length of the message. The error wraps view.ErrSpace: a
+// part did not fit.
+func (b DeviceListBuilder) Finish() (int, error) { return b.a.Finish() }
+
+func (b DeviceListBuilder) block() *[DeviceListBlock]byte { b.lease.Use(); return b.p }
+
+// MakeDevices makes room for n elements in the field Devices, which are zero;
+// there are none where the message has no more room.
+func (b DeviceListBuilder) MakeDevices(n int) DeviceStatePartBuilders {
+	return DeviceStatePartBuilders{b.lease, b.a.Elements(b.block()[4:12], n, 72, 4), b.a}
+}
+
+// SizeCell returns the length in bytes of t as a message.
+func (t DeviceList) SizeCell() int { return t.sizeCell(DeviceListBlock) }
+
+// EncodeCell writes t as a message to the front of b, which has SizeCell bytes or
+// more, and returns its length. The error wraps view.ErrSpace.
+func (t DeviceList) EncodeCell(b []byte) (int, error) {
+	var a view.Arena
+	w, err := BuildDeviceList(b, &a)
+	if err != nil {
+		return 0, err
+	}
+	t.putCell(w)
+	return w.Finish()
+}
+
+// DecodeCell sets t to the message b, of which it keeps nothing. Fields that the
+// sender did not know are zero. The error wraps one of those of package view.
+func (t *DeviceList) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }
+
+// decodeCell is DecodeCell for a message whose block has minimum bytes or more.
+func (t *DeviceList) decodeCell(b []byte, minimum int) error {
+	*t = DeviceList{}
+	if err := CheckDeviceList(b, minimum); err != nil {
+		return err
+	}
+	d := view.NewBudget(len(b))
+	t.getCell(ViewDeviceList(b), &d)
+	return d.Err()
+}
+
+func (t *DeviceList) jsonCell() ([]byte, error) {
+	codec, err := opsCodec("DeviceList")
+	if err != nil {
+		return nil, err
+	}
+	msg := make([]byte, t.SizeCell())
+	if _, err := t.EncodeCell(msg); err != nil {
+		return nil, err
+	}
+	return codec.ToJSON(msg, 0)
+}
+
+// MarshalJSON returns t as JSON, as docs/SCHEMA.md describes it.
+func (t DeviceList) MarshalJSON() ([]byte, error) { return t.jsonCell() }
+
+// UnmarshalJSON sets t to what the JSON text says.
+func (t *DeviceList) UnmarshalJSON(text []byte) error {
+	codec, err := opsCodec("DeviceList")
+	if err != nil {
+		return err
+	}
+	msg, err := codec.FromJSON(text)
+	if err != nil {
+		return err
+	}
+	return t.DecodeCell(msg)
+}
+
+// sizeCell returns the length of a message that has n bytes before the parts of t are added.
+func (t *DeviceList) sizeCell(n int) int {
+	n = view.Grow(n, len(t.Devices), 72, 4)
+	for i3 := range t.Devices {
+		n = t.Devices[i3].sizeCell(n)
+	}
+	return n
+}
+
+func (t *DeviceList) putCell(b DeviceListBuilder) {
+	devicesList := b.MakeDevices(len(t.Devices))
+	for devicesListI := range t.Devices {
+		t.Devices[devicesListI].putCellPart(devicesList.At(devicesListI))
+	}
+}
+
+func (t *DeviceList) getCell(v DeviceListView, d *view.Budget) {
+	devicesList := v.Devices()
+	t.Devices = view.MakeSlice[DeviceState](d, devicesList.Len(), 72)
+	for devicesListI := range t.Devices {
+		t.Devices[devicesListI].getCellPart(devicesList.At(devicesListI), d)
+	}
+}
+
+// DeviceStatePartBlock is the length in bytes of the block of DeviceState within a message.
+const DeviceStatePartBlock = 72
+
+// DeviceStatePart reads a DeviceState in its place within a message; see package view.
+type DeviceStatePart struct {
+	lease view.Lease
+	p     *[DeviceStatePartBlock]byte
+	msg   []byte
+}
+
+func (v DeviceStatePart) block() *[DeviceStatePartBlock]byte { v.lease.Use(); return v.p }
+
+// Name returns the field Name.
+func (v DeviceStatePart) Name() []byte {
+	return view.Text(v.msg, v.block()[0:8])
+}
+
+// Connected returns the field Connected.
+func (v DeviceStatePart) Connected() bool {
+	return v.block()[8] != 0
+}
+
+// Why returns the field Why.
+// it is not connected
+func (v DeviceStatePart) Why() []byte {
+	return view.Text(v.msg, v.block()[12:20])
+}
+
+// Link returns the field Link.
+// serial or can
+func (v DeviceStatePart) Link() []byte {
+	return view.Text(v.msg, v.block()[20:28])
+}
+
+// Place returns the field Place.
+// the tty, or the bus with the device's number
+func (v DeviceStatePart) Place() []byte {
+	return view.Text(v.msg, v.block()[28:36])
+}
+
+// Reliable returns the field Reliable.
+// what the link says of itself, when it is connected
+func (v DeviceStatePart) Reliable() bool {
+	return v.block()[36] != 0
+}
+
+// MaxPayload returns the field MaxPayload, in bytes.
+func (v DeviceStatePart) MaxPayload() int32 {
+	return int32(binary.LittleEndian.Uint32(v.block()[40:44]))
+}
+
+// LinkWhy returns the field LinkWhy.
+// why the link is no better
+func (v DeviceStatePart) LinkWhy() view.Texts {
+	return view.TextsOver(v.msg, view.Elements(v.msg, v.block()[44:52], 8), v.lease)
+}
+
+// Services returns the field Services.
+func (v DeviceStatePart) Services() view.Texts {
+	return view.TextsOver(v.msg, view.Elements(v.msg, v.block()[52:60], 8), v.lease)
+}
+
+// Reach returns the field Reach.
+// cells that it may call
+func (v DeviceStatePart) Reach() view.Texts {
+	return view.TextsOver(v.msg, view.Elements(v.msg, v.block()[60:68], 8), v.lease)
+}
+
+// Callers returns the field Callers.
+// connections now
+func (v DeviceStatePart) Callers() uint32 {
+	return binary.LittleEndian.Uint32(v.block()[68:72])
+}
+
+func (v DeviceStatePart) check(c *view.Checker) error {
+	p := v.block()
+	if err := c.Text(p[0:8]); err != nil {
+		return view.In("Name", err)
+	}
+	if err := c.Text(p[12:20]); err != nil {
+		return view.In("Why", err)
+	}
+	if err := c.Text(p[20:28]); err != nil {
+		return view.In("Link", err)
+	}
+	if err := c.Text(p[28:36]); err != nil {
+		return view.In("Place", err)
+	}
+	if b, err := c.Elements(p[44:52], 8, 4); err != nil {
+		return view.In("LinkWhy", err)
+	} else if err := c.Texts(b); err != nil {
+		return view.In("LinkWhy", err)
+	}
+	if b, err := c.Elements(p[52:60], 8, 4); err != nil {
+		return view.In("Services", err)
+	} else if err := c.Texts(b); err != nil {
+		return view.In("Services", err)
+	}
+	if b, err := c.Elements(p[60:68], 8, 4); err != nil {
+		return view.In("Reach", err)
+	} else if err := c.Texts(b); err != nil {
+		return view.In("Reach", err)
+	}
+	return nil
+}
+
+// Struct returns a copy, which outlives the message.
+func (v DeviceStatePart) Struct() (t DeviceState) {
+	d := view.NewBudget(len(v.msg))
+	t.getCellPart(v, &d)
+	return t
+}
+
+// DeviceStatePartBuilder writes a DeviceState in its place within a message;
+// see package view.
+type DeviceStatePartBuilder struct {
+	lease view.Lease
+	p     *[DeviceStatePartBlock]byte
+	a     *view.Arena
+}
+
+func (b DeviceStatePartBuilder) block() *[DeviceStatePartBlock]byte { b.lease.Use(); return b.p }
+
+// SetName sets the field Name.
+func (b DeviceStatePartBuilder) SetName(x string) {
+	b.a.PutString(b.block()[0:8], x)
+}
+
+// MakeName makes room for n bytes in the field Name; all of them must be
+// written, and there are none where the message has no more room.
+func (b DeviceStatePartBuilder) MakeName(n int) []byte {
+	return b.a.Text(b.block()[0:8], n)
+}
+
+// SetConnected sets the field Connected.
+func (b DeviceStatePartBuilder) SetConnected(x bool) {
+	b.block()[8] = view.Bit(x)
+}
+
+// SetWhy sets the field Why.
+// it is not connected
+func (b DeviceStatePartBuilder) SetWhy(x string) {
+	b.a.PutString(b.block()[12:20], x)
+}
+
+// MakeWhy makes room for n bytes in the field Why; all of them must be written,
+// and there are none where the message has no more room.
+// it is not connected
+func (b DeviceStatePartBuilder) MakeWhy(n int) []byte {
+	return b.a.Text(b.block()[12:20], n)
+}
+
+// SetLink sets the field Link.
+// serial or can
+func (b DeviceStatePartBuilder) SetLink(x string) {
+	b.a.PutString(b.block()[20:28], x)
+}
+
+// MakeLink makes room for n bytes in the field Link; all of them must be
+// written, and there are none where the message has no more room.
+// serial or can
+func (b DeviceStatePartBuilder) MakeLink(n int) []byte {
+	return b.a.Text(b.block()[20:28], n)
+}
+
+// SetPlace sets the field Place.
+// the tty, or the bus with the device's number
+func (b DeviceStatePartBuilder) SetPlace(x string) {
+	b.a.PutString(b.block()[28:36], x)
+}
+
+// MakePlace makes room for n bytes in the field Place; all of them must be
+// written, and there are none where the message has no more room.
+// the tty, or the bus with the device's number
+func (b DeviceStatePartBuilder) MakePlace(n int) []byte {
+	return b.a.Text(b.block()[28:36], n)
+}
+
+// SetReliable sets the field Reliable.
+// what the link says of itself, when it is connected
+func (b DeviceStatePartBuilder) SetReliable(x bool) {
+	b.block()[36] = view.Bit(x)
+}
+
+// SetMaxPayload sets the field MaxPayload, in bytes.
+func (b DeviceStatePartBuilder) SetMaxPayload(x int32) {
+	binary.LittleEndian.PutUint32(b.block()[40:44], uint32(x))
+}
+
+// MakeLinkWhy makes room for n elements in the field LinkWhy, which are zero;
+// there are none where the message has no more room.
+// why the link is no better
+func (b DeviceStatePartBuilder) MakeLinkWhy(n int) view.TextsBuilder {
+	return view.BuildTexts(b.a, b.a.Elements(b.block()[44:52], n, 8, 4), b.lease)
+}
+
+// SetLinkWhy sets the field LinkWhy.
+// why the link is no better
+func (b DeviceStatePartBuilder) SetLinkWhy(x []string) {
+	view.CopyTexts(b.MakeLinkWhy(len(x)), x)
+}
+
+// MakeServices makes room for n elements in the field Services, which are zero;
+// there are none where the message has no more room.
+func (b DeviceStatePartBuilder) MakeServices(n int) view.TextsBuilder {
+	return view.BuildTexts(b.a, b.a.Elements(b.block()[52:60], n, 8, 4), b.lease)
+}
+
+// SetServices sets the field Services.
+func (b DeviceStatePartBuilder) SetServices(x []string) {
+	view.CopyTexts(b.MakeServices(len(x)), x)
+}
+
+// MakeReach makes room for n elements in the field Reach, which are zero; there
+// are none where the message has no more room.
+// cells that it may call
+func (b DeviceStatePartBuilder) MakeReach(n int) view.TextsBuilder {
+	return view.BuildTexts(b.a, b.a.Elements(b.block()[60:68], n, 8, 4), b.lease)
+}
+
+// SetReach sets the field Reach.
+// cells that it may call
+func (b DeviceStatePartBuilder) SetReach(x []string) {
+	view.CopyTexts(b.MakeReach(len(x)), x)
+}
+
+// SetCallers sets the field Callers.
+// connections now
+func (b DeviceStatePartBuilder) SetCallers(x uint32) {
+	binary.LittleEndian.PutUint32(b.block()[68:72], x)
+}
+
+// sizeCell returns the length of a message that has n bytes before the parts of t are added.
+func (t *DeviceState) sizeCell(n int) int {
+	n = view.Grow(n, len(t.Name), 1, 1)
+	n = view.Grow(n, len(t.Why), 1, 1)
+	n = view.Grow(n, len(t.Link), 1, 1)
+	n = view.Grow(n, len(t.Place), 1, 1)
+	n = view.Grow(n, len(t.LinkWhy), 8, 4)
+	for i1 := range t.LinkWhy {
+		n = view.Grow(n, len(t.LinkWhy[i1]), 1, 1)
+	}
+	n = view.Grow(n, len(t.Services), 8, 4)
+	for i1 := range t.Services {
+		n = view.Grow(n, len(t.Services[i1]), 1, 1)
+	}
+	n = view.Grow(n, len(t.Reach), 8, 4)
+	for i1 := range t.Reach {
+		n = view.Grow(n, len(t.Reach[i1]), 1, 1)
+	}
+	return n
+}
+
+func (t *DeviceState) putCellPart(b DeviceStatePartBuilder) {
+	b.SetName(t.Name)
+	b.SetConnected(t.Connected)
+	b.SetWhy(t.Why)
+	b.SetLink(t.Link)
+	b.SetPlace(t.Place)
+	b.SetReliable(t.Reliable)
+	b.SetMaxPayload(t.MaxPayload)
+	b.SetLinkWhy(t.LinkWhy)
+	b.SetServices(t.Services)
+	b.SetReach(t.Reach)
+	b.SetCallers(t.Callers)
+}
+
+func (t *DeviceState) getCellPart(v DeviceStatePart, d *view.Budget) {
+	t.Name = d.CopyString(v.Name())
+	t.Connected = v.Connected()
+	t.Why = d.CopyString(v.Why())
+	t.Link = d.CopyString(v.Link())
+	t.Place = d.CopyString(v.Place())
+	t.Reliable = v.Reliable()
+	t.MaxPayload = v.MaxPayload()
+	linkWhyList := v.LinkWhy()
+	t.LinkWhy = view.MakeSlice[string](d, linkWhyList.Len(), 8)
+	for linkWhyListI := range t.LinkWhy {
+		t.LinkWhy[linkWhyListI] = d.CopyString(linkWhyList.At(linkWhyListI))
+	}
+	servicesList := v.Services()
+	t.Services = view.MakeSlice[string](d, servicesList.Len(), 8)
+	for servicesListI := range t.Services {
+		t.Services[servicesListI] = d.CopyString(servicesList.At(servicesListI))
+	}
+	reachList := v.Reach()
+	t.Reach = view.MakeSlice[string](d, reachList.Len(), 8)
+	for reachListI := range t.Reach {
+		t.Reach[reachListI] = d.CopyString(reachList.At(reachListI))
+	}
+	t.Callers = v.Callers()
+}
+
+// DeviceStateParts is a list of DeviceStatePart in place, to be read.
+type DeviceStateParts struct {
+	lease view.Lease
+	b     []byte
+	msg   []byte
+}
+
+// Len returns the number of elements.
+func (v DeviceStateParts) Len() int { return len(v.b) / DeviceStatePartBlock }
+
+func (v DeviceStateParts) at(i int) []byte {
+	v.lease.Use()
+	return view.Element(v.b, i, DeviceStatePartBlock)
+}
+
+// At returns element i. What lies beyond the end reads as zero.
+func (v DeviceStateParts) At(i int) DeviceStatePart {
+	return DeviceStatePart{v.lease, (*[DeviceStatePartBlock]byte)(v.at(i)[0:72]), v.msg}
+}
+
+// All yields indexes and elements in order.
+func (v DeviceStateParts) All() iter.Seq2[int, DeviceStatePart] {
+	return func(yield func(int, DeviceStatePart) bool) {
+		for i := range v.Len() {
+			if !yield(i, v.At(i)) {
+				return
+			}
+		}
+	}
+}
+
+func (v DeviceStateParts) check(c *view.Checker) error {
+	for i := range v.Len() {
+		p := v.at(i)
+		if err := (DeviceStatePart{v.lease, (*[DeviceStatePartBlock]byte)(p[0:72]), v.msg}).check(c); err != nil {
+			return view.InElement(i, err)
+		}
+	}
+	return nil
+}
+
+// DeviceStatePartBuilders is a list of DeviceStatePart in place, to be written.
+// Its elements are zero until they are.
+type DeviceStatePartBuilders struct {
+	lease view.Lease
+	b     []byte
+	a     *view.Arena
+}
+
+// Len returns the number of elements, 0 where they did not fit.
+func (b DeviceStatePartBuilders) Len() int { return len(b.b) / DeviceStatePartBlock }
+
+func (b DeviceStatePartBuilders) at(i int) []byte {
+	b.lease.Use()
+	return view.Place(b.b, i, DeviceStatePartBlock)
+}
+
+// At returns what writes element i.
+func (b DeviceStatePartBuilders) At(i int) DeviceStatePartBuilder {
+	return DeviceStatePartBuilder{b.lease, (*[DeviceStatePartBlock]byte)(b.at(i)[0:72]), b.a}
+}
+
 // VersionListBlock is the length in bytes of the block of VersionList as a message.
 const VersionListBlock = 12
 
@@ -2896,6 +3439,7 @@ const (
 	NodeLogsFingerprint     uint64 = 0x2756bfef22710b6f
 	NodeAuditFingerprint    uint64 = 0x11bc2b775d1244ce
 	NodeReloadFingerprint   uint64 = 0xb3ab935f97410b54
+	NodeDevicesFingerprint  uint64 = 0x8a1c1f7d302636dd
 )
 
 // Indexes into NodeDesc.Methods.
@@ -2909,16 +3453,17 @@ const (
 	nodeLogs     = 6
 	nodeAudit    = 7
 	nodeReload   = 8
+	nodeDevices  = 9
 )
 
 // NodeDesc describes Node.
 var NodeDesc = rpc.Describe(rpc.ServiceDesc{
 	Name: "Node",
 	Digest: [32]byte{
-		0xdc, 0xa9, 0x32, 0x38, 0xf8, 0x5d, 0x8a, 0x48,
-		0x56, 0x52, 0xd3, 0x25, 0x8b, 0x50, 0x0d, 0xd9,
-		0x70, 0xd2, 0x6c, 0x33, 0x96, 0xd1, 0xf7, 0x81,
-		0xf1, 0x63, 0xc6, 0xc9, 0x67, 0x55, 0x08, 0xe2,
+		0x6d, 0xa2, 0xc0, 0x7e, 0xd8, 0x09, 0x9b, 0x2f,
+		0xdc, 0x0c, 0x2c, 0xb7, 0xb7, 0x64, 0x8e, 0xf2,
+		0xe1, 0xf5, 0xc5, 0x03, 0x22, 0x51, 0x22, 0xd9,
+		0xcf, 0x2b, 0xbf, 0x41, 0xea, 0x75, 0x4b, 0x98,
 	},
 	Text: opsCell,
 	Methods: []rpc.Method{
@@ -2965,6 +3510,10 @@ var NodeDesc = rpc.Describe(rpc.ServiceDesc{
 			Name: "Reload", Fingerprint: NodeReloadFingerprint, Mode: schema.Unary,
 			Reply: rpc.Shape{Block: DoneBlock, Variable: true},
 		},
+		{
+			Name: "Devices", Fingerprint: NodeDevicesFingerprint, Mode: schema.Unary, Idempotent: true,
+			Reply: rpc.Shape{Block: DeviceListBlock, Variable: true},
+		},
 	},
 })
 
@@ -2977,6 +3526,7 @@ var (
 	nodeDeployCalls   rpc.Calls[Deployment, Done]
 	nodeAuditCalls    rpc.Calls[rpc.Empty, AuditList]
 	nodeReloadCalls   rpc.Calls[rpc.Empty, Done]
+	nodeDevicesCalls  rpc.Calls[rpc.Empty, DeviceList]
 )
 
 // NodeClient calls Node through an rpc.Caller. Its methods may be called from
@@ -3041,6 +3591,11 @@ func (c *NodeClient) Reload(ctx context.Context) (Done, error) {
 	return nodeReloadCalls.Call(ctx, c.caller, &NodeDesc.Methods[nodeReload], rpc.Empty{})
 }
 
+// Devices lists what the node has on lines and buses.
+func (c *NodeClient) Devices(ctx context.Context) (DeviceList, error) {
+	return nodeDevicesCalls.Call(ctx, c.caller, &NodeDesc.Methods[nodeDevices], rpc.Empty{})
+}
+
 // RegisterNode serves Node by impl, on goroutines of the server's pool.
 func RegisterNode(s *rpc.Server, impl Node) error {
 	g := nodeServer{impl}
@@ -3054,6 +3609,7 @@ func RegisterNode(s *rpc.Server, impl Node) error {
 		rpc.Blocking(g.serveLogs),
 		rpc.Blocking(g.serveAudit),
 		rpc.Blocking(g.serveReload),
+		rpc.Blocking(g.serveDevices),
 	)
 }
 
@@ -3155,6 +3711,14 @@ func (g nodeServer) serveReload(ctx context.Context, x *rpc.Exchange) error {
 	return x.Reply(&reply)
 }
 
+func (g nodeServer) serveDevices(ctx context.Context, x *rpc.Exchange) error {
+	reply, err := g.impl.Devices(ctx)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
 // NodeViews serves Node on the engine's thread: unary and one-way methods over
 // views of the request and builders of the reply, both in the link's memory and
 // valid until the method returns. They must not block. Methods with streams are
@@ -3182,6 +3746,8 @@ type NodeViews interface {
 	// Reload reads the configuration again, and says what it did and what
 	// can't be changed without a restart.
 	Reload(c *rpc.Call, reply DoneBuilder) error
+	// Devices lists what the node has on lines and buses.
+	Devices(c *rpc.Call, reply DeviceListBuilder) error
 }
 
 // RegisterNodeViews serves Node by impl, its unary and one-way methods on the
@@ -3198,6 +3764,7 @@ func RegisterNodeViews(s *rpc.Server, impl NodeViews) error {
 		rpc.Blocking(g.serveLogs),
 		rpc.Inline(g.serveAudit),
 		rpc.Inline(g.serveReload),
+		rpc.Inline(g.serveDevices),
 	)
 }
 
@@ -3360,6 +3927,21 @@ func (g nodeInline) serveReload(c *rpc.Call, _, place []byte) (int, error) {
 	return reply.Finish()
 }
 
+func (g nodeInline) serveDevices(c *rpc.Call, _, place []byte) (int, error) {
+	reply, err := BuildDeviceList(place, c.Arena())
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	reply.lease = lease
+	err = g.impl.Devices(c, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
 // NodeAsync makes the unary calls of Node on the thread of an engine: requests
 // are built and replies read in the link's memory, and nothing is allocated.
 type NodeAsync struct {
@@ -3374,6 +3956,7 @@ type NodeAsync struct {
 	boundDeploy   *rpc.Bound
 	boundAudit    *rpc.Bound
 	boundReload   *rpc.Bound
+	boundDevices  *rpc.Bound
 }
 
 // NewNodeAsync returns a client that calls through c.
@@ -3388,6 +3971,7 @@ func NewNodeAsync(c *rpc.AsyncConn) *NodeAsync {
 		boundDeploy:   c.Bind(&NodeDesc.Methods[nodeDeploy]),
 		boundAudit:    c.Bind(&NodeDesc.Methods[nodeAudit]),
 		boundReload:   c.Bind(&NodeDesc.Methods[nodeReload]),
+		boundDevices:  c.Bind(&NodeDesc.Methods[nodeDevices]),
 	}
 }
 
@@ -3723,6 +4307,34 @@ func nodeReloadDone(r *rpc.Completion) {
 		return
 	}
 	reply := ViewDone(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
+}
+
+// Devices lists what the node has on lines and buses.
+//
+// done runs on the engine's thread when the call ends, with the tag that was
+// given; the reply may be read until it returns. A done that is made once, and
+// not for each call, costs no allocation.
+func (c *NodeAsync) Devices(tag uint64, done func(tag uint64, reply DeviceListView, err error)) error {
+	if _, err := c.conn.Begin(c.boundDevices, 0); err != nil {
+		return err
+	}
+	return c.conn.Send(0, nodeDevicesDone, done, tag)
+}
+
+func nodeDevicesDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, DeviceListView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewDeviceList(nil), r.Err)
+		return
+	}
+	if err := CheckDeviceList(r.Reply, 0); err != nil {
+		done(r.Tag, ViewDeviceList(nil), rpc.Errorf(wire.StatusInternal, "malformed reply: %w", err))
+		return
+	}
+	reply := ViewDeviceList(r.Reply)
 	reply.lease = view.Lend()
 	done(r.Tag, reply, nil)
 	reply.lease.End()

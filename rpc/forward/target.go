@@ -31,6 +31,10 @@ type Target struct {
 	routed map[uint64]struct{}
 	closed bool
 	gone   chan error // of the link that is there
+
+	calledBy rpc.Relay     // offered what the target itself calls; nil: refused
+	asked    rpc.RelayLink // of the link that is there
+	refusal  error         // of a request of the target's, for which there was no room
 }
 
 // NewTarget makes a target without routes or link. The name is for people:
@@ -160,6 +164,10 @@ func (t *Target) Attach(l link.Link) (gone <-chan error, err error) {
 		}
 		t.out.open(p)
 		t.order = l.Info().Ordered
+		t.refusal = nil
+		if t.calledBy != nil {
+			t.asked = t.calledBy.Attach(p)
+		}
 		t.gone = ended
 		f.opts.Logger.Info("forward: connected", "target", t.name, "link", l.Info().Kind)
 		return nil
@@ -197,6 +205,10 @@ func (t *Target) Close() error {
 func (t *Target) lose(_ *engine.Port, why error) {
 	f := t.forwarder
 	t.from.over()
+	if t.asked != nil {
+		t.asked.Detach()
+		t.asked = nil
+	}
 	for c := t.calls.first; c != nil; {
 		next := c.next(laneTarget)
 		was := c.state
@@ -226,6 +238,10 @@ func (t *Target) lose(_ *engine.Port, why error) {
 func (t *Target) Handle(p *engine.Port, v *wire.Vesicle) {
 	f := t.forwarder
 	h := v.Header
+	if t.asked != nil && t.asks(&h) {
+		t.offer(p, v)
+		return
+	}
 	switch h.Kind {
 	case wire.KindReply, wire.KindError, wire.KindEvent, wire.KindStreamItem, wire.KindCredit:
 	case wire.KindRequest:

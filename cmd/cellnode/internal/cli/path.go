@@ -12,6 +12,7 @@ import (
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/node/netops"
 	"github.com/cell-runtime/cell/node/network"
+	"github.com/cell-runtime/cell/node/ops"
 )
 
 // route is the path that a connection to a cell takes.
@@ -35,6 +36,8 @@ type route struct {
 	Not []string `json:"remote_not"`
 	// far: the link leads to the node of this host, which forwards.
 	far bool
+
+	Beyond *ops.DeviceState `json:"beyond,omitempty"` // a device, to which the peer passes calls on
 }
 
 // newPath says which link is used to a cell.
@@ -63,6 +66,7 @@ other nodes have it, over which links, which of them is in use, and why not othe
 			}
 			defer c.Close()
 			r := newRoute(args[0], c.Link)
+			r.Beyond = deviceOf(ctx, env, args[0])
 			for range 5 {
 				begun := time.Now()
 				if err := c.Conn.Ping(ctx); err != nil {
@@ -120,6 +124,16 @@ func (r route) print(w io.Writer) error {
 		_, err = fmt.Fprintf(w, " %v", time.Duration(ns).Round(100*time.Nanosecond))
 	}
 	fmt.Fprintln(w)
+	if d := r.Beyond; d != nil {
+		state := "not connected: " + d.Why
+		if d.Connected {
+			state = fmt.Sprintf("reliable %s, vesicles up to %d bytes", yesNo(d.Reliable), d.MaxPayload)
+		}
+		_, err = fmt.Fprintf(w, "  beyond     the node passes calls on by %s, %s; %s\n", d.Link, d.Place, state)
+		for _, why := range d.LinkWhy {
+			fmt.Fprintf(w, "  why not better: %s\n", why)
+		}
+	}
 	return err
 }
 

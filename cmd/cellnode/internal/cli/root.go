@@ -15,7 +15,7 @@ type group struct {
 // groups are all commands, in the order of help.
 var groups = []group{
 	{"cells", "Cells that run:", []func(*Env) *cobra.Command{newLs, newDescribe, newCall, newEcho, newHz, newPath, newDiscover, newHealth, newVersions, newStat, newTop}},
-	{"node", "The node of this host:", []func(*Env) *cobra.Command{newRun, newConfig, newPs, newPeers, newSpawn, newStop, newRestart, newDeploy, newLogs, newReload, newAudit, newDemo}},
+	{"node", "The node of this host:", []func(*Env) *cobra.Command{newRun, newConfig, newPs, newDevices, newPeers, newSpawn, newStop, newRestart, newDeploy, newLogs, newReload, newAudit, newDemo}},
 	{"identity", "Who this node is and whom it trusts:", []func(*Env) *cobra.Command{newID, newTrust, newToken, newJoin, newLeave}},
 	{"cluster", "What the nodes of a cluster agree on:", []func(*Env) *cobra.Command{newRaft}},
 	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor, newEbpf}},
