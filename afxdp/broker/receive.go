@@ -28,11 +28,17 @@ type Handed struct {
 func Receive(c *net.UnixConn, queue uint32) (Handed, error) {
 	r := binary.LittleEndian.AppendUint32(nil, magic)
 	r = binary.LittleEndian.AppendUint32(r, queue)
-	if _, err := c.Write(r); err != nil {
-		return Handed{}, fmt.Errorf("broker: asking for queue %d: %w", queue, err)
+	_, asked := c.Write(r)
+	if asked != nil && !errors.Is(asked, unix.EPIPE) {
+		return Handed{}, fmt.Errorf("broker: asking for queue %d: %w", queue, asked)
 	}
+	// A broker that refuses this process whatever it asks may have gone, and
+	// left the reason.
 	b, oob := make([]byte, answerSize+maxReason), make([]byte, unix.CmsgSpace(4*4))
 	n, nOOB, _, _, err := c.ReadMsgUnix(b, oob)
+	if n == 0 && asked != nil {
+		err = asked
+	}
 	if err != nil {
 		return Handed{}, fmt.Errorf("broker: waiting for queue %d: %w", queue, err)
 	}
