@@ -21,9 +21,10 @@ func TestOnOldKernel(t *testing.T) {
 	kernelvm.AddProgram(files, "ip")
 	files["/testdata/afxdp/data.hex"] = "../testdata/afxdp/data.hex"
 	// Everything there is emulated, down to the instructions, so that the suites
-	// take two minutes even shortened: one of them has to do.
+	// take two minutes even shortened: one of them has to do. asavie/xdp's sockets
+	// are not among it: their library allocates when it is late, and there it is.
 	args := []string{"-test.short", "-test.skip",
-		"^(TestUDPConformance|TestReliableOverABadNetwork|TestCallsOverXDP|TestAFloodAtLineRate)$|^TestXDPConformance$/bad_network_true"}
+		"^(TestUDPConformance|TestReliableOverABadNetwork|TestCallsOverXDP|TestAFloodAtLineRate)$|^TestXDPConformance$/(bad_network_true|asavie)"}
 	if os.Getenv("CELL_SOAK") != "" {
 		args = []string{"-test.short"}
 	}
