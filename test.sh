@@ -220,7 +220,7 @@ fuzz_all() {
 		# Some 3 s of each pair go into starting; a minute is kept.
 		share=$((($(left) - 60) / ((${#targets[@]} + 1) / 2) - 3))
 		((share <= 30)) || share=30
-		((share >= 5)) || share=5
+		((share >= 2)) || share=2
 		((share == 30)) || echo "fuzzing ${#targets[@]} targets for $share s each, to stay within $budget s"
 		fuzztime=${share}s
 	fi

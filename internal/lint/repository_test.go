@@ -5,7 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 )
 
@@ -96,11 +99,12 @@ func TestAnalysers(t *testing.T) {
 		t.Skip("slow; without -short this runs go vet and staticcheck")
 	}
 	staticcheck := pinned(t, "honnef.co/go/tools/cmd/staticcheck")
+	tagged := withTag(t, "invariants")
 	for name, command := range map[string][]string{
 		"vet":                   {"go", "vet", everything},
-		"vet with invariants":   {"go", "vet", "-tags", "invariants", everything},
+		"vet with invariants":   append([]string{"go", "vet", "-tags", "invariants"}, tagged...),
 		"staticcheck":           {staticcheck, everything},
-		"staticcheck, with tag": {staticcheck, "-tags", "invariants", everything},
+		"staticcheck, with tag": append([]string{staticcheck, "-tags", "invariants"}, tagged...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if out, complaints, err := inRoot(t, command...); err != nil {
@@ -108,6 +112,28 @@ func TestAnalysers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withTag returns the folders, "./ring" and so on, in which a file depends on a
+// build tag: with it, the others are what they are without.
+func withTag(t *testing.T, tag string) (folders []string) {
+	t.Helper()
+	depends := regexp.MustCompile(`(?m)^//go:build .*\b` + tag + `\b`)
+	tree := os.DirFS(root(t))
+	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(name) != ".go" {
+			return err
+		}
+		text, err := fs.ReadFile(tree, name)
+		if folder := "./" + path.Dir(name); depends.Match(text) && !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+		return err
+	})
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("packages with the tag %s: %v, %v", tag, folders, err)
+	}
+	return folders
 }
 
 // pinned builds a program at the version that tools/go.mod names. That module
