@@ -275,7 +275,10 @@ func (n *Node) boot() {
 	var all sync.WaitGroup
 	for _, c := range n.list() {
 		v := c.current()
-		if v.stopped { // by an operator, before the node before was killed
+		v.mu.Lock() // callers come already
+		stopped := v.stopped
+		v.mu.Unlock()
+		if stopped { // by an operator, before the node before was killed
 			continue
 		}
 		if v.config.Start == "boot" || v.config.Warm > 0 {
