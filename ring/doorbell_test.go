@@ -98,9 +98,8 @@ func TestDoorbellOfAHostilePeer(t *testing.T) {
 		}
 		ours.Drain()
 	})
-	// In the middle of a packet that the peer reads into memory which never
-	// comes, no lock is held that this side needs: looked up in net/unix, and
-	// the reason for packets instead of a stream.
+	// Not tried: a peer in the middle of a packet that it reads into memory which
+	// never comes.
 	if err := unix.Shutdown(theirs, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
