@@ -61,9 +61,15 @@ func (g *generator) line(format string, args ...any) { fmt.Fprintf(&g.out, forma
 
 func (g *generator) doc(text, indent string) {
 	if text != "" {
-		text = strings.ReplaceAll(strings.TrimSpace(text), "*/", "* /")
+		text = inComment(strings.TrimSpace(text))
 		g.line("%s/* %s */", indent, strings.ReplaceAll(text, "\n", "\n"+indent+" * "))
 	}
+}
+
+// inComment keeps text within the comment that it is put in: descriptions come
+// from others, too. In this order, "/*/" becomes neither.
+func inComment(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, "*/", "* /"), "/*", "/ *")
 }
 
 // define writes a named type, behind those that it is made of.
@@ -131,7 +137,7 @@ func (g *generator) structure(t *schema.Type, layout *schema.Layout) error {
 		g.doc(f.Doc, "\t")
 		unit := ""
 		if f.Unit != "" {
-			unit = " /* " + f.Unit + " */"
+			unit = " /* " + inComment(f.Unit) + " */"
 		}
 		declaration, err := g.declare(f.Type, snake(f.Name))
 		if err != nil {

@@ -100,6 +100,34 @@ service Things {
 	}
 }
 
+// Nothing of a description gets out of the comments in which it is written.
+func TestDescriptionsStayInComments(t *testing.T) {
+	for _, text := range []string{"*/ int evil(void); /*", "/*/ int evil(void);", "m/*s", "**//**/"} {
+		header, err := generate(t, "// "+text+"\ncell 1\n\n// "+text+"\nstruct Point {\n\t// "+text+"\n\tX int32 unit \""+text+"\"\n}\n\n// "+text+
+			"\nservice Things {\n\t// "+text+"\n\tcall Get(Point) Point\n}\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		outside := ""
+		for rest := header; ; {
+			before, after, found := strings.Cut(rest, "/*")
+			outside += before
+			if !found {
+				break
+			}
+			inside, next, _ := strings.Cut(after, "*/")
+			if strings.Contains(inside, "/*") {
+				t.Errorf("%q: a comment in a comment: %q", text, inside)
+			}
+			rest = next
+		}
+		if strings.Contains(outside, "evil") || strings.Contains(outside, "*/") {
+			t.Errorf("%q: out of its comment:\n%s", text, header)
+		}
+		compile(t, header, "things_get")
+	}
+}
+
 func TestVariablePartsAreRefused(t *testing.T) {
 	for _, field := range []string{"string", "bytes", "[]uint32", "?string", "[2]bytes"} {
 		_, err := generate(t, "cell 1\n\nstruct Text {\n\tBody "+field+"\n}\n\nservice S {\n\tcall Get(Text)\n}\n")
