@@ -304,7 +304,12 @@ func TestNodesCallEachOther(t *testing.T) {
 		name     string
 	}{{a, b, "beta"}, {a, c, "gamma"}, {b, a, "alpha"}, {b, c, "gamma"}, {c, a, "alpha"}, {c, b, "beta"}} {
 		var why string
-		s.eventually(call.from.name+" calls "+call.name+why, func() bool {
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("%s called %s at last: %s", call.from.name, call.name, why)
+			}
+		})
+		s.eventually(call.from.name+" calls "+call.name, func() bool {
 			var n int
 			n, why = call.from.who(call.name)
 			return n == call.to.number

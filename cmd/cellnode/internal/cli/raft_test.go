@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -34,7 +35,7 @@ func startMember(t *testing.T, run, data string) (stop func()) {
 	}()
 	return func() {
 		cancel()
-		if err := <-ended; err != nil && ctx.Err() == nil {
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	}
