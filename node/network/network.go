@@ -66,6 +66,9 @@ type Network struct {
 	work sync.WaitGroup
 	news chan struct{} // Local has something else to tell
 
+	closing context.Context // ends, with mu held, when Close begins
+	end     context.CancelFunc
+
 	mu       sync.Mutex // guards what follows
 	alone    string     // why, for people
 	proxies  map[string]*proxy
@@ -94,7 +97,8 @@ func New(o Options) *Network {
 	if o.Refused == nil {
 		o.Refused = func(string, string, error) {}
 	}
-	return &Network{o: o, news: make(chan struct{}, 1), alone: "the node is starting", proxies: map[string]*proxy{}, gossips: map[identity.ID]*gossip{}, fetching: map[identity.ID]bool{}}
+	closing, end := context.WithCancel(context.Background())
+	return &Network{o: o, closing: closing, end: end, news: make(chan struct{}, 1), alone: "the node is starting", proxies: map[string]*proxy{}, gossips: map[identity.ID]*gossip{}, fetching: map[identity.ID]bool{}}
 }
 
 // Changed says that Local has something else to tell.
@@ -284,6 +288,7 @@ func (n *Network) renew(m *member) {
 // Close ends everything. Run must have returned.
 func (n *Network) Close() error {
 	n.mu.Lock()
+	n.end()
 	proxies := make([]*proxy, 0, len(n.proxies))
 	for _, p := range n.proxies {
 		proxies = append(proxies, p)

@@ -76,6 +76,10 @@ func (n *Network) refresh(m *member) {
 		}
 	}
 	n.mu.Lock()
+	if n.closing.Err() != nil {
+		n.mu.Unlock()
+		return
+	}
 	var gone, there []*proxy
 	for name, p := range n.proxies {
 		if served[name] {
@@ -123,10 +127,13 @@ func (n *Network) servicesOf(m *member, peer *discovery.Peer) []discovery.Servic
 	n.fetching[peer.ID] = true
 	who := *peer
 	n.work.Go(func() {
-		_, err := m.agent.Services(context.Background(), &who)
+		_, err := m.agent.Services(n.closing, &who)
 		if err != nil {
 			n.o.Logger.Warn("network: services can't be learned", "err", err)
-			time.Sleep(refusalTime)
+			select {
+			case <-time.After(refusalTime):
+			case <-n.closing.Done():
+			}
 		}
 		n.mu.Lock()
 		delete(n.fetching, who.ID)
