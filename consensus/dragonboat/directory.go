@@ -144,17 +144,22 @@ func writeIdentity(dir string, id dirIdentity) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(text)
-	f, err := os.CreateTemp(dir, identityFile+".new")
+	return replaceFile(dir, identityFile, fmt.Appendf(nil, "%s\nsha256 %x\n", text, sha256.Sum256(text)))
+}
+
+// replaceFile writes a file so that a loss of power leaves the old one or the
+// new one, whole. Names that begin so and end otherwise are what it leaves then.
+func replaceFile(dir, name string, content []byte) error {
+	f, err := os.CreateTemp(dir, name+".new")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) // does nothing after the rename
-	_, err = fmt.Fprintf(f, "%s\nsha256 %x\n", text, sum)
+	_, err = f.Write(content)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, identityFile)); err != nil {
+	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
 	d, err := os.Open(dir)

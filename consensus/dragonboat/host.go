@@ -24,6 +24,8 @@ type Host struct {
 	dir *directory
 	nh  *raft.NodeHost
 
+	marksMu sync.Mutex // held while marks are written; taken before mu
+
 	mu     sync.Mutex
 	groups map[string]*group // nil: being started
 	marks  map[string]mark   // by group; see [marksFile]

@@ -56,18 +56,14 @@ func readMarks(dir string) (map[string]mark, error) {
 	return all, nil
 }
 
-// writeMarks replaces the marks. They need not be durable: older ones are right,
-// too, they only say less.
+// writeMarks replaces the marks. Older ones are right, too, they only say less;
+// what a loss of power leaves must be one or the other.
 func writeMarks(dir string, all map[string]mark) error {
 	text, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, marksFile)
-	if err := os.WriteFile(name+".new", fmt.Appendf(nil, "%s\nsha256 %x\n", text, sha256.Sum256(text)), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
+	return replaceFile(dir, marksFile, fmt.Appendf(nil, "%s\nsha256 %x\n", text, sha256.Sum256(text)))
 }
 
 // keepMarks writes marks while the host runs.
@@ -87,6 +83,8 @@ func (h *Host) keepMarks() {
 
 // noteMarks writes how far the replicas are, if that has changed.
 func (h *Host) noteMarks() {
+	h.marksMu.Lock()
+	defer h.marksMu.Unlock()
 	h.mu.Lock()
 	now := maps.Clone(h.marks)
 	for name, g := range h.groups {
@@ -131,6 +129,8 @@ func (h *Host) checkMark(g *group) error {
 
 // forgetMark is for a replica whose data is deleted.
 func (h *Host) forgetMark(name string) {
+	h.marksMu.Lock()
+	defer h.marksMu.Unlock()
 	h.mu.Lock()
 	delete(h.marks, name)
 	all := maps.Clone(h.marks)
