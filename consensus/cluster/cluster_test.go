@@ -278,6 +278,29 @@ func TestOneTokenOneCommandEach(t *testing.T) {
 		}
 		return nil
 	})
+	// A group of that name begins anew, with numbers of its own, also where
+	// the old one's replicas were.
+	eventually(t, "making a group of that name again", func(ctx context.Context) error {
+		e, err := w.nodes[1].m.Create(ctx, "orders", Kind, 3)
+		if errors.Is(err, consensus.ErrConflict) { // an attempt without answer has done it
+			e, err = w.nodes[1].m.find(ctx, "orders")
+		}
+		if err == nil && slices.ContainsFunc(e.Seats, func(s Seat) bool { return s.Replica <= 4 }) {
+			t.Errorf("numbers are used twice: %+v", e.Seats)
+		}
+		return err
+	})
+	eventually(t, "reading what the old group had", func(ctx context.Context) error {
+		s, err := w.nodes[2].m.Store("orders")
+		if err != nil {
+			return err
+		}
+		r, err := s.Get(ctx, kv.GetRequest{Key: []byte("k")})
+		if err == nil && r.Found {
+			t.Errorf("the new group has the old one's %q", r.Value)
+		}
+		return err
+	})
 }
 
 // A promise ends when its founder says so, and not before.

@@ -137,8 +137,13 @@ func (m *Member) keepReplicas(ctx context.Context, entries []Entry) {
 			continue
 		}
 		wanted[e.Name] = true
-		if _, err := m.host.Group(e.Name); err == nil {
-			continue
+		if g, err := m.host.Group(e.Name); err == nil {
+			if g.Replica() == s.Replica {
+				continue
+			}
+			// Of a group of that name that is no more, or from before the group
+			// went elsewhere and came back.
+			m.dropReplica(ctx, g)
 		}
 		c := consensus.GroupConfig{Name: e.Name, Replica: s.Replica, Join: s.Join, Machines: m.machines(e.Kind)}
 		if s.Join {
@@ -154,18 +159,23 @@ func (m *Member) keepReplicas(ctx context.Context, entries []Entry) {
 		if wanted[g.Name()] {
 			continue
 		}
-		m.mu.Lock()
-		s := m.stores[g.Name()]
-		delete(m.stores, g.Name())
-		m.mu.Unlock()
-		if s != nil {
-			s.stop()
-		}
-		if err := m.host.Remove(ctx, g.Name()); err != nil {
-			m.o.Logger.Warn("raft: deleting a replica", "group", g.Name(), "err", err)
-		} else {
-			m.o.Logger.Info("raft: a replica was deleted: the table gives it to others", "group", g.Name(), "replica", g.Replica())
-		}
+		m.dropReplica(ctx, g)
+	}
+}
+
+// dropReplica deletes a replica which the table does not have here.
+func (m *Member) dropReplica(ctx context.Context, g consensus.Group) {
+	m.mu.Lock()
+	s := m.stores[g.Name()]
+	delete(m.stores, g.Name())
+	m.mu.Unlock()
+	if s != nil {
+		s.stop()
+	}
+	if err := m.host.Remove(ctx, g.Name()); err != nil {
+		m.o.Logger.Warn("raft: deleting a replica", "group", g.Name(), "err", err)
+	} else {
+		m.o.Logger.Info("raft: a replica was deleted: the table gives it to others", "group", g.Name(), "replica", g.Replica())
 	}
 }
 

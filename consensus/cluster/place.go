@@ -3,8 +3,10 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/cell-runtime/cell/consensus"
 	"github.com/cell-runtime/cell/consensus/kv"
@@ -34,14 +36,54 @@ func (m *Member) Create(ctx context.Context, name, kind string, replicas int) (E
 	slices.SortFunc(nodes, func(a, b NodeInfo) int {
 		return cmp.Or(cmp.Compare(a.Groups, b.Groups), cmp.Compare(a.Node, b.Node))
 	})
-	e := Entry{Name: name, Kind: kind, Next: consensus.ReplicaID(replicas + 1)}
-	for i, n := range nodes[:replicas] {
-		e.Seats = append(e.Seats, Seat{Replica: consensus.ReplicaID(i + 1), Node: n.Node})
+	all, err := m.List(ctx)
+	if err != nil {
+		return Entry{}, err
 	}
-	if err := m.put(ctx, &e); err != nil {
-		return e, err
+	if len(all) >= maxGroups {
+		return Entry{}, fmt.Errorf("%w: the cluster has %d groups, as many as it may", consensus.ErrConfig, len(all))
 	}
-	return e, nil
+	next, unchanged, err := m.nextReplica(ctx, name)
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Name: name, Kind: kind, Next: next}
+	for _, n := range nodes[:replicas] {
+		e.Seats = append(e.Seats, Seat{Replica: e.Next, Node: n.Node})
+		e.Next++
+	}
+	value, err := json.Marshal(&e)
+	if err != nil {
+		return Entry{}, err
+	}
+	r, err := m.Table().Txn(ctx, kv.TxnRequest{
+		If:   []kv.Condition{unchanged, {Test: kv.TestMissing, Key: []byte(groupsPrefix + name)}},
+		Then: []kv.Op{{Kind: kv.OpPut, Key: []byte(groupsPrefix + name), Value: value}},
+	})
+	if err == nil && !r.Succeeded {
+		err = fmt.Errorf("%w: group %q was changed by somebody else at the same time", consensus.ErrConflict, name)
+	}
+	return e, err
+}
+
+// nextReplica returns the number of the first replica of a new group, beyond
+// those of a deleted one of that name, and the condition under which that holds.
+func (m *Member) nextReplica(ctx context.Context, name string) (consensus.ReplicaID, kv.Condition, error) {
+	key := []byte(numbersPrefix + name)
+	t := m.Table()
+	if t == nil {
+		_, err := m.running(SystemGroup)
+		return 0, kv.Condition{}, err
+	}
+	r, err := t.Get(ctx, kv.GetRequest{Key: key})
+	if err != nil || !r.Found {
+		return 1, kv.Condition{Test: kv.TestMissing, Key: key}, err
+	}
+	n, err := strconv.ParseUint(string(r.Value), 10, 63)
+	if err != nil || n == 0 {
+		return 0, kv.Condition{}, fmt.Errorf("%w: the table's %q", consensus.ErrDamaged, key)
+	}
+	return consensus.ReplicaID(n), kv.Condition{Test: kv.TestModified, Key: key, Revision: r.Modified}, nil
 }
 
 // Delete takes a group out of the table; its nodes delete its data.
@@ -51,8 +93,11 @@ func (m *Member) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	r, err := m.Table().Txn(ctx, kv.TxnRequest{
-		If:   []kv.Condition{{Test: kv.TestModified, Key: []byte(groupsPrefix + name), Revision: e.modified}},
-		Then: []kv.Op{{Kind: kv.OpDelete, Key: []byte(groupsPrefix + name)}},
+		If: []kv.Condition{{Test: kv.TestModified, Key: []byte(groupsPrefix + name), Revision: e.modified}},
+		Then: []kv.Op{
+			{Kind: kv.OpDelete, Key: []byte(groupsPrefix + name)},
+			{Kind: kv.OpPut, Key: []byte(numbersPrefix + name), Value: strconv.AppendUint(nil, uint64(e.Next), 10)},
+		},
 	})
 	if err == nil && !r.Succeeded {
 		err = fmt.Errorf("%w: group %q was changed by somebody else at the same time", consensus.ErrConflict, name)

@@ -15,7 +15,11 @@ import (
 const (
 	nodesPrefix  = "nodes/"
 	groupsPrefix = "groups/"
-	maxGroups    = 4096
+	// numbersPrefix: from which number on replicas of a group are counted that
+	// was deleted. A node that missed it has the old group's log under an old
+	// number, and must not take that for the new one's.
+	numbersPrefix = "numbers/"
+	maxGroups     = 4096
 )
 
 // nodeEntry is where a node is.
@@ -122,8 +126,12 @@ func (m *Member) rows(ctx context.Context, prefix string, stale bool) (all []kv.
 			return nil, err
 		}
 		all = append(all, page.Items...)
-		if !page.More || len(page.Items) == 0 || len(all) > maxGroups {
+		if !page.More || len(page.Items) == 0 {
 			return all, nil
+		}
+		if len(all) > maxGroups {
+			// A part would do harm: what is missing counts as removed.
+			return nil, fmt.Errorf("%w: the table has more than %d entries under %s", consensus.ErrConfig, maxGroups, prefix)
 		}
 		r.Start = append(slices.Clone(page.Items[len(page.Items)-1].Key), 0)
 	}
