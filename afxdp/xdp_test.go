@@ -120,7 +120,7 @@ func TestXDPConformance(t *testing.T) {
 					return between(t, l, c.v6, 1+next%(addresses-1), c.near, c.peer, required(o, c.mode), required(o, c.mode))
 				},
 				Kill: kill, Garbage: garbage, CanPark: true, MaxTotal: 1 << 20, Allocates: c.bad,
-				Lossy: !c.reliable, Unordered: !c.reliable,
+				Lossy: !c.reliable, Unordered: !c.reliable, Spurious: c.bad,
 			}
 			if c.bad {
 				h.Kill = nil // nobody repeats what a dead process has sent

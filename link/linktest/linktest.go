@@ -52,6 +52,10 @@ type Harness struct {
 	Unordered bool
 	// CanPark: WaitFDs and the Arm methods work.
 	CanPark bool
+	// Spurious: a descriptor of WaitFDs may fire when no vesicle has come, as
+	// where the network beneath a reliable link repeats or reorders frames. A
+	// sleeper that finds nothing then arms and sleeps again.
+	Spurious bool
 	// OwnsControl: vesicles of wire.KindControl are the link's own and don't
 	// come out.
 	OwnsControl bool
