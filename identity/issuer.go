@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -51,9 +50,13 @@ func NewIssuer(path string, trust *Trust, lifetime time.Duration) (*Issuer, erro
 // cluster's key and keeps the serial number of what it rests on, so that
 // revoking a token still throws out everybody who came by it.
 //
+// Each node has one place, and hands it on to one key at a time: until the former
+// membership has ended, or its key was revoked, the successor can't be succeeded,
+// nor the former one renew. So what a token has admitted doesn't multiply.
+//
 // Errors: [ErrUnknown] (it shows no membership), [ErrStatement] (of another
-// cluster, or forged), [ErrExpired], [ErrRevoked], [ErrUsedUp], or what keeps
-// this node from counting.
+// cluster, or forged), [ErrExpired], [ErrRevoked], [ErrUsedUp], [ErrPlaceTaken],
+// or what keeps this node from counting.
 func (i *Issuer) Enrol(id ID, e Evidence) (*Enrolment, error) {
 	if err := id.Check(); err != nil {
 		return nil, err
@@ -67,7 +70,7 @@ func (i *Issuer) Enrol(id ID, e Evidence) (*Enrolment, error) {
 	if r.isRevoked(id) {
 		return nil, fmt.Errorf("%w: node %v", ErrRevoked, id)
 	}
-	m, err := i.shown(r, id, &e, now)
+	m, keys, err := i.shown(r, id, &e, now)
 	if err != nil {
 		return nil, err
 	}
@@ -77,77 +80,62 @@ func (i *Issuer) Enrol(id ID, e Evidence) (*Enrolment, error) {
 	if r.isSerialRevoked(m.Serial) {
 		return nil, fmt.Errorf("%w: serial %016x, of the token or membership with which node %v comes; it needs a new token", ErrRevoked, m.Serial, id)
 	}
-	if m.Counted() {
-		if err := i.count(id, m.Grant, now); err != nil {
-			return nil, err
-		}
+	if err := i.note(r, m, keys, now); err != nil {
+		return nil, err
 	}
 	confirmed := i.cluster.admit(id, m.Serial, now, i.lifetime)
 	return &Enrolment{Membership: confirmed, Revocations: r.revocations()}, nil
 }
 
-// shown returns the membership on which a node rests.
-func (i *Issuer) shown(r *rules, id ID, e *Evidence, now time.Time) (*Membership, error) {
+// shown returns the membership on which a node rests, and the keys that lead from
+// the membership's to the node's own.
+func (i *Issuer) shown(r *rules, id ID, e *Evidence, now time.Time) (*Membership, []ID, error) {
 	m := e.Membership
 	if m == nil {
-		return nil, fmt.Errorf("%w: node %v shows no membership; it needs a token of this cluster", ErrUnknown, id)
+		return nil, nil, fmt.Errorf("%w: node %v shows no membership; it needs a token of this cluster", ErrUnknown, id)
 	}
-	at := id
+	keys := []ID{id}
 	for _, s := range e.Successions[:min(len(e.Successions), MaxSuccessions)] {
+		at := keys[len(keys)-1]
 		if m.Node == at || s.New != at {
 			break
 		}
 		if err := s.Verify(now); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if at = s.Old; r.isRevoked(at) {
-			return nil, fmt.Errorf("%w: node %v, which vouches for %v", ErrRevoked, at, id)
+		if r.isRevoked(s.Old) {
+			return nil, nil, fmt.Errorf("%w: node %v, which vouches for %v", ErrRevoked, s.Old, id)
 		}
+		keys = append(keys, s.Old)
 	}
-	if m.Node != at {
-		return nil, fmt.Errorf("%w: node %v shows the membership of %v", ErrStatement, id, m.Node)
+	slices.Reverse(keys)
+	if m.Node != keys[0] {
+		return nil, nil, fmt.Errorf("%w: node %v shows the membership of %v", ErrStatement, id, m.Node)
 	}
-	return m, nil
+	return m, keys, nil
 }
 
-// count notes that a node was admitted by a counted token. A node that comes
-// again, whose answer was lost, say, is not counted again.
-func (i *Issuer) count(id ID, g *Grant, now time.Time) error {
+// note takes down that the last of keys is admitted by m, or refuses.
+func (i *Issuer) note(r *rules, m *Membership, keys []ID, now time.Time) error {
 	return changeDir(i.path, false, func(d *dir) error {
-		data, err := d.readIfThere(fileEnrolled)
+		all, err := readRegister(d, now, r)
 		if err != nil {
 			return err
 		}
-		serial, node := fmt.Sprintf("%016x", g.Serial), id.String()
-		var kept []byte
-		used, known := uint32(0), false
-		err = eachLine(data, func(words []string) error {
-			if len(words) < 3 {
-				return fmt.Errorf("%w: serial, node and end are expected", ErrText)
-			}
-			if end, err := time.Parse(time.RFC3339, words[2]); err != nil || !now.Before(end) {
-				return err // of a token that nobody can use any more
-			}
-			if words[0] == serial {
-				used++
-				known = known || words[1] == node
-			}
-			kept = append(kept, strings.Join(words, " ")+"\n"...)
-			return nil
-		})
-		switch {
-		case err != nil:
-			return fmt.Errorf("%s: %w", d.name(fileEnrolled), err)
-		case known:
-			return nil
-		case used >= g.Uses:
-			return fmt.Errorf("%w: token %s was for %d nodes, and %d have come; ask for another", ErrUsedUp, serial, g.Uses, used)
+		until := now.Add(i.lifetime) // of what it was given here last, at most
+		if m.NotAfter.After(until) {
+			until = m.NotAfter
 		}
-		kept = append(kept, strings.Join([]string{serial, node, stamp(g.NotAfter)}, " ")+"\n"...)
-		if len(kept) > maxTrustFile {
-			return fmt.Errorf("identity: %s is full; let the tokens of which it tells expire", d.name(fileEnrolled))
+		news, err := all.hand(m.Serial, keys, until, r.isRevoked)
+		if err == nil && m.Counted() {
+			var counted bool
+			counted, err = all.count(keys[len(keys)-1], m.Grant)
+			news = news || counted
 		}
-		return d.write(fileEnrolled, kept)
+		if err != nil || !news {
+			return err
+		}
+		return all.write(d)
 	})
 }
 
