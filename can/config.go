@@ -15,6 +15,8 @@ var (
 	ErrBusy = errors.New("can: already linked with that node")
 	// ErrRefused: the peer wants no link with this node.
 	ErrRefused = errors.New("can: the other node refused the link")
+	// ErrVersion: the peer speaks another version of the protocol.
+	ErrVersion = errors.New("can: the other node speaks another version")
 	// ErrNoAnswer: nobody with that number answered.
 	ErrNoAnswer = errors.New("can: no answer")
 )

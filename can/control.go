@@ -16,14 +16,20 @@ const (
 	argumentMask = 1<<opShift - 1
 )
 
-// protocolVersion is in the upper half of a hello's first byte.
-const protocolVersion = 2
+// protocolVersion is in the upper half of a hello's first byte. There, and in the
+// bit that asks for an answer, the hellos of all versions are alike.
+const (
+	protocolVersion = 2
+	// oldestVersion is the first; nodes of it say nothing to those of others.
+	oldestVersion = 1
+)
 
 // hello is what each side says first.
 //
 //	0 version, flags ─ 1 window ─ 2 maximal payload u16 ─ 4 session u16
 //	6 routes ─ 7 table bits
 type hello struct {
+	version    uint8
 	fd         bool // can do FD, on a bus that carries it
 	keeps      bool // keeps the peer's routes
 	asks       bool // lacks the peer's hello, a route, or its ready
@@ -50,7 +56,7 @@ const (
 )
 
 func (h *hello) put(b []byte) int {
-	b[0] = protocolVersion << 4
+	b[0] = h.version << 4
 	if h.fd {
 		b[0] |= helloFD
 	}
@@ -67,17 +73,21 @@ func (h *hello) put(b []byte) int {
 	return 8
 }
 
-// load decodes a hello; ok is false if it isn't one that this side understands.
+// load decodes a hello; ok is false if it can't be one. Of one of another version
+// no more is read than the version, and whether it asks.
 func (h *hello) load(b []byte) (ok bool) {
 	if len(b) != 8 {
 		return false
 	}
+	if *h = (hello{version: b[0] >> 4, asks: b[0]&helloAsks != 0}); h.version != protocolVersion {
+		return true
+	}
 	*h = hello{
-		fd: b[0]&helloFD != 0, keeps: b[0]&helloKeeps != 0, asks: b[0]&helloAsks != 0, window: b[1],
+		version: protocolVersion, fd: b[0]&helloFD != 0, keeps: b[0]&helloKeeps != 0, asks: b[0]&helloAsks != 0, window: b[1],
 		maxPayload: binary.LittleEndian.Uint16(b[2:]), session: binary.LittleEndian.Uint16(b[4:]),
 		routes: b[6], bits: b[7],
 	}
-	return b[0]>>4 == protocolVersion && b[0]&0xf&^helloFlags == 0 && h.window >= minWindow && h.window <= maxWindow &&
+	return b[0]&0xf&^helloFlags == 0 && h.window >= minWindow && h.window <= maxWindow &&
 		h.maxPayload >= minMaxPayload && h.maxPayload <= MaxPayload && h.session != 0 &&
 		h.routes <= MaxRoutes && h.bits <= maxEntriesBits
 }

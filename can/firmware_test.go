@@ -17,7 +17,7 @@ import (
 
 const firmware = "../firmware/can/"
 
-// compileC builds a program of firmware/can with the sanitizers.
+// compileC builds a program with the sanitizers.
 func compileC(t *testing.T, source string, defines ...string) string {
 	t.Helper()
 	cc, err := exec.LookPath("gcc")
@@ -26,7 +26,7 @@ func compileC(t *testing.T, source string, defines ...string) string {
 	}
 	binary := filepath.Join(t.TempDir(), "program")
 	args := append([]string{"-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1",
-		"-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", binary, firmware + source}, defines...)
+		"-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", binary, source}, defines...)
 	if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", args, err, out)
 	}
@@ -34,7 +34,7 @@ func compileC(t *testing.T, source string, defines ...string) string {
 }
 
 func TestCReadsGoldenVectors(t *testing.T) {
-	program := compileC(t, "vectors.c", "-DCELL_CAN_DATA=64u", "-DCELL_CAN_BITS=5u")
+	program := compileC(t, firmware+"vectors.c", "-DCELL_CAN_DATA=64u", "-DCELL_CAN_BITS=5u")
 	out, err := exec.Command(program, vectorsPath).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -51,7 +51,11 @@ type device struct {
 }
 
 func startDevice(t *testing.T, s *sim, defines ...string) *device {
-	c := exec.Command(compileC(t, "device.c", defines...))
+	return startProgram(t, s, firmware+"device.c", defines...)
+}
+
+func startProgram(t *testing.T, s *sim, source string, defines ...string) *device {
+	c := exec.Command(compileC(t, source, defines...))
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -230,6 +234,196 @@ func TestFirmwareOnLossyBus(t *testing.T) {
 			return runs.drop(p, f)
 		}, "-DCELL_CAN_WINDOW=64u")
 	})
+}
+
+// call sends one request of n bytes and returns when its answer has come.
+func (s *sim) call(c *Conn, i, n int) {
+	s.t.Helper()
+	h := wire.Header{Fingerprint: 0x0123456789abcdef, Kind: wire.KindRequest, Correlation: uint32(i), Hops: 16}
+	s.send(c, h, numbered(i, n))
+	if v := s.receive(c); v.Header.Kind != wire.KindReply || v.Header.Correlation != uint32(i) || !bytes.Equal(v.Payload, numbered(i, n)) {
+		s.t.Fatalf("call %d: %+v % x", i, v.Header, v.Payload)
+	}
+}
+
+// A host whose kernel dropped frames does not know of which node they were, and
+// calls it a gap on all of its links. A device from which nothing is missing says
+// that it goes on, and no link ends.
+func TestFirmwareAnswersAGapThatIsNone(t *testing.T) {
+	for _, v := range []struct {
+		name    string
+		reports int
+		drop    func(f *Frame, nth int) bool // of the device's control frames
+	}{
+		{"once", 1, nil},
+		{"again and again, before the device has answered", 5, nil},
+		{"and the device's resume is lost", 1, func(f *Frame, nth int) bool { return f.ID.Detail()>>opShift == opResume && nth == 0 }},
+		{"and two of them", 2, func(f *Frame, nth int) bool { return f.ID.Detail()>>opShift == opResume && nth < 2 }},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			resumes := 0
+			s, _, c := withDevice(t, ModelConfig{Drop: func(_ *Port, f *Frame) bool {
+				if v.drop == nil || f.ID.From() != 5 || f.ID.Class() != ClassControl {
+					return false
+				}
+				gone := v.drop(f, resumes)
+				if gone {
+					resumes++
+				}
+				return gone
+			}})
+			for i := range 10 {
+				s.call(c, i, i)
+				resumes = 0
+				for range v.reports {
+					s.nodes[0].overran(1)
+					s.step()
+				}
+				if i%2 == 0 {
+					s.idle(time.Second)
+				}
+			}
+			s.call(c, 100, 30)
+			if err := c.CheckPeer(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Each frame of a reply may be lost, the last ones among them, behind which
+// nothing comes: the device has the reply still, and sends it again.
+func TestFirmwareSendsAReplyAgain(t *testing.T) {
+	for _, v := range []struct {
+		name    string
+		fd      bool
+		defines []string
+	}{
+		{"classic", false, nil},
+		{"FD", true, []string{"-DCELL_CAN_DATA=64u"}},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			before, lose := 0, 0 // data frames of the device to pass, and then to lose
+			s, _, c := withDevice(t, ModelConfig{FD: v.fd, Drop: func(_ *Port, f *Frame) bool {
+				if f.ID.From() != 5 || f.ID.Class() == ClassControl || lose == 0 {
+					return false
+				}
+				if before > 0 {
+					before--
+					return false
+				}
+				lose--
+				return true
+			}}, v.defines...)
+			call := 0
+			for _, size := range []int{0, 3, 7, 8, 40, 150, 290} {
+				for at := range 12 {
+					for count := 1; count <= 3; count++ {
+						before, lose = at, count
+						s.call(c, call, size)
+						lose = 0
+						call++
+					}
+				}
+			}
+			if err := c.CheckPeer(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Once the next vesicle has taken the place of one that the host lacks, nobody
+// has that any more: the link ends, and nothing wrong comes.
+func TestFirmwareEndsALinkThatLacksAVesicle(t *testing.T) {
+	lose := 0
+	s, d, c := withDevice(t, ModelConfig{Drop: func(_ *Port, f *Frame) bool {
+		if f.ID.From() == 5 && f.ID.Class() != ClassControl && lose > 0 {
+			lose--
+			return true
+		}
+		return false
+	}})
+	s.call(c, 1, 8)
+	lose = 1
+	d.say("event 5")
+	d.act(s)
+	d.say("event 6")
+	var in [1]wire.Vesicle
+	s.until("the end", func() bool {
+		n, err := c.Poll(in[:])
+		if n != 0 {
+			t.Fatalf("%+v came, behind one that is lost", in[0].Header)
+		}
+		return err != nil
+	})
+	c = s.dial(5)
+	s.call(c, 2, 8)
+}
+
+// Requests ahead of replies, events in between, frames lost in both directions and
+// reports of losses that are none: what comes on one link comes in order, once and
+// without a hole, and where the device can't mend a loss, the link ends.
+func TestFirmwareUnderLoadOnLossyBus(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 1))
+	lossy := false
+	s, d, c := withDevice(t, ModelConfig{Drop: func(*Port, *Frame) bool { return lossy && rng.IntN(100) == 0 }}, "-DCELL_CAN_WINDOW=32u")
+	lossy = true
+	links, replies, sent, next, event, seen := 1, 0, 0, 0, 0, -1
+	var v [8]wire.Vesicle
+	for range 12_000 {
+		s.step()
+		if c.CheckPeer() != nil {
+			c.Close()
+			c = s.dial(5)
+			links++
+			next, seen = sent, event-1
+		}
+		switch rng.IntN(30) {
+		case 0:
+			h := wire.Header{Fingerprint: 0x0123456789abcdef, Kind: wire.KindRequest, Correlation: uint32(sent), Hops: 16}
+			if n, _ := c.Claim(v[:1], sent%30); n == 1 {
+				copy(v[0].Payload, numbered(sent, sent%30))
+				v[0].Header = h
+				if c.Commit(v[:1]) == nil && c.Flush() == nil {
+					sent++
+				}
+			}
+		case 1:
+			d.say("event %d", event%250)
+			event++
+		case 2:
+			if rng.IntN(20) == 0 {
+				s.nodes[0].overran(1)
+			}
+		}
+		n, _ := c.Poll(v[:])
+		for _, x := range v[:n] {
+			switch {
+			case x.Header.Kind == wire.KindEvent: // some had no room in the device, which is no loss
+				i := seen + 1
+				for i < event && !bytes.Equal(x.Payload, bytes.Repeat([]byte{byte(i % 250)}, i%250)) {
+					i++
+				}
+				if i >= event {
+					t.Fatalf("an event of %d bytes, behind number %d of %d", len(x.Payload), seen, event)
+				}
+				seen = i
+			case x.Header.Correlation != uint32(next) || !bytes.Equal(x.Payload, numbered(next, next%30)):
+				t.Fatalf("link %d: %+v, reply %d is the next", links, x.Header, next)
+			default:
+				next++
+				replies++
+			}
+		}
+		if n > 0 {
+			c.Release(n)
+		}
+	}
+	if replies < 100 || seen < 100 {
+		t.Errorf("%d replies of %d, up to event %d of %d: that tries little", replies, sent, seen, event)
+	}
+	t.Logf("%d replies to %d requests, over %d links", replies, sent, links)
 }
 
 func callsOverLoss(t *testing.T, drop func(*Port, *Frame) bool, defines ...string) {

@@ -24,10 +24,13 @@ type handshake struct {
 	heard    bool // the peer's ready
 	deadline int64
 	retry    int64 // when to say hello again
+	hails    int   // times that it was said
+	strange  int   // hellos of another version that came instead of an answer
 
 	// What is to be sent.
 	helloDue bool
-	routeDue int // the next of our routes; own.count if none
+	probeDue bool // a hello of an older version, for nodes that answer no other
+	routeDue int  // the next of our routes; own.count if none
 	readyDue bool
 }
 
@@ -54,10 +57,17 @@ func (n *Node) newConn(peer NodeID, dialled bool) (*Conn, error) {
 	return c, nil
 }
 
-// hail makes hello and routes due.
+// probeEvery is after how many hellos without an answer the next one is followed
+// by one of the oldest version.
+const probeEvery = 4
+
+// hail makes hello and routes due. A node of the oldest version would not answer,
+// and look absent; so it is asked in its own words now and then, only to be named.
 func (c *Conn) hail() {
 	h := &c.handshake
 	h.helloDue, h.routeDue = true, 0
+	h.hails++
+	h.probeDue = h.dialled && !h.met && h.hails%probeEvery == 0
 	h.retry = c.node.now + int64(c.node.config.Dead)/retriesPerDead
 }
 
@@ -65,7 +75,7 @@ func (c *Conn) hail() {
 func (c *Conn) hello() hello {
 	config := &c.node.config
 	return hello{
-		fd: c.node.fd(), keeps: true, window: uint8(config.Window), maxPayload: uint16(config.MaxPayload),
+		version: protocolVersion, fd: c.node.fd(), keeps: true, window: uint8(config.Window), maxPayload: uint16(config.MaxPayload),
 		session: c.handshake.session, routes: uint8(len(config.Routes)), bits: maxEntriesBits,
 		asks: c.stage == stageHello,
 	}
@@ -108,6 +118,30 @@ func (n *Node) onHello(from NodeID, w hello) {
 		c.hail()
 	}
 	c.consider()
+}
+
+// strangeHellos is how many hellos of another version end a handshake. One alone
+// may be a probe of a node that speaks this version too, whose own hello was lost.
+const strangeHellos = 2
+
+// onStrangeHello takes a hello of another version, which may be for everyone: a
+// device answers so. Who asks is told which version this side speaks.
+func (n *Node) onStrangeHello(from NodeID, w hello, everyone bool) {
+	n.stats.OtherVersion++
+	c := n.conns[from]
+	switch {
+	case c == nil:
+		if w.asks && !everyone {
+			own := hello{version: protocolVersion, fd: n.fd(), keeps: true, window: uint8(n.config.Window),
+				maxPayload: uint16(n.config.MaxPayload), session: 1, bits: maxEntriesBits}
+			n.reply(from, opHello, own.put)
+		}
+	case c.stage == stageHello && c.handshake.dialled && !c.handshake.met:
+		if c.handshake.strange++; c.handshake.strange >= strangeHellos {
+			c.fail(fmt.Errorf("%w: node %d speaks version %d of the protocol, this side version %d; update the older one (a device: build it with the firmware/cell_can.h of this side's release)",
+				ErrVersion, from, w.version, protocolVersion))
+		}
+	}
 }
 
 // admit begins the answering side of a handshake, or refuses it.

@@ -51,6 +51,7 @@ type NodeStats struct {
 	Resent         uint64 // data frames sent again
 	Full           uint64 // times that the controller had no room
 	Refused        uint64 // hellos refused
+	OtherVersion   uint64 // hellos of another version of the protocol
 	Errors         uint64 // error frames
 	BusOff         uint64 // times that the controller went bus-off
 	Restarts       uint64 // times that it came back
@@ -89,7 +90,8 @@ func (n *Node) fd() bool { return n.info.FD && !n.config.Classic }
 
 // Dial connects to a peer and returns when both sides have agreed, or when ctx
 // is done: then with ErrNoAnswer and the reason of ctx. It says hello again and
-// again until then, so a peer may come later. ErrBusy: there is a link with that
+// again until then, so a peer may come later. ErrVersion: the peer speaks another
+// version of the protocol. ErrBusy: there is a link with that
 // peer. While a link of before is still being closed, Dial waits.
 func (n *Node) Dial(ctx context.Context, peer NodeID) (*Conn, error) {
 	if peer > MaxNode || peer == n.config.Node {

@@ -9,19 +9,25 @@ import (
 
 var errFlow = errors.New("flow control that contradicts what was sent: frames were mixed up unnoticed")
 
-// answer is a frame for a node with which there is no link.
+// answer is a control frame for a node with which there is no link.
 type answer struct {
 	to   NodeID
-	pair pair
+	op   uint16
+	data [ClassicData]byte
 }
 
 // maxAnswers bounds what is queued on the demand of others; they ask again.
 const maxAnswers = 16
 
 // answer queues a bye.
-func (n *Node) answer(to NodeID, p pair) {
+func (n *Node) answer(to NodeID, p pair) { n.reply(to, opBye, p.put) }
+
+// reply queues a control frame.
+func (n *Node) reply(to NodeID, op uint16, put func(b []byte) int) {
 	if len(n.answers) < maxAnswers {
-		n.answers = append(n.answers, answer{to, p})
+		a := answer{to: to, op: op}
+		put(a.data[:])
+		n.answers = append(n.answers, a)
 	}
 }
 
@@ -66,8 +72,8 @@ func (n *Node) choose() bool {
 	if k := len(n.answers); k > 0 {
 		a := n.answers[0]
 		n.answers = n.answers[:copy(n.answers, n.answers[1:])]
-		n.tx.ID = MakeID(helloPriority, ClassControl, a.to, n.config.Node, opBye<<opShift)
-		n.tx.Flags, n.tx.Len = 0, uint8(a.pair.put(n.tx.Data[:]))
+		n.tx.ID = MakeID(helloPriority, ClassControl, a.to, n.config.Node, a.op<<opShift)
+		n.tx.Flags, n.tx.Len = 0, uint8(copy(n.tx.Data[:], a.data[:]))
 		return true
 	}
 	best, what, at := uint8(none), chore(nil), 0
@@ -103,6 +109,8 @@ func (c *Conn) want() (uint8, chore) {
 		return helloPriority, (*Conn).sendRoute
 	case h.readyDue:
 		return helloPriority, (*Conn).sendReady
+	case h.probeDue:
+		return helloPriority, (*Conn).sendProbe
 	case c.stage == stageHello:
 		return none, nil
 	case c.in.due():
@@ -133,6 +141,13 @@ func (c *Conn) sendHello(f *Frame) {
 func (c *Conn) sendRoute(f *Frame) {
 	c.putRoute(f, c.handshake.routeDue)
 	c.handshake.routeDue++
+}
+
+func (c *Conn) sendProbe(f *Frame) {
+	c.handshake.probeDue = false
+	w := c.hello()
+	w.version = oldestVersion
+	c.control(f, helloPriority, opHello, 0, w.put)
 }
 
 func (c *Conn) sendReady(f *Frame) {

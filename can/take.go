@@ -22,7 +22,7 @@ func (n *Node) take(f *Frame) {
 	case f.ID.From() == n.config.Node:
 		n.fail(fmt.Errorf("%w, %d: %v came from outside; give one of them another number", ErrDuplicate, n.config.Node, f))
 		return
-	case f.ID.To() != n.config.Node || f.ID.From() > MaxNode:
+	case f.ID.To() != n.config.Node && !f.announces() || f.ID.From() > MaxNode:
 		n.stats.Foreign++
 		return
 	}
@@ -42,6 +42,12 @@ func (n *Node) take(f *Frame) {
 		c.breach(err)
 	}
 	c.arrived(before)
+}
+
+// announces reports whether f is a hello for everyone, by which nodes of other
+// versions may name theirs.
+func (f *Frame) announces() bool {
+	return f.ID.To() == Everyone && f.ID.Class() == ClassControl && f.ID.Detail() == opHello<<opShift
 }
 
 // overran notes that frames for any of the links may be missing.
@@ -72,7 +78,12 @@ func (n *Node) onControl(f *Frame) {
 	case arg != 0:
 	case op == opHello:
 		var w hello
-		if known = w.load(bytes); known {
+		known = w.load(bytes)
+		switch everyone := f.announces(); {
+		case !known:
+		case w.version != protocolVersion:
+			n.onStrangeHello(from, w, everyone)
+		case !everyone:
 			n.onHello(from, w)
 		}
 	case op == opFlow:

@@ -16,9 +16,10 @@
  * The methods are the node's routes: their fingerprints travel as small numbers.
  * Request and reply have a buffer each. While a reply waits for the bus, requests
  * are not taken, and the host sends them again: that is flow control without
- * queues. A host that lacks a frame of the device (its own queue overflowed, or the
- * device's controller went bus-off) can't have it again: the link ends, and the
- * host begins a new one.
+ * queues. Frames of the device that the host lacks (its own queue overflowed, or the
+ * device's controller went bus-off) are sent again while their vesicle is still in
+ * its buffer, as a reply is until the next request or event. Afterwards nobody has
+ * them: the link ends, and the host begins a new one.
  *
  * The controller must send a node's frames in the order in which it was given
  * them, and its queue of received frames must hold CELL_CAN_WINDOW.
@@ -55,6 +56,7 @@
 
 #define CELL_CAN_PREFIX 17u /* the longest header on the bus */
 #define CELL_CAN_CHECK 2u
+#define CELL_CAN_RESIDUE 0xF0B8u /* the check of anything with its check behind it */
 /* How many bytes a buffer for payloads of up to n bytes needs. */
 #define CELL_CAN_BUFFER(n) (CELL_CAN_PREFIX + (n) + CELL_CAN_CHECK)
 
@@ -116,6 +118,7 @@ typedef struct {
 	uint8_t gap;       /* why no data is taken until the host resumes, or 0 */
 	uint8_t mask;      /* places in use, less one */
 	uint8_t round;     /* of the host's last resume */
+	uint8_t back;      /* of this side's last resume, and 1 until the host has answered it */
 	uint8_t method;    /* index of the one that the last vesicle is of; count if none */
 	uint8_t from_channel; /* channel and hops of the last vesicle, either way */
 	uint8_t from_hops;
@@ -133,6 +136,7 @@ typedef struct {
 	uint16_t sent;  /* number of the frame that is sent next */
 	uint16_t taken; /* number of the first that the host has not acknowledged */
 	uint16_t limit; /* number of the first that may not be sent */
+	uint16_t said;  /* what sent was when the host spoke last */
 	uint16_t out_total;
 	uint16_t out_done;
 
@@ -169,7 +173,7 @@ typedef struct {
 
 /* cell_can_table says which table the correlations of a kind are in. */
 CELL_API uint32_t cell_can_table(uint32_t kind) {
-	return (kind == CELL_EVENT) ? 2u : (((kind == CELL_REQUEST) || (kind == CELL_CANCEL)) ? 0u : 1u);
+	return (0x11650u >> (2u * kind)) & 3u; /* two bits for each kind */
 }
 
 #define CELL_CAN_UNFORESEEN 0x80u
@@ -251,14 +255,16 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 	const uint32_t token = cell_can_foresee(&l->to, CELL_CAN_MASK(l), h->kind, h->correlation);
 	uint32_t route = method;
 	uint32_t class_ = CELL_CAN_START;
-	uint32_t rare = h->flags & (uint32_t)~(CELL_FLAG_END | CELL_FLAG_PRIORITY);
+	/* The first three bytes of a start. What is in here before the end, a short header
+	 * can't say. */
+	uint32_t form = ((h->flags & CELL_FLAG_MORE) << 3) | ((h->flags & CELL_FLAG_FRAGMENT) << 1) |
+	                ((uint32_t)(h->flags & CELL_FLAG_DEADLINE) << 21);
 
 	/* The header is written from its end, right before the payload. */
 	if (route >= c->count) {
 		route = CELL_CAN_NO_ROUTE;
 		b -= 8;
 		cell_put64(b, h->fingerprint);
-		rare = 1u;
 	}
 	if ((h->channel != l->to_channel) || (h->hops != l->to_hops)) {
 		b -= 2;
@@ -266,24 +272,24 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 		b[1] = h->hops;
 		l->to_channel = h->channel;
 		l->to_hops = h->hops;
-		rare = 0x4001u;
+		form |= 0x400000u;
 	}
 	if (token == CELL_CAN_UNFORESEEN) {
 		b -= 4;
 		cell_put32(b, h->correlation);
-		rare |= 0x80u;
+		form |= 0x80u;
 	} else {
 		b -= 1;
 		b[0] = (uint8_t)token;
 	}
 	/* Requests, replies, events, items and credit have a class of their own. */
-	if ((rare == 0u) && (((0x76u >> h->kind) & 1u) != 0u) && (h->length < 8u)) {
+	if ((form == 0u) && (route != CELL_CAN_NO_ROUTE) && (((0x76u >> h->kind) & 1u) != 0u) && (h->length < 8u)) {
 		class_ = h->kind - ((h->kind > CELL_ERROR) ? 1u : 0u);
 		b[0] |= (uint8_t)((h->flags & CELL_FLAG_END) << 6);
 	} else {
 		b -= 3;
-		b[0] = (uint8_t)((h->kind - 1u) | ((h->flags & 3u) << 3) | ((h->flags & CELL_FLAG_FRAGMENT) << 1) | (rare & 0x80u));
-		cell_put(&b[1], (uint32_t)(&payload[h->length] - b) | (rare & 0x4000u) | ((h->flags & 4u) << 13), 2u);
+		form |= (h->kind - 1u) | ((h->flags & CELL_FLAG_END) << 3) | ((uint32_t)(&payload[h->length] - b) << 8);
+		cell_put(b, form, 3u);
 	}
 	b[0] |= (uint8_t)((l->sent & 8u) << 2);
 	l->out_id = ((7u - ((h->flags & CELL_FLAG_PRIORITY) >> 2)) << 26) | (class_ << 23) | ((uint32_t)c->peer << 16) |
@@ -297,26 +303,26 @@ CELL_API void cell_can_begin(cell_can *c, const cell_header *h, uint32_t method)
 	}
 }
 
-/* cell_can_cut writes the next frame of the vesicle under way. */
-CELL_API void cell_can_cut(cell_can *c, cell_can_frame *f) {
-	cell_can_link *const l = &c->link;
-	uint32_t i;
+/* cell_can_cut makes the next frame of the vesicle under way, and returns how much
+ * of that is done with it. */
+CELL_API uint32_t cell_can_cut(const cell_can_link *l, cell_can_frame *f) {
+	uint32_t done = l->out_done;
+	uint32_t i = l->out_total - done;
 
 	f->id = l->out_id | (l->sent & 7u);
-	if (l->out_done != 0u) {
+	if (done != 0u) {
 		f->id = (l->out_id & ~0x1FFu) | (CELL_CAN_NEXT << 23) | (l->sent & 0x1FFu);
 	}
-	i = (uint32_t)l->out_total - l->out_done;
 	f->length = (uint8_t)cell_can_length((i < CELL_CAN_SIZE(l)) ? i : CELL_CAN_SIZE(l));
 	f->fd = (l->size > 8u) ? 1u : 0u;
 	for (i = 0u; i < f->length; i++) {
 		f->data[i] = 0u;
-		if (l->out_done != l->out_total) {
-			f->data[i] = l->content[l->out_done];
-			l->out_done++;
+		if (done != l->out_total) {
+			f->data[i] = l->content[done];
+			done++;
 		}
 	}
-	l->sent++;
+	return done;
 }
 
 /* cell_can_busy says whether out holds a vesicle that has not been sent. */
@@ -340,7 +346,7 @@ CELL_API cell_result cell_can_finish(cell_can *c, cell_call *call) {
 	if (class_ == CELL_CAN_START) {
 		if (l->total > CELL_CAN_SIZE(l)) {
 			end -= CELL_CAN_CHECK;
-			if (((cell_can_check(0xFFFFu, l->id & ~7u, b, l->total - CELL_CAN_CHECK) ^ cell_get(end, 2u)) & 0xFFFFu) != 0xFFFFu) {
+			if (cell_can_check(0xFFFFu, l->id & ~7u, b, l->total) != CELL_CAN_RESIDUE) {
 				result = CELL_BAD_CRC;
 			}
 		}
@@ -475,36 +481,36 @@ CELL_API uint8_t cell_can_tell(const cell_can *c, uint32_t to, uint32_t detail, 
 	return c->write(c->port, &f);
 }
 
-/* cell_can_tell_due sends the first control frame that is due; 0 if none is, or
- * there is no room. */
+/* cell_can_tell_due sends the first control frame that is due, of which there is
+ * one; 0 if there is no room. */
 CELL_API uint8_t cell_can_tell_due(cell_can *c) {
 	cell_can_link *const l = &c->link;
 	uint32_t op = CELL_CAN_HELLO;
-	uint32_t a = 0u;
+	uint32_t detail = 0u;
+	uint32_t a;
 	uint32_t b = l->peer_session | ((uint32_t)c->session << 16);
-	uint8_t told = 0u;
+	uint8_t told;
 
-	while ((op < CELL_CAN_BYE) && (((l->due >> op) & 1u) == 0u)) {
+	while (((l->due >> op) & 1u) == 0u) {
 		op++;
 	}
-	if (op < CELL_CAN_BYE) {
-		if (op == CELL_CAN_HELLO) {
-			a = (CELL_CAN_VERSION << 4) | ((CELL_CAN_DATA > 8u) ? CELL_CAN_HELLO_FD : 0u) | ((l->open == 0u) ? CELL_CAN_HELLO_ASKS : 0u) |
-			    (CELL_CAN_WINDOW << 8) | ((uint32_t)c->limit << 16);
-			b = c->session | (c->count << 16) | (CELL_CAN_BITS << 24);
-		} else if (op == CELL_CAN_ROUTE) {
-			a = (uint32_t)c->methods[l->route].fingerprint;
-			b = (uint32_t)(c->methods[l->route].fingerprint >> 32);
-		} else if (op == CELL_CAN_FLOW) {
-			a = l->expected | ((uint32_t)(l->expected + CELL_CAN_WINDOW) << 16);
-			b = l->peer_session | ((l->gap != 0u) ? (1u << 16) : 0u) | ((uint32_t)l->round << 16) | ((uint32_t)(l->check ^ (l->check >> 8)) << 24);
-		} else {
-			/* ready */
-		}
-		told = cell_can_tell(c, c->peer, (op << 6) | ((op == CELL_CAN_ROUTE) ? l->route : 0u), a, b);
+	if (op == CELL_CAN_HELLO) {
+		a = (CELL_CAN_VERSION << 4) | ((CELL_CAN_DATA > 8u) ? CELL_CAN_HELLO_FD : 0u) | ((l->open == 0u) ? CELL_CAN_HELLO_ASKS : 0u) |
+		    (CELL_CAN_WINDOW << 8) | ((uint32_t)c->limit << 16);
+		b = c->session | (c->count << 16) | (CELL_CAN_BITS << 24);
+	} else if (op == CELL_CAN_ROUTE) {
+		detail = l->route;
+		a = (uint32_t)c->methods[detail].fingerprint;
+		b = (uint32_t)(c->methods[detail].fingerprint >> 32);
+	} else if (op == CELL_CAN_FLOW) {
+		a = l->expected | ((uint32_t)(l->expected + CELL_CAN_WINDOW) << 16);
+		b = l->peer_session | ((l->gap != 0u) ? (1u << 16) : 0u) | ((uint32_t)l->round << 16) | ((uint32_t)(l->check ^ (l->check >> 8)) << 24);
+	} else {
+		a = l->back; /* resume; or ready, before there was any */
 	}
+	told = cell_can_tell(c, c->peer, (op << 6) | detail, a, b);
 	if (told != 0u) {
-		if ((op == CELL_CAN_ROUTE) && ((l->route + 1u) < c->count)) {
+		if ((op == CELL_CAN_ROUTE) && ((detail + 1u) < c->count)) {
 			l->route++; /* and the next */
 		} else {
 			l->due &= (uint8_t)~CELL_CAN_DUE(op);
@@ -523,15 +529,14 @@ CELL_API void cell_can_pump(cell_can *c) {
 	while (more != 0u) {
 		if (l->due != 0u) {
 			more = cell_can_tell_due(c);
-		} else if ((cell_can_busy(c) != 0u) && (l->sent != l->limit) &&
+		} else if ((cell_can_busy(c) != 0u) && ((l->back & 1u) == 0u) && (l->sent != l->limit) &&
 		           ((l->out_done != 0u) || ((uint16_t)(l->sent - l->taken) < CELL_CAN_DISTINCT))) {
-			const uint16_t done = l->out_done;
+			const uint32_t done = cell_can_cut(l, &f);
 
-			cell_can_cut(c, &f);
 			more = c->write(c->port, &f);
-			if (more == 0u) {
-				l->out_done = done;
-				l->sent--;
+			if (more != 0u) {
+				l->out_done = (uint16_t)done;
+				l->sent++;
 			}
 		} else if ((l->gap == CELL_CAN_HELD) && (cell_can_busy(c) == 0u)) {
 			l->gap = CELL_CAN_LOST;
@@ -543,12 +548,13 @@ CELL_API void cell_can_pump(cell_can *c) {
 }
 
 /* cell_can_hello takes a hello. */
-CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from) {
+CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from, uint32_t session) {
 	cell_can_link *const l = &c->link;
-	const uint32_t session = cell_get(&f->data[4], 2u);
 
 	if ((f->data[0] >> 4) != CELL_CAN_VERSION) {
-		/* another version */
+		if (c->peer == CELL_CAN_NOBODY) {
+			l->due = CELL_CAN_DUE(CELL_CAN_HELLO); /* to everyone, so that it learns of this one */
+		}
 	} else if ((c->peer != CELL_CAN_NOBODY) && (from != c->peer)) {
 		/* One host at a time; the other asks again. */
 	} else if ((c->peer == CELL_CAN_NOBODY) || (session != l->peer_session)) {
@@ -568,27 +574,55 @@ CELL_API void cell_can_hello(cell_can *c, const cell_can_frame *f, uint32_t from
 	}
 }
 
-CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f) {
+/* cell_can_flow does what follows from the host's word on what it has taken. */
+CELL_API void cell_can_flow(cell_can *c, uint32_t round) {
+	cell_can_link *const l = &c->link;
+	const uint32_t held = l->back & 1u;
+	const uint32_t away = (uint16_t)(l->sent - l->taken);
+	uint32_t done;
+
+	if ((round ^ l->back) > 1u) {
+		/* of before the last resume, which may be lost */
+		l->due |= (uint8_t)(held << CELL_CAN_RESUME);
+	} else if (((round & 1u) != 0u) || ((held == 0u) && (l->said == l->sent) && (away != 0u))) {
+		/* The host lacks frames, or has had time to say that it took the last ones. */
+		l->back = (uint8_t)((l->back + 2u) | 1u);
+		l->due |= CELL_CAN_DUE(CELL_CAN_RESUME);
+	} else {
+		l->back &= 0xFEu;
+		if ((held != 0u) && (away != 0u)) {
+			/* All frames but the last are full. */
+			done = ((l->out_done + CELL_CAN_SIZE(l) - 1u) & ~(CELL_CAN_SIZE(l) - 1u)) - (away * CELL_CAN_SIZE(l));
+			l->out_done = (uint16_t)done;
+			l->sent = l->taken;
+			if (done >= l->out_total) {
+				cell_can_drop(c); /* they were of a vesicle before. The host learns of it when it speaks next */
+			}
+		}
+		l->said = l->sent;
+	}
+}
+
+/* cell_can_control takes a control frame. */
+CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f, uint32_t from) {
 	cell_can_link *const l = &c->link;
 	const uint32_t op = (f->id >> 6) & 7u;
-	const uint32_t from = (f->id >> 9) & 127u;
-	const uint32_t mine = ((from == c->peer) && (cell_get(&f->data[4], 2u) == c->session)) ? 1u : 0u;
+	const uint32_t first = cell_get32(f->data);
+	const uint32_t second = cell_get32(&f->data[4]);
+	const uint32_t mine = ((from == c->peer) && ((uint16_t)second == c->session)) ? 1u : 0u;
 
 	if (op == CELL_CAN_HELLO) {
-		cell_can_hello(c, f, from);
+		cell_can_hello(c, f, from, (uint16_t)second);
 	} else if ((mine == 0u) || (op == CELL_CAN_ROUTE)) {
 		/* Of a link that isn't there: say so. */
 		if (op == CELL_CAN_FLOW) {
-			(void)cell_can_tell(c, from, CELL_CAN_BYE << 6, CELL_CAN_BYE_UNKNOWN << 16, cell_get32(&f->data[4]) << 16);
+			(void)cell_can_tell(c, from, CELL_CAN_BYE << 6, CELL_CAN_BYE_UNKNOWN << 16, second << 16);
 		}
 	} else if (op == CELL_CAN_FLOW) {
 		l->open = 1u; /* a host sends flow when it has our hello, so ready need not be read */
-		l->taken = (uint16_t)cell_get(f->data, 2u);
-		l->limit = (uint16_t)cell_get(&f->data[2], 2u);
-		if (((f->data[6] & 1u) != 0u) && (l->taken != l->sent)) {
-			/* It lacks what is here no more. It learns that when it speaks next. */
-			cell_can_drop(c);
-		}
+		l->taken = (uint16_t)first;
+		l->limit = (uint16_t)(first >> 16);
+		cell_can_flow(c, f->data[6]);
 	} else if (op == CELL_CAN_BYE) {
 		cell_can_drop(c);
 	} else if (op == CELL_CAN_RESUME) {
@@ -600,6 +634,20 @@ CELL_API void cell_can_control(cell_can *c, const cell_can_frame *f) {
 	}
 }
 
+/* cell_can_payload is where the payload of the next cell_can_send goes, which
+ * takes up to the limit; NULL if nothing can be sent now. What was sent before can't
+ * be sent again then. */
+CELL_API uint8_t *cell_can_payload(cell_can *c) {
+	uint8_t *payload = NULL;
+
+	if ((c->link.open != 0u) && (cell_can_busy(c) == 0u)) {
+		c->link.out_total = 0u; /* what was there can't be sent again */
+		c->link.out_done = 0u;
+		payload = &c->out[CELL_CAN_PREFIX];
+	}
+	return payload;
+}
+
 /* cell_can_serve hands a vesicle to its handler and prepares what that answers. */
 CELL_API void cell_can_serve(cell_can *c, cell_call *call) {
 	cell_header *const h = &call->header;
@@ -607,7 +655,7 @@ CELL_API void cell_can_serve(cell_can *c, cell_call *call) {
 	uint8_t status = CELL_STATUS_UNIMPLEMENTED;
 
 	call->node = NULL;
-	call->reply = &c->out[CELL_CAN_PREFIX];
+	call->reply = cell_can_payload(c);
 	call->replied = 0u;
 	if ((h->flags & CELL_FLAG_DEADLINE) != 0u) {
 		call->request += CELL_DEADLINE_SIZE;
@@ -672,18 +720,19 @@ CELL_API void cell_can_data(cell_can *c, const cell_can_frame *f) {
  * a clock in milliseconds, which may wrap around. */
 CELL_API void cell_can_take(cell_can *c, const cell_can_frame *f, uint32_t now) {
 	const uint32_t class_ = (f->id >> 23) & 7u;
+	const uint32_t from = (f->id >> 9) & 127u;
 
 	if ((((f->id >> 16) & 127u) == c->node) && (f->length <= CELL_CAN_DATA)) {
 		if (class_ == CELL_CAN_CONTROL) {
 			if (f->length == 8u) {
-				cell_can_control(c, f);
+				cell_can_control(c, f, from);
 			}
-		} else if ((c->link.open != 0u) && (((f->id >> 9) & 127u) == c->peer) && (c->link.gap == 0u)) {
+		} else if ((c->link.open != 0u) && (from == c->peer) && (c->link.gap == 0u)) {
 			cell_can_data(c, f);
 		} else {
 			/* of a link that isn't there, or not now */
 		}
-		if (((f->id >> 9) & 127u) == c->peer) {
+		if (from == c->peer) {
 			c->heard = now;
 		}
 		cell_can_pump(c);
@@ -704,22 +753,18 @@ CELL_API void cell_can_poll(cell_can *c, uint32_t now) {
 	cell_can_pump(c);
 }
 
-/* cell_can_payload is where the payload of the next cell_can_send goes, which
- * takes up to the limit; NULL if nothing can be sent now. */
-CELL_API uint8_t *cell_can_payload(cell_can *c) {
-	return ((c->link.open != 0u) && (cell_can_busy(c) == 0u)) ? &c->out[CELL_CAN_PREFIX] : NULL;
-}
-
 /* cell_can_send sends a vesicle of the method with this index, such as an event or
  * an item of a stream, whose payload of h->length bytes stands at
- * cell_can_payload. Call it only if that was not NULL. */
+ * cell_can_payload. Call it only if that was not NULL, and not in a handler, whose
+ * reply has the same place. */
 CELL_API void cell_can_send(cell_can *c, const cell_header *h, uint32_t method) {
 	cell_can_begin(c, h, method);
 	cell_can_pump(c);
 }
 
 /* cell_can_init prepares a node. Both buffers have CELL_CAN_BUFFER(limit) bytes,
- * limit at least 20 and at most 16,383. There are 1 to 62 methods. session is
+ * limit at least 20 and at most 16,366, and no payload above what the host takes is
+ * sent (Config.MaxPayload, 4,096 unless set). There are 1 to 62 methods. session is
  * another number after each start. */
 CELL_API void cell_can_init(cell_can *c, uint8_t node, uint8_t *in, uint8_t *out, uint16_t limit, const cell_method *methods,
                             uint8_t count, cell_can_write write, void *port, uint16_t session) {

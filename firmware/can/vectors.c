@@ -160,7 +160,8 @@ int main(int argc, char **argv) {
 			frame.fd = (uint8_t)fd;
 			frame.length = (uint8_t)bytes(frame.data, hex);
 			if (!bad) {
-				cell_can_cut(&encoder, &made);
+				encoder.link.out_done = (uint16_t)cell_can_cut(&encoder.link, &made);
+				encoder.link.sent++;
 				if (made.id != frame.id || made.fd != frame.fd || made.length != frame.length ||
 				    memcmp(made.data, frame.data, frame.length) != 0) {
 					fail("encoded to another frame");

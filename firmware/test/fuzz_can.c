@@ -73,10 +73,13 @@ static void control(uint32_t op, uint32_t argument, uint32_t a, uint32_t b, uint
 	cell_can_take(&can, &f, now);
 }
 
-/* What a host says first: a hello of session 9, and that it has the device's. */
+/* What a host says first: a hello of session 9, that it has the device's, and that
+ * it takes 32 frames. */
 static void handshake(uint32_t now) {
 	control(0u, 0u, 0x20u | 2u | (32u << 8) | (LIMIT << 16), 9u, now);
-	control(2u, 0u, 0u, 7u | (9u << 16), now);
+	control(2u, 0u, 0u, can.session | (9u << 16), now);
+	control(3u, 0u, 32u << 16, can.session, now);
+	must(can.link.open != 0u, "the link is not open");
 	cell_can_poll(&can, now);
 }
 
@@ -91,8 +94,18 @@ static void frame(const uint8_t *b, size_t n, uint32_t now) {
 	f.length = (uint8_t)((n - 4u) < CELL_CAN_DATA ? (n - 4u) : CELL_CAN_DATA);
 	f.fd = (f.length > 8u) ? 1u : 0u;
 	memcpy(f.data, &b[4], f.length);
+	if (((b[3] & 0xC0u) == 0xC0u) && (f.length == 8u)) { /* of this link, if it is a control frame */
+		f.id &= ~(7u << 23);
+		cell_put(&f.data[4], can.session, 2u);
+		if ((b[3] & 0x20u) != 0u) { /* and about frames that are under way */
+			cell_put(f.data, can.link.sent - (f.data[0] & 31u), 2u);
+			f.data[6] = (uint8_t)((f.data[6] & 1u) | (can.link.back & 0xFEu));
+		}
+	}
 	frames++;
 	cell_can_take(&can, &f, now);
+	must(can.link.out_done <= can.link.out_total, "more was sent than there is");
+	must(can.link.out_total <= CELL_CAN_BUFFER(LIMIT), "more is to be sent than the buffer holds");
 }
 
 static void event(size_t n) {
