@@ -23,15 +23,15 @@ typedef struct {
 	int32_t temperature; /* 1e-3 °C */
 } device_reading_t;
 CELL_ASSERT_LAYOUT(device_reading_t, sizeof(device_reading_t) == 12u);
-CELL_ASSERT_LAYOUT(device_reading_t_at, offsetof(device_reading_t, at) == 0u);
-CELL_ASSERT_LAYOUT(device_reading_t_sequence, offsetof(device_reading_t, sequence) == 4u);
-CELL_ASSERT_LAYOUT(device_reading_t_temperature, offsetof(device_reading_t, temperature) == 8u);
+CELL_ASSERT_LAYOUT(device_reading_t_0, offsetof(device_reading_t, at) == 0u);
+CELL_ASSERT_LAYOUT(device_reading_t_1, offsetof(device_reading_t, sequence) == 4u);
+CELL_ASSERT_LAYOUT(device_reading_t_2, offsetof(device_reading_t, temperature) == 8u);
 
 typedef struct {
 	uint8_t on;
 } device_led_t;
 CELL_ASSERT_LAYOUT(device_led_t, sizeof(device_led_t) == 1u);
-CELL_ASSERT_LAYOUT(device_led_t_on, offsetof(device_led_t, on) == 0u);
+CELL_ASSERT_LAYOUT(device_led_t_0, offsetof(device_led_t, on) == 0u);
 
 typedef struct {
 	uint32_t count;
@@ -39,20 +39,20 @@ typedef struct {
 	uint32_t every; /* ms */
 } device_sampling_t;
 CELL_ASSERT_LAYOUT(device_sampling_t, sizeof(device_sampling_t) == 8u);
-CELL_ASSERT_LAYOUT(device_sampling_t_count, offsetof(device_sampling_t, count) == 0u);
-CELL_ASSERT_LAYOUT(device_sampling_t_every, offsetof(device_sampling_t, every) == 4u);
+CELL_ASSERT_LAYOUT(device_sampling_t_0, offsetof(device_sampling_t, count) == 0u);
+CELL_ASSERT_LAYOUT(device_sampling_t_1, offsetof(device_sampling_t, every) == 4u);
 
 typedef struct {
 	uint32_t sent;
 } device_sampled_t;
 CELL_ASSERT_LAYOUT(device_sampled_t, sizeof(device_sampled_t) == 4u);
-CELL_ASSERT_LAYOUT(device_sampled_t_sent, offsetof(device_sampled_t, sent) == 0u);
+CELL_ASSERT_LAYOUT(device_sampled_t_0, offsetof(device_sampled_t, sent) == 0u);
 
 typedef struct {
 	uint8_t bytes[8];
 } device_block_t;
 CELL_ASSERT_LAYOUT(device_block_t, sizeof(device_block_t) == 8u);
-CELL_ASSERT_LAYOUT(device_block_t_bytes, offsetof(device_block_t, bytes) == 0u);
+CELL_ASSERT_LAYOUT(device_block_t_0, offsetof(device_block_t, bytes) == 0u);
 
 #define DEVICE_READ_FINGERPRINT 0x9693f64dc09c2869u
 #define DEVICE_SET_LED_FINGERPRINT 0xc4b89633a9de85dau

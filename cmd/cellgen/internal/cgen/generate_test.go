@@ -19,28 +19,39 @@ func generate(t *testing.T, text string) (string, error) {
 	return Generate(s, "sample")
 }
 
-// compile has a C compiler look at a header, whose layouts it asserts, with a
-// handler for each declared one.
-func compile(t *testing.T, header string, handlers ...string) {
+// compile has a C and a C++ compiler look at a header, whose layouts it asserts,
+// with a handler for each declared one. names are what else it should declare: each
+// is used once.
+func compile(t *testing.T, header string, handlers []string, names ...string) {
 	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("gcc is not installed")
-	}
 	dir := t.TempDir()
-	source := "#include \"sample_cell.h\"\n"
+	source := "#include \"sample_cell.h\"\n#include <stddef.h>\n#include <stdint.h>\n"
 	for _, h := range handlers {
 		source += "static uint8_t " + h + "(cell_call *c) { (void)c; return 0u; }\n"
 	}
-	source += "int main(void) { return (int)" + strings.ToUpper(strings.SplitN(handlers[0], "_", 2)[0]) + "_METHODS + (int)" +
-		strings.SplitN(handlers[0], "_", 2)[0] + "_methods[0].kinds; }\n"
-	for name, text := range map[string]string{"sample_cell.h": header, "main.c": source} {
+	service, _, _ := strings.Cut(handlers[0], "_")
+	source += "int main(void) {\n\tint sum = (int)" + strings.ToUpper(service) + "_METHODS + (int)" + service + "_methods[0].kinds;\n"
+	for _, name := range names {
+		source += "\tsum += (int)" + name + ";\n"
+	}
+	source += "\treturn sum;\n}\n"
+	for name, text := range map[string]string{"sample_cell.h": header, "main.c": source, "main.cc": source} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "gcc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I../../../../firmware", "-I"+dir, filepath.Join(dir, "main.c"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s\n%s", err, out, header)
+	for _, v := range []struct{ compiler, source, standard string }{
+		{"gcc", "main.c", "c99"}, {"gcc", "main.c", "gnu17"}, {"gcc", "main.c", "c2x"},
+		{"g++", "main.cc", "c++11"}, {"g++", "main.cc", "gnu++20"},
+	} {
+		if _, err := exec.LookPath(v.compiler); err != nil {
+			t.Skip(v.compiler + " is not installed: apt-get install g++")
+		}
+		cmd := exec.CommandContext(t.Context(), v.compiler, "-std="+v.standard, "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+			"-I../../../../firmware", "-I"+dir, filepath.Join(dir, v.source))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s, %s: %v\n%s\n%s", v.compiler, v.standard, err, out, header)
+		}
 	}
 }
 
@@ -92,7 +103,7 @@ service Things {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compile(t, header, "things_get", "things_put", "things_both", "things_moved")
+	compile(t, header, []string{"things_get", "things_put", "things_both", "things_moved"})
 	for _, want := range []string{"0x0123456789abcdefu", "SAMPLE_STATE_ON", "CELL_ON_ONE_WAY", "THINGS_METHODS 5u"} {
 		if !strings.Contains(header, want) {
 			t.Errorf("no %s in\n%s", want, header)
@@ -102,8 +113,8 @@ service Things {
 
 // Nothing of a description gets out of the comments in which it is written.
 func TestDescriptionsStayInComments(t *testing.T) {
-	for _, text := range []string{"*/ int evil(void); /*", "/*/ int evil(void);", "m/*s", "**//**/"} {
-		header, err := generate(t, "// "+text+"\ncell 1\n\n// "+text+"\nstruct Point {\n\t// "+text+"\n\tX int32 unit \""+text+"\"\n}\n\n// "+text+
+	for _, text := range []string{"*/ int evil(void); /*", "/*/ int evil(void);", "m/*s", "**//**/", "what??/", "\u202eevil\u2066", "a \\"} {
+		header, err := generate(t, "// "+text+"\ncell 1\n\n// "+text+"\nstruct Point {\n\t// "+text+"\n\tX int32 unit \""+strings.TrimRight(text, " \\")+"\"\n}\n\n// "+text+
 			"\nservice Things {\n\t// "+text+"\n\tcall Get(Point) Point\n}\n")
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +135,7 @@ func TestDescriptionsStayInComments(t *testing.T) {
 		if strings.Contains(outside, "evil") || strings.Contains(outside, "*/") {
 			t.Errorf("%q: out of its comment:\n%s", text, header)
 		}
-		compile(t, header, "things_get")
+		compile(t, header, []string{"things_get"})
 	}
 }
 

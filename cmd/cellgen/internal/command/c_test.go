@@ -10,6 +10,8 @@ func TestC(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "door.cell")
 	write(t, name, "cell 1\n\nstruct Key {\n\tCode uint32\n}\n\nservice Lock {\n\tcall Unlock(Key) Key\n}\n")
+	dashed := filepath.Join(dir, "front-door.cell")
+	write(t, dashed, "cell 1\n\nservice Lock {\n\tcall Unlock()\n}\n")
 	other := filepath.Join(dir, "other.h")
 	for _, v := range []struct {
 		name  string
@@ -21,6 +23,7 @@ func TestC(t *testing.T) {
 		{"beside the description", []string{"c", name}, filepath.Join(dir, "door_cell.h"), exitOK, ""},
 		{"elsewhere", []string{"c", name, "-o", other}, other, exitOK, ""},
 		{"no description", []string{"c"}, "", exitUsage, "usage: cellgen c"},
+		{"a name that C can't have", []string{"c", dashed}, "", exitFound, "rename the file"},
 		{"none such", []string{"c", filepath.Join(dir, "no.cell")}, "", exitFound, "no such file"},
 	} {
 		r := runIn(t, "", v.args...)
