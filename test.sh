@@ -34,6 +34,12 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/cell-test-XXXXXX")
+# What tests leave when they are killed half-way is swept up with this. The name is
+# short, for sockets lie in there, whose paths have 108 bytes at most; and others may
+# write to it as to /tmp, for some tests become another user.
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/c.XXXX")
+chmod 1777 "$tmp"
+export TMPDIR=$tmp
 huge=/proc/sys/vm/nr_hugepages
 huge_before=
 clean_up() {
@@ -42,8 +48,8 @@ clean_up() {
 	((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
 	wait
 	# Go makes its module cache read-only, and it may lie in here.
-	chmod -R u+w "$work"
-	rm -rf "$work"
+	chmod -R u+w "$work" "$tmp" || true
+	rm -rf --one-file-system "$work" "$tmp"
 	# Only what was changed here is changed back.
 	if [ -n "$huge_before" ]; then echo "$huge_before" >"$huge"; fi
 }
@@ -275,11 +281,13 @@ done
 
 # One package after the other (-p 1) where tests spin on two cores or boot
 # machines: two at once would time each other. The others mostly wait.
-busy='/cell/(capsid|node|ring|engine|link|uds|rpc|serial|can|firmware|examples|perf|cmd/cellbench)(/|$)'
+busy='/cell/(capsid|node|ring|engine|link|uds|rpc|serial|can|firmware|afxdp|ebpf|examples|perf|cmd/cellbench)(/|$)'
 mapfile -t patient < <(go list "$all" | grep -vE "$busy")
 mapfile -t spinning < <(go list "$all" | grep -E "$busy")
-tests . "unit tests and lint" -p 2 -timeout 10m "${patient[@]}"
-tests . "unit tests of what spins" -p 1 -timeout 10m "${spinning[@]}"
+package=10m # of time
+! $soak || package=2h
+tests . "unit tests and lint" -p 2 -timeout "$package" "${patient[@]}"
+tests . "unit tests of what spins" -p 1 -timeout "$package" "${spinning[@]}"
 # tools and perf/peers stay outside the workspace: what they need changes no
 # version of the product's.
 GOWORK=off tests tools "tests of the tools" ./...

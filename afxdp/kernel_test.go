@@ -25,13 +25,14 @@ func TestOnOldKernel(t *testing.T) {
 	// are not among it: their library allocates when it is late, and there it is.
 	args := []string{"-test.short", "-test.skip",
 		"^(TestUDPConformance|TestReliableOverABadNetwork|TestCallsOverXDP|TestAFloodAtLineRate)$|^TestXDPConformance$/(bad_network_true|asavie)"}
+	timeout, env := 5*time.Minute, []string(nil)
 	if os.Getenv("CELL_SOAK") != "" {
-		args = []string{"-test.short"}
+		args, timeout, env = []string{"-test.short"}, 30*time.Minute, []string{"CELL_SOAK=1"}
 	}
 	for name, args := range map[string][]string{".": args, "./xsk": {"-test.short"}, "./broker": {"-test.short"}} {
 		t.Run(name, func(t *testing.T) {
 			kernelvm.Test(t, kernelvm.TestOptions{
-				Package: name, Kernels: kernelvm.Kernels[:1], Tags: "kernelvm", Args: args, Timeout: 5 * time.Minute,
+				Package: name, Kernels: kernelvm.Kernels[:1], Tags: "kernelvm", Args: args, Timeout: timeout, Env: env,
 				Machine: kernelvm.Machine{Modules: []string{"veth"}, Files: files},
 			})
 		})

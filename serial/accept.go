@@ -2,7 +2,9 @@ package serial
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/cell-runtime/cell/link"
 )
@@ -10,7 +12,11 @@ import (
 // Acceptor returns the function with which a server takes connections of a line,
 // as rpc.Server's Run wants it. A line has one connection at a time, so the
 // function waits until the one before was closed, and calls dial then: [Dial], or
-// [Connect] on a stream that was opened anew. Its errors are those of dial.
+// [Connect] on a stream that was opened anew.
+//
+// Who says a hello that makes no connection ([ErrVersion], [ErrPayload]), or goes
+// meanwhile (link.ErrPeerGone), ends no server: dial is called again, after 50 ms
+// at first and after a second at most. All other errors of dial are returned.
 //
 //	err := server.Run(ctx, serial.Acceptor(func(ctx context.Context) (*serial.Conn, error) {
 //		return serial.Dial(ctx, "/dev/ttyS1", serial.Mode{Baud: 921600}, nil)
@@ -26,12 +32,28 @@ func Acceptor(dial func(context.Context) (*Conn, error)) func(context.Context) (
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		c, err := dial(ctx)
+		c, err := dialUntilServable(ctx, dial)
 		if err != nil {
 			free <- struct{}{}
 			return nil, err
 		}
 		return &accepted{Conn: c, free: free}, nil
+	}
+}
+
+// dialUntilServable dials until the other side is one with which a connection can
+// be had, or there is no point in waiting for such a one.
+func dialUntilServable(ctx context.Context, dial func(context.Context) (*Conn, error)) (*Conn, error) {
+	for pace := dialPace; ; pace = min(2*pace, dialPaceMax) {
+		c, err := dial(ctx)
+		if err == nil || !errors.Is(err, ErrVersion) && !errors.Is(err, ErrPayload) && !errors.Is(err, link.ErrPeerGone) {
+			return c, err
+		}
+		select {
+		case <-time.After(pace):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		}
 	}
 }
 

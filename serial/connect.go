@@ -17,6 +17,8 @@ import (
 var (
 	// ErrVersion: the other side speaks another version of the line's format.
 	ErrVersion = errors.New("serial: the other side speaks another version")
+	// ErrPayload: the other side takes less payload than fragments need.
+	ErrPayload = errors.New("serial: the other side takes too little payload")
 	// ErrEcho: the line returns what is sent, and nobody else is there.
 	ErrEcho = errors.New("serial: the line returns what is sent")
 )
@@ -145,7 +147,7 @@ func (l *line) greeted(h hello) (done bool, err error) {
 	case h.version != lineVersion:
 		return false, fmt.Errorf("%w: %d, and this side %d; update the older one", ErrVersion, h.version, lineVersion)
 	case h.maxPayload < link.MinFragmentPayload:
-		return false, fmt.Errorf("serial: the other side takes %d bytes of payload; at least %d are needed", h.maxPayload, link.MinFragmentPayload)
+		return false, fmt.Errorf("%w: %d bytes; at least %d are needed (a device: the limit of cell_node_init)", ErrPayload, h.maxPayload, link.MinFragmentPayload)
 	}
 	l.peer = h.session
 	if done = h.peer == l.session; !done {

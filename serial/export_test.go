@@ -21,7 +21,15 @@ func (c *Conn) Vanish() {
 
 // HelloOfVersion is a hello of some other version's.
 func HelloOfVersion(version byte) []byte {
-	h := hello{version: version, session: 1, maxPayload: 64}
+	return helloOf(hello{version: version, session: 1, maxPayload: 64})
+}
+
+// HelloOfPayload is a hello of somebody who takes so many bytes.
+func HelloOfPayload(n uint32) []byte {
+	return helloOf(hello{version: lineVersion, session: 1, maxPayload: n})
+}
+
+func helloOf(h hello) []byte {
 	body := make([]byte, helloSize+crc32Size)
 	h.put((*[helloSize]byte)(body))
 	line := make([]byte, FrameBound(helloSize)+cobsSlack)

@@ -51,6 +51,32 @@ func (c Config) checkDevices(bad func(key, format string, args ...any)) {
 		}
 		d.check(key, bad)
 	}
+	c.checkShared(bad)
+}
+
+// checkShared refuses devices that can't be connected to beside each other: a tty
+// is one device's, and so is a number on a bus; and devices for which the node has
+// the same number there share its way to speak.
+func (c Config) checkShared(bad func(key, format string, args ...any)) {
+	names := slices.DeleteFunc(sortedKeys(c.Devices), func(name string) bool { return c.Devices[name].Disabled })
+	for i, name := range names {
+		d := c.Devices[name]
+		for _, before := range names[:i] {
+			o, key := c.Devices[before], "devices."+name
+			switch {
+			case d.Link != o.Link:
+			case d.Link == "serial" && d.Path == o.Path && d.Path != "":
+				bad(key+".path", "%s is the line of device %s: disable one of them", d.Path, before)
+			case d.Link != "can" || d.Bus != o.Bus:
+			case d.Number == o.Number:
+				bad(key+".number", "%d on %s is device %s: give the devices numbers of their own, or disable one", d.Number, d.Bus, before)
+			case d.Number == o.Own || d.Own == o.Number:
+				bad(key+".own", "on %s the node has a number (own) that is that of a device, there between %s and this one: they must differ", d.Bus, before)
+			case d.Own == o.Own && d.Classic != o.Classic:
+				bad(key+".classic", "%t here, but %t for device %s with the same number of the node (own = %d) on %s: make them equal, or give the node another number for one of them", d.Classic, o.Classic, before, d.Own, d.Bus)
+			}
+		}
+	}
 }
 
 func (d Device) check(key string, bad func(key, format string, args ...any)) {
