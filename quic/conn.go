@@ -22,7 +22,7 @@ type conn struct {
 	q        *quicgo.Conn
 	peer     identity.Peer
 	dialed   bool // by this side
-	how           // it was dialed
+	how           // it came about
 	born     time.Time
 	vigil    vigil
 
@@ -165,6 +165,9 @@ func (c *conn) newLink(s *quicgo.Stream, o opening) (*quicLink, error) {
 	l.info = link.Info{
 		Kind: "quic", Peer: link.Peer{ID: c.peer.ID.String(), Addr: c.q.RemoteAddr().String()},
 		Ordered: o.lanes == 1 && !o.lossy, Reliable: !o.lossy,
+	}
+	if c.relayed() {
+		l.info.Why = append(l.info.Why, "all packets go by the relay "+c.via+", since no direct way to the node was found")
 	}
 	q.settle(o.maxPayload, o.credit)
 	s.SetPriority(urgencyControl, false)

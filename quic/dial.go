@@ -128,9 +128,12 @@ func (e *Endpoint) handshake(ctx context.Context, addr string, peer identity.ID,
 
 // how says what kind of connection is dialed.
 type how struct {
-	own     bool // for one link
-	relayed bool // at is a relay's
+	own bool   // for one link
+	via string // the relay that stands between, if one does
 }
+
+// relayed reports whether a relay stands between.
+func (h how) relayed() bool { return h.via != "" }
 
 // shake dials a connection, and returns it or one that was there before.
 func (e *Endpoint) shake(ctx context.Context, t *quicgo.Transport, at *net.UDPAddr, peer identity.ID, h how) (*conn, error) {
@@ -151,7 +154,7 @@ func (e *Endpoint) shake(ctx context.Context, t *quicgo.Transport, at *net.UDPAd
 	made := newConn(e, q, p)
 	made.dialed, made.how = true, h
 	c := made
-	if h.own || h.relayed {
+	if h.own || h.relayed() {
 		err = e.remember(made)
 	} else {
 		c, err = e.adopt(made)

@@ -28,6 +28,7 @@ type Endpoint struct {
 	config    *quicgo.Config
 	gate      gate
 	relay     *relay // nil: it relays for nobody
+	passes    passings
 	stopWatch func()
 
 	accepted chan *Link
@@ -87,6 +88,7 @@ func Listen(addr string, c *identity.Credentials, t *identity.Trust, o *Options)
 
 func (e *Endpoint) start() (err error) {
 	e.gate.open(e.opts)
+	e.gate.passes = &e.passes
 	if e.opts.Relay != nil {
 		e.relay = newRelay(e.opts.Relay)
 	}
@@ -160,6 +162,9 @@ func (e *Endpoint) admit(q *quicgo.Conn) {
 		return
 	}
 	c := newConn(e, q, p)
+	if from, ok := e.passes.find(q.RemoteAddr()); ok {
+		c.via = from.via
+	}
 	if err := e.remember(c); err != nil {
 		e.refused(q.RemoteAddr().String(), err)
 		c.end(codeTooMany, err.Error())
@@ -169,7 +174,7 @@ func (e *Endpoint) admit(q *quicgo.Conn) {
 }
 
 // shared reports whether links that ask for nothing else take this connection.
-func (h how) shared() bool { return !h.own && !h.relayed }
+func (h how) shared() bool { return !h.own && !h.relayed() }
 
 // remember takes a connection among those that count.
 func (e *Endpoint) remember(c *conn) error {

@@ -23,7 +23,7 @@ func enroller(t *testing.T) (dir string, e *Endpoint) {
 	must(t, err)
 	i, err := identity.NewIssuer(dir, tr, 0)
 	must(t, err)
-	e, err = Listen("127.0.0.1:0", c, tr, &Options{Enrol: i.Enrol, HandshakeTimeout: time.Second})
+	e, err = Listen("127.0.0.1:0", c, tr, &Options{Enrol: i.Enrol})
 	must(t, err)
 	t.Cleanup(func() { _ = e.Close() })
 	return dir, e

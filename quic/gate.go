@@ -18,8 +18,10 @@ type gate struct {
 	connsMost  int
 	memory     int64
 
+	passes *passings // by which others reach this node through relays; may be nil
+
 	mu      sync.Mutex
-	shaking map[netip.Addr]int // handshakes in progress, by address
+	shaking map[netip.AddrPort]int // handshakes in progress, by source
 	total   int
 	inside  int // connections, from their first packet on
 
@@ -30,15 +32,19 @@ type gate struct {
 // entry is one connection's place.
 type entry struct {
 	gate *gate
-	addr netip.Addr
+	addr netip.AddrPort
 	once sync.Once // its handshake is over
 }
 
 type entryKey struct{}
 
+// relayedHandshakes bounds the handshakes in progress of one pair of a relay's: a
+// node needs one.
+const relayedHandshakes = 2
+
 func (g *gate) open(o *Options) {
 	g.most, g.each, g.connsMost, g.memory = o.MaxHandshakes, max(o.MaxHandshakes/8, 1), o.MaxConnections+o.MaxHandshakes, o.MaxMemory
-	g.shaking = make(map[netip.Addr]int)
+	g.shaking = make(map[netip.AddrPort]int)
 }
 
 // suspicious asks new peers to prove that they are where they say, when many
@@ -61,14 +67,21 @@ func (g *gate) enter(ctx context.Context, info *quicgo.ClientInfo) (context.Cont
 
 // admit gives a connection a place, and one among the handshakes in progress.
 func (g *gate) admit(from net.Addr) (*entry, error) {
-	addr := sourceOf(from)
+	addr, each := netip.AddrPortFrom(sourceOf(from), 0), g.each
+	if g.passes != nil {
+		if _, ok := g.passes.find(from); ok {
+			// All that a relay passes on comes from its address: one caller
+			// must not take the places of the others.
+			addr, each = from.(*net.UDPAddr).AddrPort(), relayedHandshakes
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case g.total >= g.most:
 		return nil, fmt.Errorf("quic: %d handshakes are in progress (Options.MaxHandshakes)", g.total)
-	case g.shaking[addr] >= g.each:
-		return nil, fmt.Errorf("quic: %d handshakes of %v are in progress", g.shaking[addr], addr)
+	case g.shaking[addr] >= each:
+		return nil, fmt.Errorf("quic: %d handshakes of %v are in progress", g.shaking[addr], from)
 	case g.inside >= g.connsMost:
 		return nil, fmt.Errorf("quic: %d connections are open (Options.MaxConnections)", g.inside)
 	}

@@ -27,11 +27,11 @@ import (
 // payload. In a datagram: the link's number 8, header, payload.
 //
 // A stream that asks a relay begins with 16 bytes, "RLYW" (to wait to be
-// reached) or "RLYC" (to call), version 1, punch 1, 0 …, and for a call the ID of
+// reached) or "RLYC" (to call), version 2, punch 1, 0 …, and for a call the ID of
 // whom to reach, 32. The relay answers as the acceptor of a link does; then to
 // the caller once, and to who waits for every caller: port 2, token 16, length 1
-// and text of the other's address. On that port of the relay's: datagrams of 0,
-// "RLY" and the token say where a node is, and everything else is passed on.
+// and text of the other's address. On that port of the relay's a node shows where
+// it is (relaywire.go), and packets of QUIC's are passed on.
 //
 // On a connection of [ALPNEnrol] there is one stream: from the node a byte, the
 // version 1; from the issuer, status 1, length 4, and so many bytes of an

@@ -1,16 +1,11 @@
 package quic
 
 import (
-	"context"
-	"crypto/rand"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
@@ -25,13 +20,15 @@ import (
 type RelayOptions struct {
 	// MaxWaiting bounds the nodes that wait to be reached. Default: 1024.
 	MaxWaiting int
-	// MaxPairs bounds the pairs that are connected, and MaxPairsOfPeer those in
-	// which one node takes part. Defaults: 64 and 8.
+	// MaxPairs bounds the pairs that are connected, and MaxPairsOfPeer those that
+	// one node has called; a node may call as many a second time in as many
+	// seconds. Where all pairs are taken, who has fewer than the greediest caller
+	// gets one of that one's. Defaults: 64 and 8.
 	MaxPairs, MaxPairsOfPeer int
 	// Rate bounds the bytes per second of a pair, both directions together, and
 	// Total its bytes in all. Defaults: 4 MiB and 4 GiB.
 	Rate, Total int64
-	// Idle is after how long without a packet a pair ends, and Lifetime how long
+	// Idle is after how long without a packet that was passed on a pair ends, and Lifetime how long
 	// it lasts at most. Defaults: 30 s and 1 h.
 	Idle, Lifetime time.Duration
 }
@@ -58,8 +55,14 @@ type relay struct {
 	mu      sync.Mutex
 	waiting map[identity.ID]*waiter
 	pairs   map[*relayPair]struct{}
-	of      map[identity.ID]int // pairs in which a node takes part
+	callers map[identity.ID]*caller
 	over    bool
+}
+
+// caller is a node that has called lately.
+type caller struct {
+	pairs int
+	calls bucket
 }
 
 // waiter is a node that waits to be reached.
@@ -67,11 +70,30 @@ type waiter struct {
 	conn   *conn
 	punch  bool
 	writes sync.Mutex
-	stream *quicgo.Stream
+	stream waitStream
+	broken error // of a write: where the peer's reading stands isn't known
 }
 
+// waitStream is what a waiter needs of its stream.
+type waitStream interface {
+	io.Writer
+	SetWriteDeadline(time.Time) error
+	CancelWrite(quicgo.StreamErrorCode)
+	CancelRead(quicgo.StreamErrorCode)
+}
+
+const (
+	// callPace is how many calls a second a node may go on making.
+	callPace = 1
+	// callersMost is above how many the table of callers is looked through.
+	callersMost = 1024
+)
+
 func newRelay(o *RelayOptions) *relay {
-	return &relay{opts: o, waiting: make(map[identity.ID]*waiter), pairs: make(map[*relayPair]struct{}), of: make(map[identity.ID]int)}
+	return &relay{
+		opts: o, waiting: make(map[identity.ID]*waiter),
+		pairs: make(map[*relayPair]struct{}), callers: make(map[identity.ID]*caller),
+	}
 }
 
 var errNoRelay = errors.New("this node relays for nobody (Options.Relay)")
@@ -79,35 +101,64 @@ var errNoRelay = errors.New("this node relays for nobody (Options.Relay)")
 // acceptWait keeps a node among those that wait until its stream ends.
 func (r *relay) acceptWait(c *conn, s *quicgo.Stream, punch bool) {
 	w := &waiter{conn: c, stream: s, punch: punch}
-	r.mu.Lock()
-	_, again := r.waiting[c.peer.ID]
-	crowded := len(r.waiting) >= r.opts.MaxWaiting && !again
-	if !crowded {
-		r.waiting[c.peer.ID] = w
-	}
-	r.mu.Unlock()
+	crowded, err := r.enter(c.peer.ID, w)
 	if crowded {
 		c.refuse(s, fmt.Sprintf("%d nodes wait to be reached (RelayOptions.MaxWaiting)", r.opts.MaxWaiting))
 		return
 	}
-	if w.write(appendAnswer(nil, statusAccepted, 0, 0, "")) == nil {
+	if err == nil {
 		_, _ = io.Copy(io.Discard, io.LimitReader(s, 1)) // nothing more is said
 	}
-	r.mu.Lock()
-	if r.waiting[c.peer.ID] == w {
-		delete(r.waiting, c.peer.ID)
-	}
-	r.mu.Unlock()
+	r.leave(c.peer.ID, w)
 	s.CancelRead(streamCancel)
 	_ = s.Close()
+}
+
+// enter puts a node among those that wait, if there is room, and tells it so.
+func (r *relay) enter(id identity.ID, w *waiter) (crowded bool, err error) {
+	// Whoever calls it at once is announced after this.
+	w.writes.Lock()
+	defer w.writes.Unlock()
+	r.mu.Lock()
+	_, again := r.waiting[id]
+	crowded = len(r.waiting) >= r.opts.MaxWaiting && !again
+	if !crowded {
+		r.waiting[id] = w
+	}
+	r.mu.Unlock()
+	if crowded {
+		return true, nil
+	}
+	return false, w.writeLocked(appendAnswer(nil, statusAccepted, 0, 0, ""))
+}
+
+func (r *relay) leave(id identity.ID, w *waiter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting[id] == w {
+		delete(r.waiting, id)
+	}
 }
 
 func (w *waiter) write(b []byte) error {
 	w.writes.Lock()
 	defer w.writes.Unlock()
+	return w.writeLocked(b)
+}
+
+// writeLocked ends the stream if it can't write all of b: what comes after a part
+// would be taken for its rest. The node waits anew by another stream.
+func (w *waiter) writeLocked(b []byte) error {
+	if w.broken != nil {
+		return w.broken
+	}
 	_ = w.stream.SetWriteDeadline(time.Now().Add(laneWait))
-	_, err := w.stream.Write(b)
-	return err
+	if _, err := w.stream.Write(b); err != nil {
+		w.broken = err
+		w.stream.CancelWrite(streamCancel)
+		w.stream.CancelRead(streamCancel)
+	}
+	return w.broken
 }
 
 // acceptCall connects a caller with a node that waits.
@@ -129,6 +180,7 @@ func (r *relay) acceptCall(c *conn, s *quicgo.Stream, punch bool) {
 	if punch && w.punch { // only those who want it learn each other's addresses
 		caller.other, waiter.other = w.conn.q.RemoteAddr().String(), c.q.RemoteAddr().String()
 	}
+	p.endWith(c.q.Context(), w.conn.q.Context())
 	go p.carry(0)
 	go p.carry(1)
 	if err := w.write(waiter.append(nil)); err != nil {
@@ -136,8 +188,11 @@ func (r *relay) acceptCall(c *conn, s *quicgo.Stream, punch bool) {
 		c.refuse(s, "the node that was called has just left")
 		return
 	}
+	_ = s.SetWriteDeadline(time.Now().Add(laneWait))
 	if _, err := s.Write(caller.append(appendAnswer(nil, statusAccepted, 0, 0, ""))); err != nil {
 		p.end()
+		s.CancelRead(streamCancel)
+		s.CancelWrite(streamCancel)
 		return
 	}
 	// The caller closes its half when it needs the pair no more. If its
@@ -149,32 +204,86 @@ func (r *relay) acceptCall(c *conn, s *quicgo.Stream, punch bool) {
 	_ = s.Close()
 }
 
-// pair takes places for a caller and the node that it calls.
+// pair takes a place for a caller and the node that it calls.
 func (r *relay) pair(c *conn, peer identity.ID) (*relayPair, *waiter, error) {
+	p, w, evicted, err := r.take(c, peer, time.Now())
+	if evicted != nil {
+		evicted.end()
+	}
+	return p, w, err
+}
+
+func (r *relay) take(c *conn, peer identity.ID, now time.Time) (p *relayPair, w *waiter, evicted *relayPair, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.waiting[peer]
-	ids := [2]identity.ID{c.peer.ID, peer}
+	w = r.waiting[peer]
+	k := r.caller(c.peer.ID, now)
 	switch {
 	case r.over:
-		return nil, nil, ErrClosed
+		return nil, nil, nil, ErrClosed
+	case !k.calls.take(1, now):
+		return nil, nil, nil, fmt.Errorf("this node calls too often; %d calls a second are passed on", callPace)
 	case w == nil || w.conn.ended():
-		return nil, nil, fmt.Errorf("node %s does not wait here to be reached", peer.Short())
-	case len(r.pairs) >= r.opts.MaxPairs:
-		return nil, nil, fmt.Errorf("%d pairs are connected (RelayOptions.MaxPairs)", len(r.pairs))
-	case r.of[ids[0]] >= r.opts.MaxPairsOfPeer || r.of[ids[1]] >= r.opts.MaxPairsOfPeer:
-		return nil, nil, fmt.Errorf("one of the two takes part in %d pairs (RelayOptions.MaxPairsOfPeer)", r.opts.MaxPairsOfPeer)
+		return nil, nil, nil, fmt.Errorf("node %s does not wait here to be reached", peer.Short())
+	case k.pairs >= r.opts.MaxPairsOfPeer:
+		return nil, nil, nil, fmt.Errorf("this node has called %d others (RelayOptions.MaxPairsOfPeer)", k.pairs)
 	}
-	p := &relayPair{relay: r, ids: ids, ends: time.Now().Add(r.opts.Lifetime), spare: r.opts.Rate / 4, filled: time.Now()}
-	for i, c := range []*conn{c, w.conn} {
-		if err := p.open(i, c); err != nil {
-			return nil, nil, errors.Join(errors.New("no socket for another pair"), p.shut())
+	if len(r.pairs) >= r.opts.MaxPairs {
+		if evicted = r.greediest(k.pairs + 1); evicted == nil {
+			return nil, nil, nil, fmt.Errorf("%d pairs are connected (RelayOptions.MaxPairs)", len(r.pairs))
 		}
+		r.remove(evicted)
+	}
+	p, err = r.newPair(c.peer.ID, [2]net.Addr{c.q.LocalAddr(), w.conn.q.LocalAddr()}, now)
+	if err != nil {
+		return nil, nil, evicted, err
 	}
 	r.pairs[p] = struct{}{}
-	r.of[ids[0]]++
-	r.of[ids[1]]++
-	return p, w, nil
+	k.pairs++
+	return p, w, evicted, nil
+}
+
+// caller returns what is known of a caller.
+func (r *relay) caller(id identity.ID, now time.Time) *caller {
+	if k := r.callers[id]; k != nil {
+		return k
+	}
+	if len(r.callers) >= callersMost {
+		for id, k := range r.callers {
+			if k.pairs == 0 && k.calls.full(now) {
+				delete(r.callers, id)
+			}
+		}
+	}
+	k := &caller{calls: newBucket(callPace, float64(r.opts.MaxPairsOfPeer), now)}
+	r.callers[id] = k
+	return k
+}
+
+// greediest returns a pair of the caller that has most, if that is more than
+// fair: the one that has passed nothing on for longest. nil if nobody has.
+func (r *relay) greediest(fair int) (p *relayPair) {
+	most := fair
+	for _, k := range r.callers {
+		most = max(most, k.pairs)
+	}
+	if most == fair {
+		return nil
+	}
+	for other := range r.pairs {
+		if r.callers[other.caller].pairs == most && (p == nil || other.lastUse().Before(p.lastUse())) {
+			p = other
+		}
+	}
+	return p
+}
+
+// remove takes a pair out of the tables, once.
+func (r *relay) remove(p *relayPair) {
+	if _, there := r.pairs[p]; there {
+		delete(r.pairs, p)
+		r.callers[p.caller].pairs--
+	}
 }
 
 func (r *relay) close() {
@@ -190,149 +299,6 @@ func (r *relay) close() {
 	}
 }
 
-// relayPair passes the packets of two nodes on. Each has a socket of its own, at
-// the address at which it reaches the relay, and says where it is by a token,
-// again and again, so that it may move.
-type relayPair struct {
-	relay *relay
-	ids   [2]identity.ID
-	sides [2]relaySide
-	ends  time.Time
-	once  sync.Once
-
-	mu      sync.Mutex
-	spare   int64 // bytes that may be passed on now
-	filled  time.Time
-	carried int64
-	last    time.Time // that something was
-	over    bool
-}
-
-type relaySide struct {
-	socket *net.UDPConn
-	token  relayToken
-	addr   atomic.Pointer[netip.AddrPort] // nil until it has said so
-}
-
-type relayToken [16]byte
-
-// open makes the side of a node that is connected by c.
-func (p *relayPair) open(side int, c *conn) (err error) {
-	s := &p.sides[side]
-	at := c.q.LocalAddr().(*net.UDPAddr)
-	if s.socket, err = net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Zone: at.Zone}); err != nil {
-		return err
-	}
-	_, err = rand.Read(s.token[:])
-	return err
-}
-
-func (p *relayPair) shut() (err error) {
-	for i := range p.sides {
-		if s := p.sides[i].socket; s != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}
-	return err
-}
-
-func (p *relayPair) pass(side int) pass {
-	s := &p.sides[side]
-	return pass{port: uint16(s.socket.LocalAddr().(*net.UDPAddr).Port), token: s.token}
-}
-
-// carry passes on what one side sends, until the pair ends.
-func (p *relayPair) carry(side int) {
-	defer p.end()
-	from, to := &p.sides[side], &p.sides[1-side]
-	b := make([]byte, maxDatagram)
-	for {
-		if from.socket.SetReadDeadline(earlierOf(time.Now().Add(p.relay.opts.Idle), p.ends)) != nil {
-			return
-		}
-		n, sender, err := from.socket.ReadFromUDPAddrPort(b)
-		if err != nil {
-			if p.isIdle() {
-				return
-			}
-			continue
-		}
-		if from.isBind(b[:n]) {
-			from.addr.Store(&sender)
-			continue
-		}
-		at, known := to.addr.Load(), from.addr.Load()
-		if at == nil || known == nil || *known != sender {
-			continue
-		}
-		if goes, over := p.afford(int64(n)); over {
-			return
-		} else if goes {
-			_, _ = to.socket.WriteToUDPAddrPort(b[:n], *at)
-		}
-	}
-}
-
-// maxDatagram is more than QUIC's packets have on any path.
-const maxDatagram = 64 << 10
-
-func earlierOf(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// isBind reports whether the side says where it is.
-func (s *relaySide) isBind(b []byte) bool {
-	return len(b) == bindSize && [4]byte(b[:4]) == bindMagic && subtle.ConstantTimeCompare(b[4:], s.token[:]) == 1
-}
-
-// isIdle reports whether the pair has passed nothing on for too long, or lived
-// long enough, or been closed.
-func (p *relayPair) isIdle() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	return p.over || !now.Before(p.ends) || now.Sub(p.last) >= p.relay.opts.Idle
-}
-
-// afford takes n bytes from what the rate allows, a bucket of a quarter second,
-// and says whether they may go, or everything is used up.
-func (p *relayPair) afford(n int64) (goes, over bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	o, now := p.relay.opts, time.Now()
-	p.spare = min(p.spare+int64(now.Sub(p.filled).Seconds()*float64(o.Rate)), max(o.Rate/4, maxDatagram))
-	p.filled = now
-	if p.spare < n {
-		return false, false // lost, and the senders slow down
-	}
-	p.spare -= n
-	p.carried += n
-	p.last = now
-	return true, p.carried > o.Total
-}
-
-// end ends the pair, once.
-func (p *relayPair) end() {
-	p.once.Do(func() {
-		p.mu.Lock()
-		p.over = true
-		p.mu.Unlock()
-		_ = p.shut()
-		r := p.relay
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.pairs, p)
-		for _, id := range p.ids {
-			if r.of[id]--; r.of[id] == 0 {
-				delete(r.of, id)
-			}
-		}
-	})
-}
-
 // acceptRelay answers a stream that begins as those of relaying do; false if
 // this one doesn't.
 func (c *conn) acceptRelay(s *quicgo.Stream, b [openingSize]byte) bool {
@@ -344,81 +310,12 @@ func (c *conn) acceptRelay(s *quicgo.Stream, b [openingSize]byte) bool {
 	switch {
 	case r == nil:
 		c.refuse(s, errNoRelay.Error())
-	case b[4] != protocolVersion:
-		c.refuse(s, fmt.Sprintf("version %d of relaying; this side speaks %d", b[4], protocolVersion))
+	case b[4] != relayVersion:
+		c.refuse(s, fmt.Sprintf("version %d of relaying; this side speaks %d", b[4], relayVersion))
 	case what == waitMagic:
 		r.acceptWait(c, s, b[5] != 0)
 	default:
 		r.acceptCall(c, s, b[5] != 0)
 	}
 	return true
-}
-
-// pass is what lets a node through a relay, to one other.
-type pass struct {
-	port  uint16
-	token relayToken
-	other string // the other's address as the relay sees it; empty if it may not be told
-}
-
-// The first bytes of streams and packets. What begins with two bits 0 is no
-// packet of QUIC's (RFC 9443).
-var (
-	waitMagic = [4]byte{'R', 'L', 'Y', 'W'}
-	callMagic = [4]byte{'R', 'L', 'Y', 'C'}
-	bindMagic = [4]byte{0, 'R', 'L', 'Y'}
-	punchOnly = []byte{0, 'P', 'C', 'H'}
-)
-
-const (
-	bindSize = 4 + len(relayToken{})
-	passHead = 2 + len(relayToken{}) + 1
-)
-
-func (p pass) append(b []byte) []byte {
-	b = append(b, byte(p.port), byte(p.port>>8))
-	b = append(b, p.token[:]...)
-	return append(append(b, byte(len(p.other))), p.other...)
-}
-
-func readPass(r io.Reader) (p pass, err error) {
-	var b [passHead]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return p, err
-	}
-	other := make([]byte, b[passHead-1])
-	if _, err := io.ReadFull(r, other); err != nil {
-		return p, err
-	}
-	p.port, p.other = uint16(b[0])|uint16(b[1])<<8, string(other)
-	copy(p.token[:], b[2:])
-	return p, nil
-}
-
-func relayHead(magic [4]byte, punch bool) []byte {
-	b := make([]byte, openingSize)
-	copy(b, magic[:])
-	b[4] = protocolVersion
-	if punch {
-		b[5] = 1
-	}
-	return b
-}
-
-// readVerdict reads the answer to a request for relaying.
-func readVerdict(ctx context.Context, s *quicgo.Stream) error {
-	stop := context.AfterFunc(ctx, func() { s.CancelRead(streamCancel) })
-	defer stop()
-	var b [answerSize]byte
-	if _, err := io.ReadFull(s, b[:]); err != nil {
-		return err
-	}
-	text := make([]byte, b[1])
-	if _, err := io.ReadFull(s, text); err != nil {
-		return err
-	}
-	if b[0] != statusAccepted {
-		return fmt.Errorf("%w: %s", ErrRefused, printable(text))
-	}
-	return nil
 }

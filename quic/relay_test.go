@@ -41,7 +41,7 @@ func (r *relay) count() int {
 }
 
 func TestRelay(t *testing.T) {
-	r := listen(t, 3, &Options{Relay: &RelayOptions{MaxPairs: 1, Idle: time.Second}}, 1, 2, 4)
+	r := listen(t, 3, &Options{Relay: &RelayOptions{MaxPairs: 1}}, 1, 2, 4)
 	a, b, c := listen(t, 1, nil, 2, 3), listen(t, 2, nil, 1, 3), listen(t, 4, nil, 2, 3)
 	via := Via{Addr: r.Addr().String(), ID: r.key.ID()}
 	if _, err := a.DialVia(soon(t), via, b.key.ID(), nil); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "does not wait here") {
@@ -53,8 +53,20 @@ func TestRelay(t *testing.T) {
 	y, err := b.Accept(soon(t))
 	must(t, err)
 	works(t, x, y)
-	if why := strings.Join(x.Info().Why, " "); !strings.Contains(why, "by the relay "+via.Addr) || x.Info().Peer.ID != b.key.ID().String() {
-		t.Errorf("%q, %+v", why, x.Info().Peer)
+	for side, l := range map[string]*Link{b.key.ID().String(): x, a.key.ID().String(): y} {
+		if why := strings.Join(l.Info().Why, " "); !strings.Contains(why, "by the relay "+via.Addr) || l.Info().Peer.ID != side {
+			t.Errorf("%q, %+v", why, l.Info().Peer)
+		}
+	}
+	// Neither side takes a connection through the relay for a direct one.
+	for _, n := range []*node{a, b} {
+		n.mu.Lock()
+		for _, c := range n.peers {
+			if c.relayed() {
+				t.Errorf("links that are dialed would go by the relay to %v", c.peer.ID.Short())
+			}
+		}
+		n.mu.Unlock()
 	}
 	again, err := a.DialVia(soon(t), via, b.key.ID(), nil) // over the same connection
 	must(t, err)
@@ -98,7 +110,8 @@ func TestWhoRelaysForNobody(t *testing.T) {
 // What a relay carries for a pair ends where it was told to.
 func TestRelayIsBoundedInBytes(t *testing.T) {
 	r := listen(t, 3, &Options{Relay: &RelayOptions{Total: 300_000}}, 1, 2)
-	o := &Options{IdleTimeout: time.Second}
+	// The pair's end is noticed by silence.
+	o := &Options{IdleTimeout: 3 * time.Second}
 	a, b := listen(t, 1, o, 2, 3), listen(t, 2, o, 1, 3)
 	via := Via{Addr: r.Addr().String(), ID: r.key.ID()}
 	waits(t, b, r, via)
@@ -245,7 +258,10 @@ func TestThroughAddressTranslators(t *testing.T) {
 			in[2](func() { r = listenAt(t, ":4433", 3, &Options{Relay: &RelayOptions{}}, 1, 2) })
 			in[0](func() { a = listenAt(t, ":0", 1, nil, 2, 3) })
 			in[1](func() { b = listenAt(t, ":0", 2, nil, 1, 3) })
-			via := Via{Addr: "203.0.113.1:4433", ID: r.key.ID(), Punch: c.punch, PunchFor: 400 * time.Millisecond}
+			via := Via{Addr: "203.0.113.1:4433", ID: r.key.ID(), Punch: c.punch}
+			if !c.relayed {
+				via.PunchFor = 4 * time.Second // as long as it takes
+			}
 			waits(t, b, r, via)
 			x, err := a.DialVia(soon(t), via, b.key.ID(), nil)
 			must(t, err)

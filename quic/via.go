@@ -27,12 +27,6 @@ type Via struct {
 }
 
 const (
-	// bindPace is how often a node tells a relay where it is, so that it may
-	// move and its translator keeps the mapping.
-	bindPace = 5 * time.Second
-	// bindFirst repetitions come soon after each other: packets get lost.
-	bindFirst = 3
-	firstPace = 30 * time.Millisecond
 	// waitPace is how long to wait before a relay that was lost is dialed again.
 	waitPace = 500 * time.Millisecond
 	// invitesMost bounds how many callers a second a relay may announce.
@@ -75,7 +69,9 @@ func (e *Endpoint) waitOnce(ctx context.Context, v Via) error {
 		if err != nil {
 			return err
 		}
-		go e.present(c, p, v.Punch, func() bool { return e.hasConnAt(relayed(c, p).String()) })
+		at := sideAt(c, p)
+		e.passes.add(at, passing{p.token, v.Addr})
+		go e.present(at, p, v.Punch, func() bool { return e.hasConnAt(at.String()) })
 		<-pace.C
 	}
 }
@@ -88,42 +84,6 @@ func (e *Endpoint) hasConnAt(addr string) bool {
 		}
 	}
 	return false
-}
-
-// relayed is where a relay has opened a pair.
-func relayed(c *conn, p pass) *net.UDPAddr {
-	at := *c.q.RemoteAddr().(*net.UDPAddr)
-	at.Port = int(p.port)
-	return &at
-}
-
-// present tells the relay by a pass where this node is, again and again while
-// wanted says so, and opens this side's translator for the other.
-func (e *Endpoint) present(c *conn, p pass, punch bool, wanted func() bool) {
-	at := relayed(c, p)
-	bind := append(bindMagic[:len(bindMagic):len(bindMagic)], p.token[:]...)
-	var other *net.UDPAddr
-	if punch {
-		other = numeric(p.other)
-	}
-	for i := 0; ; i++ {
-		_, _ = e.transport.WriteTo(bind, at)
-		pace := bindPace
-		if i < bindFirst {
-			pace = firstPace
-			if other != nil {
-				_, _ = e.transport.WriteTo(punchOnly, other)
-			}
-		}
-		select {
-		case <-time.After(pace):
-		case <-e.closed:
-			return
-		}
-		if i > bindFirst && !wanted() {
-			return
-		}
-	}
 }
 
 // numeric parses an address that a relay has told; nil if it is none.
@@ -155,6 +115,9 @@ func (e *Endpoint) askRelay(ctx context.Context, v Via, magic [4]byte, rest []by
 	if err != nil {
 		s.CancelRead(streamCancel)
 		s.CancelWrite(streamCancel)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, nil, explain(err)
 	}
 	return c, s, nil
@@ -183,9 +146,6 @@ func (e *Endpoint) DialVia(ctx context.Context, v Via, peer identity.ID, o *Link
 	if err != nil {
 		return nil, fmt.Errorf("quic: opening a link to %v by the relay %s: %w", nameOf(peer), v.Addr, explain(err))
 	}
-	if c.relayed {
-		l.info.Why = append(l.info.Why, "all packets go by the relay "+v.Addr+", since no direct way to the node was found")
-	}
 	return l, nil
 }
 
@@ -193,7 +153,7 @@ func (e *Endpoint) DialVia(ctx context.Context, v Via, peer identity.ID, o *Link
 func (e *Endpoint) connectVia(ctx context.Context, v Via, peer identity.ID) (*conn, error) {
 	var known *conn
 	for _, c := range e.all() {
-		if c.peer.ID == peer && !c.own && !c.ended() && (known == nil || known.relayed) {
+		if c.peer.ID == peer && !c.own && !c.ended() && (known == nil || known.relayed()) {
 			known = c
 		}
 	}
@@ -204,7 +164,11 @@ func (e *Endpoint) connectVia(ctx context.Context, v Via, peer identity.ID) (*co
 	if err != nil {
 		return nil, err
 	}
+	stop := context.AfterFunc(ctx, func() { s.CancelRead(streamCancel) })
 	p, err := readPass(s)
+	if !stop() && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		s.CancelRead(streamCancel)
 		s.CancelWrite(streamCancel)
@@ -212,18 +176,20 @@ func (e *Endpoint) connectVia(ctx context.Context, v Via, peer identity.ID) (*co
 	}
 	done := make(chan struct{})
 	var made *conn
-	go e.present(r, p, v.Punch, func() bool {
+	at := sideAt(r, p)
+	e.passes.add(at, passing{p.token, v.Addr})
+	go e.present(at, p, v.Punch, func() bool {
 		select {
 		case <-done:
-			return made != nil && made.relayed && !made.ended()
+			return made != nil && made.relayed() && !made.ended()
 		default:
 			return true
 		}
 	})
-	c, err := e.race(ctx, v, r, p, peer)
+	c, err := e.race(ctx, v, at, numeric(p.other), peer)
 	made = c
 	close(done)
-	if err != nil || !c.relayed {
+	if err != nil || !c.relayed() {
 		_ = s.Close() // the pair isn't needed
 		return c, err
 	}
@@ -231,9 +197,10 @@ func (e *Endpoint) connectVia(ctx context.Context, v Via, peer identity.ID) (*co
 	return c, nil
 }
 
-// race tries the direct way, if both agreed to it, and then the relay's.
-func (e *Endpoint) race(ctx context.Context, v Via, r *conn, p pass, peer identity.ID) (*conn, error) {
-	if other := numeric(p.other); v.Punch && other != nil {
+// race tries the direct way to other, if both agreed to it, and then the relay's,
+// to at.
+func (e *Endpoint) race(ctx context.Context, v Via, at, other *net.UDPAddr, peer identity.ID) (*conn, error) {
+	if v.Punch && other != nil {
 		patience := v.PunchFor
 		orDefault(&patience, time.Second)
 		direct, cancel := context.WithTimeout(ctx, patience)
@@ -243,5 +210,5 @@ func (e *Endpoint) race(ctx context.Context, v Via, r *conn, p pass, peer identi
 			return c, nil
 		}
 	}
-	return e.shake(ctx, e.transport, relayed(r, p), peer, how{relayed: true})
+	return e.shake(ctx, e.transport, at, peer, how{via: v.Addr})
 }
