@@ -187,8 +187,8 @@ func noCPUs(t *Topology, r Request, candidates CPUSet, cacheKnown bool) error {
 		return fmt.Errorf("%w: %d engines need as many physical cores but CPUs %s are on %d; ask for fewer engines or allow SMT siblings",
 			ErrNoPlan, r.Engines, candidates, len(cores))
 	case r.ShareLLC && !cacheKnown:
-		return fmt.Errorf("%w: the kernel does not tell which CPUs share a last-level cache, which was demanded; name the CPUs or give up the demand",
-			ErrNoPlan)
+		return fmt.Errorf("%w: %w: the kernel does not tell which CPUs share a last-level cache, which was demanded; name the CPUs or give up the demand",
+			ErrNoPlan, ErrNotSupported)
 	case r.ShareLLC:
 		return fmt.Errorf("%w: no %d of the free cores among CPUs %s share a last-level cache; ask for fewer engines, give up the demand, or widen it: %s",
 			ErrNoPlan, r.Engines, candidates, usableLimits(t))

@@ -97,8 +97,10 @@ func (p Plan) String() string {
 // frequency, the lower number. Every engine gets a physical core of its own
 // unless the request permits otherwise.
 //
-// The error wraps [ErrNoPlan], and [ErrCPU] besides when a named CPU can't be
-// used; it says what is missing and how to get it.
+// The error wraps [ErrNoPlan], and besides [ErrCPU] when a named CPU can't be
+// used, or [ErrNotSupported] when a shared cache is demanded and the kernel, such
+// as that of some virtual machines, does not tell which CPUs share one; it says
+// what is missing and how to get it.
 func NewPlan(t *Topology, r Request) (Plan, error) {
 	if len(r.CPUs) > 0 && r.Engines == 0 {
 		r.Engines = len(r.CPUs)

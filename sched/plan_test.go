@@ -96,7 +96,7 @@ func TestNewPlanRefuses(t *testing.T) {
 			says: []string{"only 5 can be used", "cpuset-cpus"}},
 		{name: "more engines than physical cores", tree: "container-v2", req: Request{Engines: 4}, says: []string{"are on 3", "allow SMT siblings"}},
 		{name: "no cache that large", tree: "container-v2", req: Request{Engines: 3, ShareLLC: true}, says: []string{"share a last-level cache", "give up the demand"}},
-		{name: "caches unknown", tree: "vm", files: noCaches, req: RingPair(), says: []string{"does not tell", "name the CPUs"}},
+		{name: "caches unknown", tree: "vm", files: noCaches, req: RingPair(), err: ErrNotSupported, says: []string{"does not tell", "name the CPUs"}},
 		{name: "spinning above the quota", tree: "container-v1", req: RingPair(), says: []string{"1.50", "cpu.max", "let them park"}},
 		{name: "nothing left for control", tree: "vm", req: Request{Engines: 2, Control: 1}, says: []string{"control plane needs 1", "only 0 are left"}},
 		{name: "only siblings of excluded cores", tree: "hybrid-laptop", req: Request{Engines: 1, Exclude: CPUs(0, 2, 4, 6, 8, 9, 10, 11)},

@@ -175,6 +175,10 @@ func chooseCPUs(list string) (cpus [2]int, err error) {
 		return cpus, err
 	}
 	plan, err := sched.NewPlan(topo, r)
+	if errors.Is(err, sched.ErrNotSupported) { // a virtual machine that hides its caches
+		r.ShareLLC = false
+		plan, err = sched.NewPlan(topo, r)
+	}
 	if errors.Is(err, sched.ErrCPU) && list != "" {
 		return cpus, fmt.Errorf("%w: --cpus %q: %w", errUsage, list, err)
 	}
