@@ -87,7 +87,7 @@ func (b *Bwrap) Start(ctx context.Context, s Spec) (Process, error) {
 		return nil, err
 	}
 	defer shim.Close()
-	l := &launch{spec: s, path: path, dir: "/", inner: true, uid: uint32(os.Geteuid())}
+	l := &launch{spec: s, path: path, dir: "/", inner: true, unprivileged: !b.root, uid: uint32(os.Geteuid())}
 	if err := b.walls(l); err != nil {
 		return nil, err
 	}

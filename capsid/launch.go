@@ -26,9 +26,11 @@ type launch struct {
 	uid    uint32 // as which the kernel must know the cell
 	group  *group // nil where no limit needs one
 	// inner: the program started is not the cell's own process, and waits for it.
-	inner    bool
-	degraded []string
-	release  func() // frees what was taken for this cell; may be nil
+	inner bool
+	// unprivileged: the node may not make namespaces, only what it executes may.
+	unprivileged bool
+	degraded     []string
+	release      func() // frees what was taken for this cell; may be nil
 }
 
 // start runs it and returns when the cell's program has been executed. It owns
@@ -116,11 +118,16 @@ func (l *launch) execute(p *process) (status *net.UnixConn, err error) {
 		return nil, errors.Join(err, status.Close())
 	}
 	env := append(append(make([]string, 0, len(l.spec.Env)+1), l.spec.Env...), EnvNode+"="+strconv.Itoa(nodeFD))
-	p.os, err = spawn(l.path, l.argv, &os.ProcAttr{
+	attr := &os.ProcAttr{
 		Dir: l.dir, Env: env,
 		Files: slices.Concat([]*os.File{null, w, w, cell, shim}, l.group.files(), l.extra),
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
-	})
+		Sys:   l.attributes(),
+	}
+	p.os, err = spawn(l.path, l.argv, attr)
+	if errors.Is(err, unix.EPERM) && attr.Sys.Cloneflags != 0 {
+		attr.Sys.Cloneflags = 0 // what is executed says what it lacks
+		p.os, err = spawn(l.path, l.argv, attr)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, err), status.Close())
 	}
@@ -131,6 +138,18 @@ func (l *launch) execute(p *process) (status *net.UnixConn, err error) {
 		close(p.copied)
 	}()
 	return status, nil
+}
+
+// attributes are of the process that is started. What leads to the shim is the
+// first process of a pid namespace: the kernel ends all of that with it, also
+// where it is killed, with the node, in a moment in which the rest of it waits for
+// its word.
+func (l *launch) attributes() *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setpgid: true}
+	if l.inner && !l.unprivileged {
+		a.Cloneflags = syscall.CLONE_NEWPID
+	}
+	return a
 }
 
 // converse leads the shim to the cell's program.

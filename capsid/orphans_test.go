@@ -1,6 +1,7 @@
 package capsid
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -60,6 +61,36 @@ func TestWhatBubblewrapLeavesIsSwept(t *testing.T) {
 	for until := time.Now().Add(10 * time.Second); len(orphans()) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("left: %v", orphans())
+		}
+	}
+}
+
+// Where the node may make pid namespaces, the kernel ends the rest as well, and
+// nobody has to sweep.
+func TestBubblewrapLeavesNothingInANamespace(t *testing.T) {
+	path, err := exec.LookPath("bwrap")
+	if err != nil {
+		t.Skip("bubblewrap is not installed")
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for range 300 {
+		p, err := os.StartProcess(path, []string{"bwrap", "--unshare-pid", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--", shimPath, "x"},
+			&os.ProcAttr{Files: []*os.File{null, null, null}, Sys: (&launch{inner: true}).attributes()})
+		if errors.Is(err, syscall.EPERM) {
+			t.Skip("no namespaces without privileges")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(3 * time.Millisecond))
+		_ = p.Kill()
+		_, _ = p.Wait() // which returns when all of the namespace have ended
+		if left := orphans(); len(left) > 0 {
+			t.Fatalf("left: %v", left)
 		}
 	}
 }

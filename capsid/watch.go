@@ -1,6 +1,7 @@
 package capsid
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,9 +11,12 @@ import (
 // process is not reaped by that, so that its number stays its own; no thread
 // waits for it.
 func whenEnded(pid int, f func()) (stop func(), err error) {
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	fd, err := unix.PidfdOpen(pid, 0) // PIDFD_NONBLOCK is known from Linux 5.10 on
 	if err != nil {
 		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
 	}
 	file := os.NewFile(uintptr(fd), "pidfd")
 	raw, err := file.SyscallConn()

@@ -147,7 +147,7 @@ func (c *cell) begin(v *version, who, why string) (*start, error) {
 
 // startAll starts as many processes as a version should have, at once.
 func (c *cell) startAll(v *version, who, why string) error {
-	missing := v.config.Instances - len(v.running())
+	missing := v.config.Instances - v.serving()
 	if who == whoBoot && v.config.Start == "connect" {
 		missing = v.config.Warm
 	}
@@ -165,7 +165,7 @@ func (c *cell) startAll(v *version, who, why string) error {
 		})
 	}
 	all.Wait()
-	if len(v.running()) > 0 {
+	if v.serving() > 0 {
 		return nil // one is enough to serve
 	}
 	return errors.Join(errs...)

@@ -29,14 +29,22 @@ type front struct {
 
 // frontTarget is one version as the front reaches it.
 type frontTarget struct {
-	cell     *cell
-	version  *version
-	target   *forward.Target
-	attached atomic.Bool
-	waking   atomic.Bool
-	refused  atomic.Pointer[frontRefusal]
-	routed   []uint64
-	descs    []*rpc.ServiceDesc
+	cell    *cell
+	version *version
+	process atomic.Pointer[instance] // that calls go to; nil: none
+	waking  atomic.Bool
+	refused atomic.Pointer[frontRefusal]
+	descs   []*rpc.ServiceDesc
+
+	// What follows belongs to the engine's thread.
+	target *forward.Target // that process; another process has another
+	routed []uint64
+}
+
+// serves reports whether there is a process that takes calls.
+func (t *frontTarget) serves() bool {
+	i := t.process.Load()
+	return i != nil && !i.draining.Load()
 }
 
 // frontRefusal is why a version could not be woken.
@@ -88,7 +96,8 @@ func (f *front) route(places []place) error {
 		v := p.version
 		t := f.targets[v]
 		if t == nil {
-			t = &frontTarget{cell: p.cell, version: v, target: f.forwarder.NewTarget(p.cell.name + " " + v.name)}
+			t = &frontTarget{cell: p.cell, version: v}
+			t.target = f.newTarget(t)
 		}
 		current[v] = t
 		for fingerprint := range v.fingerprints() {
@@ -112,6 +121,10 @@ func (f *front) route(places []place) error {
 		f.announce(current[p.version])
 	}
 	return err
+}
+
+func (f *front) newTarget(t *frontTarget) *forward.Target {
+	return f.forwarder.NewTarget(t.cell.name + " " + t.version.name)
 }
 
 // exchange gives targets their fingerprints. It runs on the engine's thread, so
@@ -163,7 +176,26 @@ func (f *front) drop(t *frontTarget) {
 		for len(t.version.running()) > 0 && f.node.ctx.Err() == nil {
 			time.Sleep(5 * time.Millisecond)
 		}
-		_ = t.target.Close()
+		var last *forward.Target
+		if f.node.engine.Do(context.Background(), func() { last = t.target }) == nil {
+			_ = last.Close()
+		}
+	})
+}
+
+// touch notes which versions have calls under way, so that they are not taken
+// for idle.
+func (f *front) touch(now time.Time) {
+	routes := f.routes.Load()
+	if routes == nil {
+		return
+	}
+	_ = f.node.engine.Do(context.Background(), func() {
+		for _, t := range *routes {
+			if n, err := t.target.Live(); err == nil && n > 0 {
+				t.version.used.Store(now.UnixNano())
+			}
+		}
 	})
 }
 
@@ -200,7 +232,7 @@ func (l *frontLink) Offer(v *wire.Vesicle) (taken bool, err error) {
 	if routes := l.front.routes.Load(); routes != nil {
 		if t := (*routes)[v.Header.Fingerprint]; t != nil {
 			t.version.used.Store(time.Now().UnixNano())
-			if !t.attached.Load() && v.Header.Kind == wire.KindRequest {
+			if begins(v) && !t.serves() {
 				if err := l.front.wake(t); err != nil {
 					return true, err
 				}
@@ -208,6 +240,22 @@ func (l *frontLink) Offer(v *wire.Vesicle) (taken bool, err error) {
 		}
 	}
 	return l.next.Offer(v)
+}
+
+// begins reports whether a vesicle begins a call: it is the first piece of a
+// request, or what has no answer.
+func begins(v *wire.Vesicle) bool {
+	switch v.Header.Kind {
+	case wire.KindRequest:
+		if v.Header.Flags&wire.FlagFragment == 0 || len(v.Payload) < wire.FragmentSize {
+			return true
+		}
+		piece, err := wire.GetFragment((*[wire.FragmentSize]byte)(v.Payload), len(v.Payload)-wire.FragmentSize)
+		return err != nil || piece.Offset == 0
+	case wire.KindEvent:
+		return true
+	}
+	return false
 }
 
 // Detach implements rpc.RelayLink.
@@ -250,7 +298,8 @@ func (c *cell) dial(ctx context.Context, v *version) (i *instance, l *uds.Conn, 
 	return nil, nil, err
 }
 
-// attach starts a version if need be, and connects the front to it.
+// attach starts a version if need be, and connects the front to it. What the
+// process before has begun it finishes.
 func (f *front) attach(t *frontTarget) error {
 	c := t.cell
 	ctx, cancel := context.WithTimeout(c.node.ctx, time.Duration(t.version.config.ReadyTimeout))
@@ -259,32 +308,42 @@ func (f *front) attach(t *frontTarget) error {
 	if err != nil {
 		return err
 	}
-	_ = t.target.Detach()
-	gone, err := t.target.Attach(l)
+	next := f.newTarget(t)
+	gone, err := next.Attach(l)
 	if err != nil {
 		_ = l.Close()
 		return err
 	}
-	t.attached.Store(true)
 	i.links.Add(1)
+	if err := f.succeed(t, next); err != nil {
+		_ = next.Close()
+		i.links.Add(-1)
+		return err
+	}
+	t.process.Store(i)
 	c.node.work.Go(func() {
 		defer i.links.Add(-1)
 		select {
 		case <-gone:
+		case <-i.leaving:
+			_ = next.Retire(c.node.ctx)
 		case <-c.node.ctx.Done():
 		}
-		t.attached.Store(false)
-	})
-	// A process that drains is left for another as soon as callers may.
-	c.node.work.Go(func() {
-		for !i.draining.Load() {
-			select {
-			case <-i.gone:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-		t.attached.Store(false)
+		t.process.CompareAndSwap(i, nil)
 	})
 	return nil
+}
+
+// succeed has a target take over from the one before.
+func (f *front) succeed(t *frontTarget, next *forward.Target) error {
+	var err error
+	doErr := f.node.engine.Do(context.Background(), func() {
+		if err = t.target.Unroute(t.routed...); err != nil {
+			return
+		}
+		if err = next.Route(t.routed...); err == nil {
+			t.target = next
+		}
+	})
+	return errors.Join(doErr, err)
 }

@@ -62,11 +62,20 @@ func (office3) Quote(_ context.Context, p v3.Parcel) (v3.Price, error) {
 	return v3.Price{Amount: int64(p.Weight), Days: 3}, nil
 }
 
+// grace is how long a cell that stops waits for its callers: one that has calls
+// which end when the test says so, for those.
+func grace(kind string) time.Duration {
+	if kind == "patient" {
+		return patience
+	}
+	return time.Second
+}
+
 // cellMain is a cell: a version of Postage under a name, or one with a fault.
 func cellMain(kind, name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	server, err := rpc.NewServer(&rpc.ServerOptions{Name: kind, Grace: time.Second})
+	server, err := rpc.NewServer(&rpc.ServerOptions{Name: kind, Grace: grace(kind)})
 	if err != nil {
 		return 1
 	}
@@ -75,6 +84,8 @@ func cellMain(kind, name string) int {
 		forkBomb()
 	case "memory bomb":
 		memoryBomb()
+	case "patient":
+		err = v1.RegisterPostage(server, patient{os.Args[4]})
 	case "v1", "dies", "slow":
 		err = v1.RegisterPostage(server, office1{})
 	case "v2", "dies later":

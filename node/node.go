@@ -330,6 +330,7 @@ func (n *Node) housekeep(ctx context.Context) {
 		dog = t.C
 	}
 	for {
+		n.touch(time.Now())
 		for _, c := range n.list() {
 			c.housekeep(time.Now())
 			c.gauges.update(c)
@@ -345,6 +346,20 @@ func (n *Node) housekeep(ctx context.Context) {
 			cancel()
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// touch notes which versions have calls under way by a front.
+func (n *Node) touch(now time.Time) {
+	for _, c := range n.list() {
+		if f := c.known(); f != nil {
+			f.touch(now)
+		}
+	}
+	for _, d := range n.listDevices() {
+		if d.cells != nil {
+			d.cells.touch(now)
 		}
 	}
 }

@@ -93,6 +93,9 @@ func unchangeable(before, next config.Config) (keys []string) {
 	if !sameNetwork(before.Network, next.Network) {
 		keys = append(keys, "network")
 	}
+	if before.Raft != next.Raft {
+		keys = append(keys, "raft")
+	}
 	if !reflect.DeepEqual(before.Devices, next.Devices) {
 		keys = append(keys, "devices")
 	}

@@ -92,6 +92,16 @@ func (v *version) running() []*instance {
 	return slices.Clone(v.instances)
 }
 
+// serving counts the processes that are ready and do not drain.
+func (v *version) serving() (n int) {
+	for _, i := range v.running() {
+		if !i.draining.Load() {
+			n++
+		}
+	}
+	return n
+}
+
 // fingerprints returns what can be called: each with the method's name.
 func (v *version) fingerprints() map[uint64]string {
 	v.mu.Lock()

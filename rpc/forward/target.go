@@ -1,8 +1,10 @@
 package forward
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
@@ -186,19 +188,58 @@ func (t *Target) Detach() error {
 	return f.engine.Remove(port)
 }
 
+// Live returns how many calls are under way at the target. Errors: those of
+// [engine.Engine.Do].
+func (t *Target) Live() (n int, err error) {
+	err = t.forwarder.do(func() error {
+		n = t.live
+		return nil
+	})
+	return n, err
+}
+
+// Retire has the target leave without a call that is cut: it takes all its
+// routes back, waits until no call is under way, the link is lost or ctx ends,
+// and closes the target. Errors: the cause of ctx, or those of
+// [engine.Engine.Do].
+func (t *Target) Retire(ctx context.Context) error {
+	tick := time.NewTicker(drainPace)
+	defer tick.Stop()
+	for {
+		left := 0
+		err := t.forwarder.do(func() error {
+			t.unrouteAll()
+			left = t.live
+			return nil
+		})
+		if err != nil || left == 0 {
+			return errors.Join(err, t.Close())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), t.Close())
+		}
+	}
+}
+
 // Close detaches the target's link and takes all its routes back.
 func (t *Target) Close() error {
 	err := t.forwarder.do(func() error {
 		t.closed = true
-		for fingerprint := range t.routed {
-			t.unroute(fingerprint)
-		}
-		if f := t.forwarder; f.rest != nil && f.rest.target == t {
-			f.rest = nil
-		}
+		t.unrouteAll()
 		return nil
 	})
 	return errors.Join(err, t.Detach())
+}
+
+func (t *Target) unrouteAll() {
+	for fingerprint := range t.routed {
+		t.unroute(fingerprint)
+	}
+	if f := t.forwarder; f.rest != nil && f.rest.target == t {
+		f.rest = nil
+	}
 }
 
 // lose ends what was under way when the link has left the engine.
