@@ -47,18 +47,19 @@ func (b *Bwrap) program() (string, error) {
 	if path == "" {
 		var err error
 		if path, err = exec.LookPath("bwrap"); err != nil {
-			return "", fmt.Errorf("%w: bubblewrap is not installed (%w); apt install bubblewrap, or dnf install bubblewrap", ErrUnavailable, err)
+			return "", mend("apt install bubblewrap, or dnf install bubblewrap", "%w: bubblewrap is not installed (%w)", ErrUnavailable, err)
 		}
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return "", fmt.Errorf("%w: %s: %w; apt install bubblewrap", ErrUnavailable, path, err)
+		return "", mend("apt install bubblewrap, or dnf install bubblewrap", "%w: %s: %w", ErrUnavailable, path, err)
 	}
 	if st.Mode&0o022 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
-		return "", fmt.Errorf("%w: %s has mode %04o and belongs to uid %d, so that others could exchange it; chown root and chmod go-w it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
+		return "", mend(fmt.Sprintf("chown root %[1]s && chmod go-w %[1]s", path),
+			"%w: %s has mode %04o and belongs to uid %d, so that others could exchange it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
 	}
 	if b.root && st.Mode&unix.S_ISUID != 0 {
-		return "", fmt.Errorf("%w: %s is setuid (mode %04o), which a node that is root does not need; chmod u-s it, or install another one and name it", ErrUnavailable, path, st.Mode&0o7777)
+		return "", mend("chmod u-s "+path, "%w: %s is setuid (mode %04o), which a node that is root does not need", ErrUnavailable, path, st.Mode&0o7777)
 	}
 	return path, nil
 }
@@ -287,7 +288,12 @@ func placesOf(s Spec) []place {
 
 // Probe implements Backend.
 func (b *Bwrap) Probe(ctx context.Context) []sched.Finding {
-	return append([]sched.Finding{probeShim(), b.probeProgram(ctx)}, append(probeWalls(b.root, b.abi), b.probeStart(ctx))...)
+	program := b.probeProgram(ctx)
+	all := append([]sched.Finding{probeShim(), program}, probeWalls(b.root, b.abi)...)
+	if program.Severity == sched.Problem {
+		return all // which says it all: without it nothing can be started
+	}
+	return append(all, b.probeStart(ctx))
 }
 
 const probeTime = 5 * time.Second
@@ -297,7 +303,8 @@ func (b *Bwrap) probeProgram(ctx context.Context) sched.Finding {
 	f := sched.Finding{ID: "capsid.bwrap", What: "bubblewrap is installed"}
 	path, err := b.program()
 	if err != nil {
-		f.Severity, f.What, f.Evidence, f.Fix = sched.Problem, "cells can't be started in bubblewrap", err.Error(), "apt install bubblewrap"
+		f.Severity, f.What = sched.Problem, "cells can't be started in bubblewrap"
+		blame(&f, err, "apt install bubblewrap")
 		return f
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
@@ -323,7 +330,13 @@ func (b *Bwrap) probeStart(ctx context.Context) sched.Finding {
 		f.Evidence = fmt.Sprintf("one ran as uid %d", p.UID())
 		return f
 	}
-	f.Severity, f.What, f.Evidence = sched.Problem, "no capsid can be made", err.Error()
-	f.Fix = "see the other findings; where user namespaces are restricted, run the node as root, or allow them (kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0; on Ubuntu the AppArmor profile of dist/)"
+	f.Severity, f.What = sched.Problem, "no capsid can be made"
+	fix := "run the node as root"
+	if b.root {
+		fix = "give the node CAP_SYS_ADMIN; in a container let its seccomp profile and AppArmor allow mount and unshare (docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --cap-add SYS_ADMIN)"
+	} else if closed := closedUserNamespaces(); len(closed) > 0 {
+		fix = "mend capsid.userns"
+	}
+	blame(&f, err, fix)
 	return f
 }

@@ -94,14 +94,15 @@ func (p *hierarchies) find(controller string) (dir string, v2 bool, err error) {
 					return dir, false, nil
 				}
 			}
-			return "", false, fmt.Errorf("the hierarchy of %s is not mounted at %s/%s", controller, p.root, controller)
+			return "", false, mend("mount the control groups of version 1 there, or of version 2 (mount -t cgroup2 none "+p.root+"); in a container have its engine do so",
+				"the hierarchy of it is not mounted below %s", p.root)
 		}
 		if f[0] == "0" && f[1] == "" {
 			dir = f[2]
 		}
 	}
 	if dir == "" {
-		return "", false, fmt.Errorf("the kernel has no control groups for %s", controller)
+		return "", false, mend("a kernel with control groups, and no cgroup_disable= at boot", "the kernel has no control groups for %s", controller)
 	}
 	return p.findV2(controller, dir)
 }
@@ -122,10 +123,10 @@ func (p *hierarchies) findV2(controller, path string) (string, bool, error) {
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
-		return "", false, fmt.Errorf("no control groups of version 2 at %s: %w", dir, err)
+		return "", false, mend("mount -t cgroup2 none "+p.root+"; in a container have its engine do so", "no control groups of version 2 at %s: %w", dir, err)
 	}
 	if !slices.Contains(strings.Fields(string(text)), controller) {
-		return "", false, fmt.Errorf("the controller %s is not delegated to %s, which has %q; under systemd set Delegate=yes for the unit, for a user's manager in user@.service.d", controller, dir, strings.TrimSpace(string(text)))
+		return "", false, mend(delegate, "not delegated to %s, which has %q", dir, strings.TrimSpace(string(text)))
 	}
 	return dir, true, nil
 }
@@ -134,10 +135,17 @@ func (p *hierarchies) findV2(controller, path string) (string, bool, error) {
 // with controllers for its children may have no process itself.
 const leaf = "node"
 
+// delegate is how a node that is not root comes by control groups.
+const delegate = "under systemd set Delegate=yes for the unit (for a user's manager Delegate=cpu cpuset memory pids in /etc/systemd/system/user@.service.d/delegate.conf)"
+
 // prepare makes the folder of this node's groups.
 func (p *hierarchies) prepare(parent string, h hierarchy, controller string) error {
 	if err := os.Mkdir(h.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("can't make a control group: %w; run as root, or have %s delegated (systemd: Delegate=yes)", err, parent)
+		fix := "run the node as root, or " + delegate
+		if errors.Is(err, unix.EROFS) {
+			fix = "mount " + p.root + " writable: in a container podman run --systemd=always or docker run --privileged does, elsewhere mount -o remount,rw"
+		}
+		return mend(fix, "can't make a control group: %w", err)
 	}
 	if !h.v2 {
 		if controller == "cpuset" {
@@ -169,7 +177,7 @@ func (p *hierarchies) prepare(parent string, h hierarchy, controller string) err
 		err = enable(h.dir)
 	}
 	if err != nil {
-		return fmt.Errorf("can't switch on the controller %s: %w; have %s delegated to this process alone (systemd: Delegate=yes, DelegateSubgroup=%s)", controller, err, parent, leaf)
+		return mend("have "+parent+" delegated to this process alone (systemd: Delegate=yes, DelegateSubgroup="+leaf+")", "can't be switched on: %w", err)
 	}
 	return nil
 }

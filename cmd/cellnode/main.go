@@ -5,7 +5,11 @@ package main
 import (
 	"os"
 
+	"github.com/cell-runtime/cell/capsid/wasm"
 	"github.com/cell-runtime/cell/cmd/cellnode/internal/cli"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	wasm.Main() // the node runs this program again for each WebAssembly cell
+	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

@@ -28,12 +28,14 @@ type probe struct {
 
 // needs is what a configuration asks of the host.
 type needs struct {
-	given    bool     // there is a configuration
+	given    bool // there is a configuration
+	config   config.Config
 	backends []string // sandboxes of capsids that it names
 }
 
 // probes are what doctor looks at, in the order of its report.
 var probes = []probe{
+	{"config", "what the configuration given by -c names: programs, paths, cores, limits, devices", probeConfig},
 	{"sched", "cores, clocks, interrupts, memory limits", probeSched},
 	{"capsid", "what sandboxes need: programs, namespaces, filters, control groups", probeCapsid},
 	{"quic", "buffers and congestion control between hosts", func(context.Context, needs) ([]sched.Finding, error) { return quic.Probe(), nil }},
@@ -97,11 +99,12 @@ sandboxes depend on whether it is as it should be: what was read and where, and
 the command or setting that mends it. Without arguments it looks at everything.
 
 The exit code is 1 when something is a problem: it defeats the purpose. A
-warning costs tail latency and nothing else. With -c it looks at the sandboxes that
-the configuration names, and at no others.
+warning costs tail latency and nothing else. With -c it looks at what the
+configuration names, at its sandboxes and at no others, and what is missing of that
+is a problem.
 
 Probes:` + listProbes(),
-		Example:   "  cellnode doctor\n  cellnode doctor sched --all\n  cellnode doctor -o json | jq '.findings[] | select(.severity == \"problem\")'",
+		Example:   "  cellnode doctor\n  cellnode doctor -c /etc/cell/cellnode.toml\n  cellnode doctor sched --all\n  cellnode doctor -o json | jq '.findings[] | select(.severity == \"problem\")'",
 		ValidArgs: probeNames(),
 		Args:      cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -163,7 +166,7 @@ func needsOf(env *Env, from *settings) (needs, error) {
 		return needs{}, nil
 	}
 	c, _, err := from.load(env)
-	n := needs{given: true}
+	n := needs{given: true, config: c}
 	for _, cell := range c.Cells {
 		if !slices.Contains(n.backends, cell.Capsid) {
 			n.backends = append(n.backends, cell.Capsid)
