@@ -242,7 +242,7 @@ func (c *Consumer) Arm() bool {
 		return false
 	}
 	if c.ready() {
-		c.data.disarm()
+		c.data.withdraw()
 		return false
 	}
 	return true
@@ -254,7 +254,7 @@ func (c *Consumer) ready() bool {
 }
 
 // Disarm ends what Arm began.
-func (c *Consumer) Disarm() { c.data.disarm() }
+func (c *Consumer) Disarm() { c.data.disarm(&c.state) }
 
 // Stats returns the consumer's counters.
 func (c *Consumer) Stats() Stats {

@@ -139,7 +139,7 @@ func init() {
 	children["echo"] = func(args []string) {
 		x := &crossing{park: args[0] == "true"}
 		x.in, x.out = must(Attach(3, SPSC)), must(Attach(4, SPSC))
-		x.own, x.peer = must(AttachDoorbell(5)), must(AttachDoorbell(6))
+		x.own, x.peer = waitingOn(5), must(AttachDoorbell(6))
 		must(0, x.sides())
 		for {
 			v := must(x.receive())

@@ -8,10 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Doorbell is one end of a connected pair of sockets (socketpair(2), AF_UNIX,
-// SOCK_SEQPACKET) by which one side wakes the other. It is separate from the
-// ring because one doorbell serves both directions, and because an epoll set
-// can watch it beside other sockets.
+// Doorbell is how one side wakes the other: who sleeps has the end to wait on,
+// who wakes it the end to ring by. It is separate from the ring because one
+// doorbell serves any number of them, and because an epoll set can watch it
+// beside other descriptors.
+//
+// A peer may be hostile, and the kernel lets whoever has a descriptor of a socket
+// hold up others that read from it: recvmsg(2) keeps the socket's mutex while it
+// copies, and the copy lasts as long as the reader's memory takes to come
+// (userfaultfd(2), FUSE). So a side reads only from sockets of its own making,
+// whose descriptors it never gives away; what it got from a peer it only sends
+// to, which takes no such lock. [NewDoorbell] makes both ends: FD stays, RingFD
+// may be passed, and [AttachDoorbell] takes it. [DoorbellOver] is the end to ring
+// by over a socket that is there anyway.
 //
 // Why sockets and not an eventfd, which is made for this: both sides would
 // share its open file, and with it O_NONBLOCK and the counter, so that a peer
@@ -20,71 +29,90 @@ import (
 // queue that is full means that the doorbell rings already.
 //
 // The ends may be used by several goroutines at a time.
-type Doorbell struct{ wait, ring int }
+type Doorbell struct {
+	wait, ring int  // -1: this side has no such end
+	borrowed   bool // ring is somebody else's to close
+}
 
-// NewDoorbell makes a doorbell that this process itself can ring. Pass RingFD
-// to others that shall ring it, too, or FD to who shall wait on it.
+// NewDoorbell makes a doorbell on which this process waits, and which it can ring
+// itself. Pass RingFD to whoever else shall ring it.
 func NewDoorbell() (*Doorbell, error) {
-	wait, ring, err := bellPair()
-	if err != nil {
-		return nil, err
-	}
-	return &Doorbell{wait, ring}, nil
-}
-
-// NewDoorbells makes two doorbells for two processes, each of which rings the
-// other, at the price of one descriptor each. Pass FD of one of them and close
-// that one afterwards.
-func NewDoorbells() (one, other *Doorbell, err error) {
-	a, b, err := bellPair()
-	if err != nil {
-		return nil, nil, err
-	}
-	return &Doorbell{a, a}, &Doorbell{b, b}, nil
-}
-
-func bellPair() (a, b int, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return -1, -1, fmt.Errorf("ring: socketpair: %w; raise RLIMIT_NOFILE if descriptors ran out", err)
+		return nil, fmt.Errorf("ring: socketpair: %w; raise RLIMIT_NOFILE if descriptors ran out", err)
 	}
-	return fds[0], fds[1], nil
+	return &Doorbell{wait: fds[0], ring: fds[1]}, nil
 }
 
-// AttachDoorbell takes ownership of a descriptor that a peer passed, either end
-// of a doorbell: who has one of them waits on it and rings at the other. It makes
-// sure that it is such a socket (a byte written to anything else could do harm)
-// and closes it on error. Errors: ErrDoorbell.
+// AttachDoorbell takes ownership of the RingFD of a peer's doorbell, to ring it.
+// It makes sure that it is the end of a connected pair of packet sockets (a byte
+// written to anything else could do harm) and closes it on error. Nobody can wait
+// on what it returns. Errors: ErrDoorbell.
 func AttachDoorbell(fd int) (*Doorbell, error) {
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	kind, err2 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err := errors.Join(err, err2); err != nil || domain != unix.AF_UNIX || kind != unix.SOCK_SEQPACKET {
+	if err := checkRingEnd(fd); err != nil {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
-		return nil, fmt.Errorf("%w: descriptor %d is a socket of domain %d and type %d (%v); pass one from ring.NewDoorbell", ErrDoorbell, fd, domain, kind, err)
+		return nil, fmt.Errorf("%w: descriptor %d %w; pass RingFD of one from ring.NewDoorbell", ErrDoorbell, fd, err)
 	}
-	return &Doorbell{fd, fd}, nil
+	return &Doorbell{wait: -1, ring: fd}, nil
 }
 
-// FD returns the descriptor that is readable while the doorbell rings. It stays
-// the doorbell's own.
+func checkRingEnd(fd int) error {
+	for _, want := range []struct {
+		option, value int
+		what          string
+	}{
+		{unix.SO_DOMAIN, unix.AF_UNIX, "is a socket of another domain than AF_UNIX"},
+		{unix.SO_TYPE, unix.SOCK_SEQPACKET, "is a socket of another type than SOCK_SEQPACKET"},
+		{unix.SO_ACCEPTCONN, 0, "is a socket that listens"},
+	} {
+		switch is, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, want.option); {
+		case err != nil:
+			return fmt.Errorf("is no socket: %w", err)
+		case is != want.value:
+			return errors.New(want.what)
+		}
+	}
+	if _, err := unix.Getpeername(fd); err != nil {
+		return fmt.Errorf("is a socket that is not connected: %w", err)
+	}
+	return nil
+}
+
+// DoorbellOver makes a doorbell that is rung by a byte of the value 1 over a
+// connected unix socket, which stays the caller's: close the doorbell before it.
+// Whoever reads the socket at its other end must take the bytes away. Over fd -1 it
+// is one that nobody can ring: for a side that is woken otherwise.
+func DoorbellOver(fd int) *Doorbell { return &Doorbell{wait: -1, ring: fd, borrowed: true} }
+
+// FD returns the descriptor that is readable while the doorbell rings, or -1 of
+// one that this process can only ring. It stays the doorbell's own, and no peer
+// may have it.
 func (d *Doorbell) FD() int { return d.wait }
 
 // RingFD returns the descriptor by which others can ring it. It stays the
-// doorbell's own. Of an end that rings another doorbell it is FD.
+// doorbell's own.
 func (d *Doorbell) RingFD() int { return d.ring }
 
-// Ring wakes whoever waits on the doorbell, or, of one end of two, on the other
-// one. It never blocks.
+// Ring wakes whoever waits on the doorbell. It never blocks. A queue that is
+// full rings already; where the kernel has no memory for a byte, Ring tries again
+// in the background, since nobody else would wake the sleeper. Errors: ErrPeerGone
+// if nobody can hear it any more.
 func (d *Doorbell) Ring() error {
 	if d == nil {
 		return nil
 	}
-	if e := sendByte(d.ring); e != 0 && e != unix.EAGAIN && e != unix.ENOBUFS {
+	switch e := sendByte(d.ring); e {
+	case 0, unix.EAGAIN:
+		return nil
+	case unix.ENOBUFS, unix.ENOMEM:
+		return d.ringLater(e)
+	case unix.EPIPE, unix.ECONNRESET, unix.ENOTCONN, unix.ECONNREFUSED:
+		return fmt.Errorf("%w: its doorbell says %w", ErrPeerGone, e)
+	default:
 		return fmt.Errorf("ring: doorbell: %w", e)
 	}
-	return nil
 }
 
 // mostRings is how many rings one Drain takes off the queue. An honest peer
@@ -92,29 +120,39 @@ func (d *Doorbell) Ring() error {
 // of it more may stay, and make the next sleeps short.
 const mostRings = 8
 
-// Drain makes the doorbell silent again. It never blocks.
-func (d *Doorbell) Drain() {
-	if d == nil {
-		return
-	}
-	for range mostRings {
-		if !receiveByte(d.wait) {
-			return
-		}
-	}
-}
-
-// Close closes the descriptors.
-func (d *Doorbell) Close() error {
+// Drain makes the doorbell silent again. It never blocks. A doorbell that was
+// shut down would be readable for ever: of it Drain says ErrPeerGone, and nobody
+// should wait on it any more.
+func (d *Doorbell) Drain() error {
 	if d == nil || d.wait < 0 {
 		return nil
 	}
-	wait, ring := d.wait, d.ring
-	d.wait, d.ring = -1, -1
-	err := unix.Close(wait)
-	if ring != wait {
-		err = errors.Join(err, unix.Close(ring))
+	for range mostRings {
+		switch n, e := receiveByte(d.wait); {
+		case e == unix.EAGAIN || e == unix.EINTR:
+			return nil
+		case e != 0:
+			return fmt.Errorf("%w: its doorbell says %w", ErrPeerGone, e)
+		case n == 0: // an end; nobody sends empty packets but who wants to be taken for gone
+			return fmt.Errorf("%w: its doorbell was shut down", ErrPeerGone)
+		}
 	}
+	return nil
+}
+
+// Close closes the descriptors that are the doorbell's own.
+func (d *Doorbell) Close() error {
+	if d == nil {
+		return nil
+	}
+	var err error
+	if d.wait >= 0 {
+		err = unix.Close(d.wait)
+	}
+	if d.ring >= 0 && !d.borrowed {
+		err = errors.Join(err, unix.Close(d.ring))
+	}
+	d.wait, d.ring = -1, -1
 	return err
 }
 

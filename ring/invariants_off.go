@@ -27,5 +27,6 @@ func (claimGuard) drop() {}
 
 func (viewGuard) view(a arena, off uint64, n int) []byte { return a.payload(off, n) }
 func (viewGuard) release(int)                            {}
+func (viewGuard) undo(int)                               {}
 
 func mangle(arena, uint64, uint64, uint64) {}

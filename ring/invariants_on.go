@@ -13,6 +13,7 @@ import "sync"
 //     Release.
 //   - Released memory is overwritten before the writer gets it back, so that
 //     nothing can live on stale records or on memory that happens to be zero.
+//     (That of a broadcast ring isn't the subscribers' to write.)
 //
 // It costs some system calls and a copy per record, and it hides what a
 // hostile peer does to payloads that were polled. debug.SetPanicOnFault turns
@@ -94,6 +95,9 @@ func (g viewGuard) view(a arena, off uint64, n int) []byte {
 
 // release makes the n oldest views untouchable.
 func (g viewGuard) release(n int) { g.retire(n) }
+
+// undo makes the n newest views untouchable, which nobody got to see.
+func (g viewGuard) undo(n int) { g.retract(n) }
 
 // mangle overwrites the released records from one position to another.
 func mangle(a arena, mask, from, to uint64) {

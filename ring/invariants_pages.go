@@ -75,6 +75,12 @@ func (q *queue) pop() page {
 	return p
 }
 
+func (q *queue) popNewest() page {
+	p := q.pages[len(q.pages)-1]
+	q.pages = q.pages[:len(q.pages)-1]
+	return p
+}
+
 // guard owns the pages of one side: those handed out and those in quarantine.
 type guard struct {
 	out, back queue
@@ -98,6 +104,19 @@ func (g *guard) hand(n int) page {
 func (g *guard) retire(n int) {
 	for range n {
 		if p := g.out.pop(); p.mapped {
+			p.protect(untouchable)
+			g.back.push(p)
+		}
+	}
+	for g.back.len() > quarantined {
+		g.back.pop().free()
+	}
+}
+
+// retract puts the n newest pages that are out into quarantine.
+func (g *guard) retract(n int) {
+	for range n {
+		if p := g.out.popNewest(); p.mapped {
 			p.protect(untouchable)
 			g.back.push(p)
 		}

@@ -3,6 +3,7 @@
 package ring
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"testing"
@@ -71,6 +72,46 @@ func TestRetainedPayloadsFaultLongAfter(t *testing.T) {
 	}
 	if !faults(t, func() { sink = old[0].Payload[0] }) {
 		t.Errorf("a payload can be read %d releases later", quarantined-1)
+	}
+}
+
+// A subscriber's payloads lie in memory that is the publisher's, but who keeps
+// one too long must find out all the same.
+func TestRetainedBroadcastPayloadsFault(t *testing.T) {
+	a := newAir(t, MinSize)
+	s := a.subscriber(Newest)
+	a.publish(2, 100)
+	in := make([]wire.Vesicle, 2)
+	if n, err := s.Poll(in); n != 2 || err != nil {
+		t.Fatalf("Poll = %d, %v", n, err)
+	}
+	first, second := in[0].Payload, in[1].Payload
+	if intact, err := s.Release(1); !intact || err != nil {
+		t.Fatalf("Release = %v, %v", intact, err)
+	}
+	if !faults(t, func() { sink = first[0] }) {
+		t.Error("a payload can be read after Release")
+	}
+	if faults(t, func() { sink = second[0] }) {
+		t.Error("a payload that is not released can't be read")
+	}
+	if !faults(t, func() { second[0] = 1 }) {
+		t.Error("a polled payload can be written")
+	}
+	for range 100 { // far more than the ring holds
+		a.publish(1, 100)
+	}
+	if n, err := s.Poll(in); n != 0 || !errors.Is(err, ErrLapped) {
+		t.Fatalf("Poll after a lap = %d, %v", n, err)
+	}
+	if faults(t, func() { sink = second[0] }) {
+		t.Error("a lap took away a payload that is not released")
+	}
+	if intact, err := s.Release(1); intact || err != nil {
+		t.Errorf("Release after a lap = %v, %v", intact, err)
+	}
+	if !faults(t, func() { sink = second[0] }) {
+		t.Error("a payload can be read after Release")
 	}
 }
 

@@ -76,6 +76,9 @@ func duplicate(t testing.TB, fd int) int {
 	return d
 }
 
+// waitingOn is the end to wait on of a doorbell that the test made for a child.
+func waitingOn(fd int) *Doorbell { return &Doorbell{wait: fd, ring: -1} }
+
 func newBell(t testing.TB) *Doorbell {
 	t.Helper()
 	d, err := NewDoorbell()

@@ -384,7 +384,7 @@ func (p *Producer) ArmSpace(size int) bool {
 		return false
 	}
 	if p.hasSpace(size) {
-		p.space.disarm()
+		p.space.withdraw()
 		return false
 	}
 	return true
@@ -402,7 +402,7 @@ func (p *Producer) hasSpace(size int) bool {
 }
 
 // DisarmSpace ends what ArmSpace began.
-func (p *Producer) DisarmSpace() { p.space.disarm() }
+func (p *Producer) DisarmSpace() { p.space.disarm(&p.state) }
 
 // Stats returns the producer's counters.
 func (p *Producer) Stats() Stats {

@@ -204,7 +204,7 @@ func (c *SharedConsumer) Arm() bool {
 		return false
 	}
 	if c.ready() {
-		c.data.disarm()
+		c.data.withdraw()
 		return false
 	}
 	return true
@@ -217,7 +217,7 @@ func (c *SharedConsumer) ready() bool {
 }
 
 // Disarm ends what Arm began.
-func (c *SharedConsumer) Disarm() { c.data.disarm() }
+func (c *SharedConsumer) Disarm() { c.data.disarm(&c.state) }
 
 // Stop makes every later Poll return ErrClosed at once or, if peerGone is set,
 // ErrPeerGone as soon as everything committed was polled, and wakes the

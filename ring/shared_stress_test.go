@@ -153,7 +153,7 @@ func init() {
 		}
 	}
 	children["broadcast-listener"] = func(args []string) {
-		bell := must(AttachDoorbell(5))
+		bell := waitingOn(5)
 		alarm := must(AttachAlarm(4, bell))
 		s := must(NewSubscriber(must(Attach(3, Broadcast)), Oldest, alarm))
 		if err := listen(s, bell, uint64(must(strconv.Atoi(args[0])))); err != nil {

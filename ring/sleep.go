@@ -120,19 +120,31 @@ func (s *sleeper) arm() bool {
 	if membarrier(membarrierGlobalExpedited) {
 		return true
 	}
-	s.disarm() // out of memory, say; the flag must not cost the peer wake-ups
+	s.withdraw() // out of memory, say; the flag must not cost the peer wake-ups
 	return false
 }
 
-// disarm clears the flag and a wake-up that is pending. One that arrives later
-// makes the next sleep short, which is harmless.
-func (s *sleeper) disarm() {
+// withdraw clears the flag of a side that doesn't sleep after all, and a wake-up
+// that is pending. One that arrives later makes the next sleep short, which is
+// harmless.
+func (s *sleeper) withdraw() {
+	s.armed = false
+	if atomic.AndUint32(s.word, ^uint32(sleepArmed))&sleepArmed == 0 {
+		_ = s.own.Drain() // a doorbell at its end says so again after the next sleep
+	}
+}
+
+// disarm ends a sleep. It drains the doorbell whoever has cleared the flag: one
+// that was shut down is readable without having been rung, and would end every
+// sleep at once if the side, whose state is given, did not stop.
+func (s *sleeper) disarm(side *stopState) {
 	if !s.armed {
 		return
 	}
 	s.armed = false
-	if atomic.AndUint32(s.word, ^uint32(sleepArmed))&sleepArmed == 0 {
-		s.own.Drain()
+	atomic.AndUint32(s.word, ^uint32(sleepArmed))
+	if err := s.own.Drain(); err != nil {
+		side.stop(stopPeer)
 	}
 }
 

@@ -45,6 +45,7 @@ type Subscriber struct {
 	lost   uint64
 	state  stopState
 	stats  Stats
+	guard  viewGuard
 	max    int
 
 	cursor    *uint64 // the publisher's, shared
@@ -70,6 +71,7 @@ func NewSubscriber(m *Memory, from Start, a *Alarm) (*Subscriber, error) {
 		mem: m.data, size: m.size, mask: m.size - 1, max: numberedMax(m.size),
 		cursor: m.control.u64(offWriterCursor), newest: m.control.u64(offNewest),
 		intent: m.control.u64(offIntent),
+		guard:  m.newViewGuard(),
 	}
 	for i := range s.waypoints {
 		s.waypoints[i] = m.control.u64(offWaypoints + uint64(i)*8)
@@ -126,7 +128,7 @@ func (s *Subscriber) Poll(in []wire.Vesicle) (n int, err error) {
 			break
 		}
 		if ready {
-			v.Payload = s.mem.payload(pos&s.mask+8, int(v.Header.Length))
+			v.Payload = s.guard.view(s.mem, pos&s.mask+8, int(v.Header.Length))
 			s.starts[(s.tail+uint32(n))%maxPolled] = pos
 			bytes += uint64(v.Header.Length)
 			seq++
@@ -135,9 +137,11 @@ func (s *Subscriber) Poll(in []wire.Vesicle) (n int, err error) {
 		pos += span
 	}
 	if !s.intactSince(s.next) {
+		s.guard.undo(n)
 		return 0, s.lapped()
 	}
 	if !sound {
+		s.guard.undo(n)
 		s.state.stop(stopCorrupt)
 		return 0, s.state.err()
 	}
@@ -207,6 +211,7 @@ func (s *Subscriber) Release(n int) (intact bool, err error) {
 		s.lost += uint64(n)
 	}
 	s.head += uint32(n)
+	s.guard.release(n)
 	s.stats.Flushes++
 	return intact, nil
 }
@@ -260,7 +265,7 @@ func (s *Subscriber) Arm() bool {
 		return false
 	}
 	if s.ready() {
-		s.sleep.disarm()
+		s.sleep.withdraw()
 		return false
 	}
 	return true
@@ -274,7 +279,7 @@ func (s *Subscriber) ready() bool {
 // Disarm ends what Arm began.
 func (s *Subscriber) Disarm() {
 	if s.sleep != nil {
-		s.sleep.disarm()
+		s.sleep.disarm(&s.state)
 	}
 }
 

@@ -7,8 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPinned is how many CPUs the mask passed to the kernel has room for.
-const maxPinned = 1024
+// maxPinned is how many CPUs a mask has room for: as many as any kernel can be
+// built for (CONFIG_NR_CPUS). unix.CPUSet ends at 1,024.
+const maxPinned = 8192
+
+// affinity is a mask as sched_setaffinity(2) takes it, of any length.
+type affinity [maxPinned / wordBits]uintptr
+
+const wordBits = 32 << (^uintptr(0) >> 63)
+
+func (a *affinity) set(cpu int)      { a[cpu/wordBits] |= 1 << (cpu % wordBits) }
+func (a *affinity) has(cpu int) bool { return a[cpu/wordBits]&(1<<(cpu%wordBits)) != 0 }
 
 // Pin binds the calling OS thread to one CPU. The caller has locked the
 // goroutine to its thread ([runtime.LockOSThread]) and keeps it so: Go would
@@ -22,18 +31,18 @@ const maxPinned = 1024
 // for a CPU that is offline, does not exist or lies outside the cpuset, and
 // [ErrPrivilege] where a sandbox forbids the call.
 func Pin(cpu int) (undo func(), err error) {
-	var old, mask unix.CPUSet
+	var old, mask affinity
 	if cpu < 0 || cpu >= maxPinned {
 		return nil, fmt.Errorf("%w: can't pin to CPU %d: numbers from 0 to %d can be asked for", ErrCPU, cpu, maxPinned-1)
 	}
-	if err := unix.SchedGetaffinity(0, &old); err != nil {
+	if err := old.get(); err != nil {
 		return nil, fmt.Errorf("%w: reading the thread's affinity: %w", ErrNotSupported, err)
 	}
-	mask.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &mask); err != nil {
+	mask.set(cpu)
+	if err := mask.apply(); err != nil {
 		return nil, pinError(cpu, err)
 	}
-	return func() { _ = unix.SchedSetaffinity(0, &old) }, nil
+	return func() { _ = old.apply() }, nil
 }
 
 func pinError(cpu int, err error) error {
@@ -51,13 +60,13 @@ func pinError(cpu int, err error) error {
 
 // Pinned returns the CPUs that the calling OS thread may run on.
 func Pinned() (CPUSet, error) {
-	var mask unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &mask); err != nil {
+	var mask affinity
+	if err := mask.get(); err != nil {
 		return CPUSet{}, fmt.Errorf("%w: reading the thread's affinity: %w", ErrNotSupported, err)
 	}
 	var s CPUSet
 	for id := range maxPinned {
-		if mask.IsSet(id) {
+		if mask.has(id) {
 			s.add(id)
 		}
 	}

@@ -68,7 +68,7 @@ func TestPin(t *testing.T) {
 }
 
 func TestPinRefuses(t *testing.T) {
-	for _, id := range []int{-1, maxPinned - 1, maxPinned, 1 << 30} {
+	for _, id := range []int{-1, 1024, maxPinned - 1, maxPinned, 1 << 30} {
 		undo, err := Pin(id)
 		if !errors.Is(err, ErrCPU) || undo != nil {
 			t.Errorf("Pin(%d): %v", id, err)

@@ -9,10 +9,11 @@ import (
 )
 
 // again is the bell between the two halves of a connection over rings: an
-// eventfd that never leaves this process. They share the doorbell that the peer
-// rings, and one of them may silence what was meant for the other.
+// eventfd that never leaves this process. They share the socket by which the peer
+// rings, and one of them may take away what was meant for the other.
 type again struct {
-	fd   int         // 0: none
+	fd   int         // of one that is open
+	has  bool        // it is open
 	rung atomic.Bool // spares a system call where nobody rang
 }
 
@@ -21,7 +22,7 @@ func (a *again) open() error {
 	if err != nil {
 		return fmt.Errorf("uds: eventfd: %w; raise RLIMIT_NOFILE if descriptors ran out", err)
 	}
-	a.fd = fd
+	a.fd, a.has = fd, true
 	return nil
 }
 
@@ -34,18 +35,20 @@ func (a *again) ring() {
 	a.rung.Store(true)
 }
 
-func (a *again) drain() {
-	if a.rung.Swap(false) {
-		var count [8]byte
-		_, _ = unix.Read(a.fd, count[:])
+// drain silences it and reports whether it rang.
+func (a *again) drain() bool {
+	if !a.rung.Swap(false) {
+		return false
 	}
+	var count [8]byte
+	_, _ = unix.Read(a.fd, count[:])
+	return true
 }
 
 func (a *again) close() error {
-	if a.fd == 0 {
+	if !a.has {
 		return nil
 	}
-	fd := a.fd
-	a.fd = 0
-	return unix.Close(fd)
+	a.has = false
+	return unix.Close(a.fd)
 }

@@ -33,8 +33,13 @@ func (l *Listener) AcceptLink(ctx context.Context) (link.Link, error) {
 // patiently dials until somebody listens, for as long as wait, and ctx, allow.
 func patiently(ctx context.Context, wait time.Duration, dial func() (*Conn, error)) (*Conn, error) {
 	until := time.Now().Add(wait)
+	var last error // that nobody listens: says more than that the time is up
 	for {
 		c, err := dial()
+		if last != nil && errors.Is(err, context.DeadlineExceeded) {
+			return nil, last
+		}
+		last = err
 		if wait <= 0 || !errors.Is(err, ErrNoListener) || time.Now().After(until) {
 			return c, err
 		}

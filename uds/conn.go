@@ -178,9 +178,13 @@ func (c *Conn) CheckPeer() error {
 	return c.look()
 }
 
-// look looks at the sign of life beside rings and, at its end, stops them.
+// look hears what the peer wrote beside rings: a ring it passes on to whoever
+// sleeps, and at the end it stops the rings.
 func (c *Conn) look() error {
-	err := c.peek()
+	rang, err := c.hear()
+	if rang {
+		c.resound()
+	}
 	if err != nil {
 		c.stopRings(err)
 	}
@@ -221,12 +225,13 @@ func (c *Conn) Close() error {
 	if c.state.Swap(stateClosed) == stateClosed {
 		return nil
 	}
-	err := unix.Close(c.fd)
+	var err error
 	if c.st != nil {
-		err = errors.Join(err, c.st.close())
+		err = c.st.close()
 	} else {
-		err = errors.Join(err, c.rings.close())
+		err = c.rings.close() // the doorbell first: it rings over the socket
 	}
+	err = errors.Join(err, unix.Close(c.fd))
 	for _, f := range c.onClose {
 		f()
 	}

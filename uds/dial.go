@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,10 +82,14 @@ func connectAny(ctx context.Context, d, path, name string) (*net.UnixConn, strin
 		return nil, "", err
 	}
 	dir.close()
-	if c, remoteErr := connect(ctx, remote, name); remoteErr == nil {
-		return c, remote, nil
+	if _, statErr := os.Lstat(remote); errors.Is(statErr, unix.ENOENT) {
+		return nil, "", err // no other host is known to serve the name
 	}
-	return nil, "", err
+	c, remoteErr := connect(ctx, remote, name)
+	if errors.Is(remoteErr, ErrNoListener) {
+		remoteErr = fmt.Errorf("%w as %q on this host, and the node that knew of it on another died and left %s; start the node again", ErrNoListener, name, remote)
+	}
+	return c, remote, remoteErr
 }
 
 const (
@@ -103,6 +108,8 @@ func connect(ctx context.Context, path, name string) (*net.UnixConn, error) {
 			return c.(*net.UnixConn), nil
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("uds: dialing %q: %w", name, context.Cause(ctx))
+		case errors.Is(err, os.ErrDeadlineExceeded): // the socket's clock may be just ahead of the context's
+			return nil, fmt.Errorf("uds: dialing %q: %w (%w)", name, err, context.DeadlineExceeded)
 		case errors.Is(err, unix.ENOENT):
 			return nil, fmt.Errorf("%w as %q: there is no %s; start the service, or set %s as it does", ErrNoListener, name, path, EnvDir)
 		case errors.Is(err, unix.ECONNREFUSED):

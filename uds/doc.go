@@ -7,10 +7,11 @@
 // Both ends get a [Conn], which is a [link.Link]. After a handshake of three
 // messages it takes one of two paths:
 //
-//   - rings ([link.Info].Kind is "ring"): one sealed memfd a direction and one
-//     eventfd a side, passed as descriptors. The socket stays open beside them
-//     and carries nothing: it is the sign of life. When a process ends, however
-//     it ends, the kernel closes its socket and the other side learns of it.
+//   - rings ([link.Info].Kind is "ring"): one sealed memfd a direction, passed
+//     as a descriptor. The socket stays open beside them and carries no
+//     vesicles: it is the doorbell, and the sign of life. When a process ends,
+//     however it ends, the kernel closes its socket and the other side learns
+//     of it.
 //   - the socket itself (Kind "uds"): headers and payloads as a byte stream,
 //     where rings are refused by either side or can't be had. [link.Info].Why
 //     says the reason on both sides.

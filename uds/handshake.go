@@ -350,6 +350,10 @@ func newConn(x *exchange, r *rings, max int, why string) (*Conn, error) {
 		c.info.Why = []string{why}
 	}
 	if r != nil {
+		if err := r.takeSides(fd); err != nil {
+			unix.Close(fd)
+			return nil, refuse(wire.StatusFailedPrecondition, "%w", err)
+		}
 		c.tx, c.rx = r.tx, r.rx
 		c.info.Kind, c.info.MaxPayload = "ring", r.tx.MaxPayload()
 		c.info.ZeroCopy, c.info.Hostile = true, true

@@ -262,8 +262,6 @@ func TestDescriptorsOfAnOfferAreChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	bell, _ := ring.NewDoorbell()
-	defer bell.Close()
 	good := func(size int) int {
 		m, err := ring.Create(ring.Options{Size: size})
 		if err != nil {
@@ -272,23 +270,22 @@ func TestDescriptorsOfAnOfferAreChecked(t *testing.T) {
 		t.Cleanup(func() { m.Close() })
 		return m.FD()
 	}
-	f, d, same := int(file.Fd()), bell.FD(), good(4096)
+	f, same := int(file.Fd()), good(4096)
 	for _, c := range []struct {
 		name   string
 		fds    []int
 		answer string // what the handshake comes to: refused, ring, or stream
 		says   string
 	}{
-		{"files instead of rings", []int{f, f, d}, "stream", "seals"},
-		{"one ring", []int{good(4096), f, d}, "stream", "seals"},
-		{"rings of another size", []int{good(8192), good(8192), d}, "stream", "8192"},
-		{"a file instead of a doorbell", []int{good(4096), good(4096), f}, "stream", "doorbell"},
+		{"files instead of rings", []int{f, f}, "stream", "seals"},
+		{"one ring", []int{good(4096), f}, "stream", "seals"},
+		{"rings of another size", []int{good(8192), good(8192)}, "stream", "8192"},
 		// Both roles in one process: a conversation with oneself.
-		{"one ring twice", []int{same, same, d}, "ring", ""},
+		{"one ring twice", []int{same, same}, "ring", ""},
 		{"none", nil, "stream", "0 descriptors"},
 		{"too few", []int{good(4096)}, "stream", "1 descriptors"},
-		{"too many", []int{good(4096), good(4096), d, f}, "refused", "at most 3 are allowed"},
-		{"far too many", slices.Repeat([]int{f}, 100), "refused", "at most 3 are allowed"},
+		{"too many", []int{good(4096), good(4096), f}, "refused", "more than 2 descriptors"},
+		{"far too many", slices.Repeat([]int{f}, 100), "refused", "more than 2 descriptors"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			check := leakCheck(t)
@@ -337,7 +334,7 @@ func offerTo(t *testing.T, a, b *net.UnixConn, fds []int) (conn *Conn, dialErr e
 func TestDescriptorsAreCloseOnExec(t *testing.T) {
 	a, b := pair(t, Options{}, Options{})
 	for _, c := range []*Conn{a, b} {
-		for _, fd := range append(c.WaitFDs(nil), c.rings.bell.RingFD()) {
+		for _, fd := range c.WaitFDs(nil) {
 			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 				t.Errorf("descriptor %d: flags %#x, %v", fd, flags, err)
 			}

@@ -13,7 +13,7 @@ import (
 	"github.com/cell-runtime/cell/wire"
 )
 
-// A farewell is the last thing a side writes to the socket: a header-sized
+// A farewell is the last thing that a side writes to the socket: a header-sized
 // block whose length no header can have. It tells a close from a death, no
 // more: what counts is the end of the socket behind it.
 //
@@ -54,6 +54,7 @@ type life struct {
 	state atomic.Uint32
 	cause atomic.Pointer[ending]
 
+	ear      sync.Mutex // what is read from the socket beside rings
 	mu       sync.Mutex // what is written to the socket, and its end
 	midFrame bool       // the peer has only a part of a vesicle
 	ended    bool
@@ -116,21 +117,47 @@ func (l *life) sayFarewell(reason byte) {
 	_ = unix.Shutdown(l.fd, unix.SHUT_RDWR)
 }
 
-// peek looks at a socket that carries nothing but a farewell, in one system
-// call that consumes nothing, so that both halves may look.
-func (l *life) peek() error {
-	var b [wire.HeaderSize]byte
-	n, e := recv(l.fd, b[:], unix.MSG_PEEK)
+// Beside rings the socket is the doorbell, too: a byte of ringByte wakes a half
+// that sleeps. Either side made its own end (by socket(2) and by accept(2)), so the
+// peer has no descriptor of the one that this side reads from; see ring.Doorbell
+// for why that matters. Of a socket that somebody else made and handed over (a
+// node's, an inherited one) that one must be trusted.
+const (
+	ringByte = 1
+	// mostRings is how many rings may wait to be heard. An honest peer rings once
+	// for each sleep of either half, and whoever wakes hears them all.
+	mostRings = 64
+)
+
+// hear takes in, by one system call, what the peer wrote to a socket that carries
+// nothing but rings and a farewell. It reports whether the doorbell rang; for
+// which half nobody can tell.
+func (l *life) hear() (rang bool, err error) {
+	l.ear.Lock() // or one half could find the end, the other still holding the farewell
+	defer l.ear.Unlock()
+	var b [mostRings + wire.HeaderSize]byte
+	n, e := recv(l.fd, b[:], 0)
 	switch {
 	case e == unix.EAGAIN || e == unix.EINTR:
-		return nil
-	case e == 0 && n > 0:
-		if r := parseFarewell(b[:n]); r != 0 {
-			return l.left(r)
-		}
-		return l.breached("wrote to the socket, which carries nothing beside rings")
+		return false, nil
+	case e != 0 || n == 0:
+		return false, l.died() // the end of the socket, or ECONNRESET
 	}
-	return l.died() // the end of the socket, or ECONNRESET
+	rings := 0
+	for rings < n && b[rings] == ringByte {
+		rings++
+	}
+	reason := parseFarewell(b[rings:n])
+	switch {
+	case reason != 0:
+		err = l.left(reason)
+		_ = unix.Shutdown(l.fd, unix.SHUT_RDWR) // so that whoever sleeps on it wakes, the farewell being gone
+	case rings > mostRings:
+		err = l.breached("rang without end")
+	case rings < n:
+		err = l.breached("wrote to the socket what is neither a ring nor a farewell")
+	}
+	return rings > 0, err
 }
 
 // A side that spins learns of the peer's end by looking at the socket now and

@@ -394,3 +394,30 @@ func TestNamesOfOtherHostsComeLast(t *testing.T) {
 		t.Errorf("with a dead one near: %s", got)
 	}
 }
+
+// What went wrong on the way to another host is not hidden behind that nobody
+// listens on this one.
+func TestWhyAnotherHostIsNotReachedIsSaid(t *testing.T) {
+	dir := privateDir(t)
+	remote := dir + "/" + remoteDir
+	if err := os.Mkdir(remote, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	stale(t, remote+"/died"+socketSuffix)
+	if err := os.Symlink("loop"+socketSuffix, remote+"/loop"+socketSuffix); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]struct {
+		is   error
+		says string
+	}{
+		"died": {ErrNoListener, "start the node again"},
+		"loop": {unix.ELOOP, "loop"},
+		"none": {ErrNoListener, dir + "/none"},
+	} {
+		_, err := Dial(soon(t), name, &Options{Dir: dir})
+		if !errors.Is(err, want.is) || !strings.Contains(err.Error(), want.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

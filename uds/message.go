@@ -29,15 +29,15 @@ const (
 	magic = "Cell"
 
 	// The versions of the protocol on the socket that this package speaks.
-	versionLow  = 2
-	versionHigh = 2
+	versionLow  = 3
+	versionHigh = 3
 )
 
 type messageKind uint8
 
 const (
 	kindHello  messageKind = 1 // dialer: versions and wishes
-	kindOffer  messageKind = 2 // listener: the path; for rings with 4 descriptors
+	kindOffer  messageKind = 2 // listener: the path; for rings with 2 descriptors
 	kindAccept messageKind = 3 // dialer: the path that it takes
 	kindRefuse messageKind = 4 // either: a status and a sentence, then the end
 )

@@ -11,20 +11,19 @@ import (
 )
 
 // ringFDs is how many descriptors an offer of rings brings, in this order: the
-// ring from listener to dialer, the ring back, the dialer's doorbell.
-const ringFDs = 3
+// ring from listener to dialer, the ring back.
+const ringFDs = 2
 
 // rings is the shared memory of one connection, as one side sees it.
 type rings struct {
 	out, in *ring.Memory
-	bell    *ring.Doorbell // rings, and is rung by, the peer's
-	there   *ring.Doorbell // the peer's, until it has it
+	bell    *ring.Doorbell // the peer's; this side's is heard by life
 	again   again
 	tx      *ring.Producer
 	rx      *ring.Consumer
 }
 
-// createRings makes both rings and the doorbells, for the listener's side.
+// createRings makes both rings, for the listener's side.
 func createRings(o *Options, size int, huge bool) (r *rings, err error) {
 	r = &rings{}
 	defer func() {
@@ -39,10 +38,7 @@ func createRings(o *Options, size int, huge bool) (r *rings, err error) {
 	if r.in, err = o.createRings(opt); err != nil {
 		return r, err
 	}
-	if r.bell, r.there, err = ring.NewDoorbells(); err != nil {
-		return r, err
-	}
-	return r, r.takeSides()
+	return r, r.again.open()
 }
 
 // attachRings maps what an offer brought, for the dialer's side. It takes
@@ -64,9 +60,6 @@ func attachRings(o *Options, fds []int, size int) (r *rings, err error) {
 	if r.out, err = o.attachRing(next()); err != nil {
 		return r, err
 	}
-	if r.bell, err = ring.AttachDoorbell(next()); err != nil {
-		return r, err
-	}
 	for _, m := range []*ring.Memory{r.in, r.out} {
 		if m.Size() != size {
 			return r, fmt.Errorf("uds: a ring of %d bytes where %d were offered", m.Size(), size)
@@ -75,43 +68,41 @@ func attachRings(o *Options, fds []int, size int) (r *rings, err error) {
 			return r, errors.New("uds: the rings are of huge pages, which a hostile peer can turn into SIGBUS; set Options.HugePages on this side too if it is trusted")
 		}
 	}
-	if err = r.takeSides(); err == nil {
+	if err = r.again.open(); err == nil {
 		r.closeFDs()
 	}
 	return r, err
 }
 
-func (r *rings) takeSides() (err error) {
-	if err = r.again.open(); err != nil {
-		return err
-	}
-	if r.tx, err = ring.NewProducer(r.out, r.bell, r.bell); err == nil {
-		r.rx, err = ring.NewConsumer(r.in, r.bell, r.bell)
+// takeSides makes the two halves, which ring the peer over the socket fd.
+func (r *rings) takeSides(fd int) (err error) {
+	r.bell = ring.DoorbellOver(fd)
+	own := ring.DoorbellOver(-1) // the socket wakes this side, at its end too
+	if r.tx, err = ring.NewProducer(r.out, own, r.bell); err == nil {
+		r.rx, err = ring.NewConsumer(r.in, own, r.bell)
 	}
 	return err
 }
 
-// closeFDs closes the descriptors of the memory, which both sides have mapped,
-// and what is the peer's.
+// closeFDs closes the descriptors of the memory, which both sides have mapped.
 func (r *rings) closeFDs() {
 	_ = r.out.CloseFD()
 	_ = r.in.CloseFD()
-	_ = r.there.Close()
 }
 
 // descriptors returns what an offer passes, in its order.
 func (r *rings) descriptors() []int {
-	return []int{r.out.FD(), r.in.FD(), r.there.FD()}
+	return []int{r.out.FD(), r.in.FD()}
 }
 
 func (r *rings) close() error {
-	var err error
+	err := r.bell.Close()
 	for _, m := range []*ring.Memory{r.out, r.in} {
 		if m != nil {
 			err = errors.Join(err, m.Close())
 		}
 	}
-	return errors.Join(err, r.bell.Close(), r.there.Close(), r.again.close())
+	return errors.Join(err, r.again.close())
 }
 
 // budget bounds the memory of all rings of one listener.

@@ -7,11 +7,12 @@ import (
 )
 
 // arming says which halves of a connection over rings sleep, or are about to.
-// Both share one doorbell, and they may sleep in two goroutines.
+// Both hear the same doorbell, and they may sleep in two goroutines.
 type arming struct{ send, receive atomic.Bool }
 
 // Arm implements link.Receiver. It looks at the peer's life once, so that who
-// sleeps and wakes without calling CheckPeer learns of its end too.
+// sleeps and wakes without calling CheckPeer learns of its end too. That comes
+// before anything that the peer could answer by a ring, which it would take away.
 func (c *Conn) Arm() bool {
 	if c.state.Load() != stateOpen {
 		return false
@@ -19,15 +20,14 @@ func (c *Conn) Arm() bool {
 	if c.st != nil {
 		return c.st.arm()
 	}
+	if c.look() != nil {
+		return false
+	}
 	c.arming.receive.Store(true)
 	if c.rx.Arm() {
-		if c.look() == nil {
-			return true
-		}
-		c.rx.Disarm()
+		return true
 	}
 	c.arming.receive.Store(false)
-	c.resound(&c.arming.send)
 	return false
 }
 
@@ -40,7 +40,7 @@ func (c *Conn) Disarm() {
 	if c.arming.receive.Load() && c.state.Load() != stateClosed {
 		c.rx.Disarm()
 		c.arming.receive.Store(false)
-		c.quiet(&c.arming.send)
+		c.quiet()
 	}
 }
 
@@ -52,15 +52,14 @@ func (c *Conn) ArmSpace(size int) bool {
 	if c.st != nil {
 		return c.st.armSpace(size)
 	}
+	if c.look() != nil {
+		return false
+	}
 	c.arming.send.Store(true)
 	if c.tx.ArmSpace(size) {
-		if c.look() == nil {
-			return true
-		}
-		c.tx.DisarmSpace()
+		return true
 	}
 	c.arming.send.Store(false)
-	c.resound(&c.arming.receive)
 	return false
 }
 
@@ -78,30 +77,31 @@ func (c *Conn) DisarmSpace() {
 	if c.arming.send.Load() && c.state.Load() != stateClosed {
 		c.tx.DisarmSpace()
 		c.arming.send.Store(false)
-		c.quiet(&c.arming.receive)
+		c.quiet()
 	}
 }
 
-// quiet silences the doorbell behind a half that woke. A ring that came late,
-// after the ring's own disarming, would otherwise make every later sleep
-// short.
-func (c *Conn) quiet(other *atomic.Bool) {
-	c.rings.bell.Drain()
-	c.rings.again.drain()
-	c.resound(other)
+// quiet silences the doorbell behind a half that woke. A ring that came late
+// would otherwise make its next sleep short.
+func (c *Conn) quiet() {
+	if c.rings.again.drain() {
+		c.resound()
+	}
+	_ = c.look() // the next call reports it
 }
 
-// resound rings again for the other half, if that sleeps: what this half drained, here or within the ring, may have been meant for it. The
-// other half marks itself before it arms, so a ring that came for it is never
-// drained by one who can't see the mark.
-func (c *Conn) resound(other *atomic.Bool) {
-	if other.Load() {
+// resound rings again for a half that sleeps, or is about to: what this caller
+// took away, a ring or one passed on, may have been meant for it. Such a half
+// marks itself before it arms, so a ring that came for it is never taken away by
+// one who can't see the mark.
+func (c *Conn) resound() {
+	if c.arming.send.Load() || c.arming.receive.Load() {
 		c.rings.again.ring()
 	}
 }
 
-// WaitFDs implements link.Link: the doorbell, the bell between the halves and
-// the socket beside rings, one epoll descriptor on the stream path.
+// WaitFDs implements link.Link: the socket and the bell between the halves
+// beside rings, one epoll descriptor on the stream path.
 func (c *Conn) WaitFDs(fds []int) []int {
 	switch {
 	case c.state.Load() == stateClosed:
@@ -109,13 +109,13 @@ func (c *Conn) WaitFDs(fds []int) []int {
 	case c.st != nil:
 		return append(fds, c.st.epoll)
 	}
-	return append(fds, c.rings.bell.FD(), c.rings.again.fd, c.fd)
+	return append(fds, c.fd, c.rings.again.fd)
 }
 
 // pollSet is the argument of poll(2) for one connection.
 type pollSet struct {
-	fds [3]unix.PollFd
-	buf [3]int
+	fds [2]unix.PollFd
+	buf [2]int
 }
 
 // wait sleeps until a descriptor of WaitFDs fires or ms milliseconds have
