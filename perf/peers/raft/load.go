@@ -74,6 +74,7 @@ type loader struct {
 
 	count  atomic.Uint64
 	failed atomic.Uint64
+	late   atomic.Int64 // how long after until the first answer came, where none came before
 	mu     sync.Mutex
 	times  []time.Duration
 	err    error
@@ -100,7 +101,7 @@ func measure(targets []led, o order) tallies {
 	}
 	all.Wait()
 	slices.Sort(l.times)
-	r := tallies{Count: l.count.Load(), Elapsed: length, Failed: l.failed.Load()}
+	r := tallies{Count: l.count.Load(), Elapsed: length + time.Duration(l.late.Load()), Failed: l.failed.Load()}
 	if l.err != nil {
 		r.Error = l.err.Error()
 	}
@@ -119,15 +120,35 @@ func (l *loader) fail(err error) {
 	}
 }
 
+// over reports whether a caller who has counted so many ends now. One with
+// nothing goes on to the first answer, however short the measurement was meant
+// to be, which takes that much longer then.
+func (l *loader) over(now time.Time, counted uint64) bool {
+	return now.After(l.until) && (counted > 0 || now.After(l.until.Add(requestTimeout)))
+}
+
+// counts reports whether an answer counts that came now, as one more.
+func (l *loader) counts(now time.Time, counted uint64) bool {
+	if now.Before(l.from) || now.After(l.until) && counted > 0 {
+		return false
+	}
+	for late := int64(now.Sub(l.until)); ; { // the latest of the callers
+		old := l.late.Load()
+		if late <= old || l.late.CompareAndSwap(old, late) {
+			return true
+		}
+	}
+}
+
 // call is one caller, who goes round the groups.
 func (l *loader) call(reads bool, i int) {
 	var times []time.Duration
-	ctx, cancel := context.WithDeadline(context.Background(), l.until.Add(requestTimeout))
+	ctx, cancel := context.WithDeadline(context.Background(), l.until.Add(2*requestTimeout))
 	defer cancel()
 	for n := i; ; n++ {
 		t := l.targets[n%len(l.targets)]
 		begun := time.Now()
-		if begun.After(l.until) {
+		if l.over(begun, uint64(len(times))) {
 			break
 		}
 		var err error
@@ -144,7 +165,7 @@ func (l *loader) call(reads bool, i int) {
 		case err != nil:
 			l.fail(err)
 			time.Sleep(time.Millisecond)
-		case end.After(l.from) && end.Before(l.until):
+		case l.counts(end, uint64(len(times))):
 			times = append(times, end.Sub(begun))
 		}
 	}
@@ -157,7 +178,7 @@ func (l *loader) call(reads bool, i int) {
 // pipeline keeps a window of commands under way at one group.
 func (l *loader) pipeline(t led, window int) {
 	ring, head, tail, count := make([]pending, window), 0, 0, uint64(0)
-	for now := time.Now(); now.Before(l.until); now = time.Now() {
+	for now := time.Now(); !l.over(now, count); now = time.Now() {
 		for head-tail < window {
 			p, err := t.r.begin(t.group, l.command)
 			if err != nil && head > tail && !errors.Is(err, errNotThere) {
@@ -178,7 +199,7 @@ func (l *loader) pipeline(t led, window int) {
 		for n := min(head-tail, window/8); n > 0; n-- {
 			if err := ring[tail%window].wait(); err != nil {
 				l.fail(err)
-			} else if now.After(l.from) {
+			} else if l.counts(now, count) {
 				count++
 			}
 			tail++
