@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/cell-runtime/cell/consensus/internal/wall"
 )
 
 // Propose appends a command to the group's log and returns its result once it
@@ -15,7 +17,7 @@ func Propose(ctx context.Context, g Proposer, command []byte) (Result, error) {
 	}
 	e := borrow()
 	defer e.giveBack()
-	e.b = appendCommand(e.b, command, time.Now())
+	e.b = appendCommand(e.b, command, wall.Now())
 	return g.ProposeEntry(ctx, e.b)
 }
 
@@ -28,7 +30,7 @@ func Begin(g Group, command []byte, timeout time.Duration) (Pending, error) {
 	}
 	e := borrow()
 	defer e.giveBack()
-	e.b = appendCommand(e.b, command, time.Now())
+	e.b = appendCommand(e.b, command, wall.Now())
 	return g.Begin(e.b, timeout)
 }
 
@@ -69,7 +71,7 @@ func QueryStale(ctx context.Context, g Group, query any, maxAge time.Duration) (
 // TakeDigest has every replica of the group compute the digest of its state at
 // one index, and returns this one's. The others' are in their [Status].
 func TakeDigest(ctx context.Context, g Proposer) (Digest, error) {
-	r, err := g.ProposeEntry(ctx, EncodeDigest(time.Now()))
+	r, err := g.ProposeEntry(ctx, EncodeDigest(wall.Now()))
 	if err != nil {
 		return Digest{}, err
 	}

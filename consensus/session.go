@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cell-runtime/cell/consensus/internal/wall"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -38,7 +39,7 @@ func SessionsOf(p Proposer) Sessions { return logSessions{p} }
 type logSessions struct{ p Proposer }
 
 func (l logSessions) OpenSession(ctx context.Context) (uint64, error) {
-	r, err := l.propose(ctx, encodeSession(entryOpen, time.Now(), 0, 0, 0, nil))
+	r, err := l.propose(ctx, encodeSession(entryOpen, wall.Now(), 0, 0, 0, nil))
 	return r.Value, err
 }
 
@@ -48,12 +49,12 @@ func (l logSessions) ProposeOnce(ctx context.Context, o Once, command []byte) (R
 	}
 	e := borrow()
 	defer e.giveBack()
-	e.b = appendSession(e.b, entrySession, time.Now(), o.Session, o.Sequence, o.Answered, command)
+	e.b = appendSession(e.b, entrySession, wall.Now(), o.Session, o.Sequence, o.Answered, command)
 	return l.propose(ctx, e.b)
 }
 
 func (l logSessions) CloseSession(ctx context.Context, id uint64) error {
-	_, err := l.propose(ctx, encodeSession(entryClose, time.Now(), id, 0, 0, nil))
+	_, err := l.propose(ctx, encodeSession(entryClose, wall.Now(), id, 0, 0, nil))
 	return err
 }
 
@@ -87,9 +88,12 @@ type Session struct {
 const (
 	// sessionPatience is between two attempts to reach a group without leader.
 	sessionPatience = 20 * time.Millisecond
-	// attemptPatience is how long an attempt may take: what was on its way to
-	// a leader that died is lost without a word, and is sent again.
-	attemptPatience = time.Second
+	// attemptPatience is how long the first attempt may take: what was on its
+	// way to a leader that died is lost without a word, and is sent again. Each
+	// further attempt may take twice as long, up to maxAttemptPatience, so that
+	// a group which is only slow is not given more and more to do.
+	attemptPatience    = 300 * time.Millisecond
+	maxAttemptPatience = 5 * time.Second
 )
 
 // NewSession opens a session with a group. The machine must be in memory:
@@ -100,10 +104,10 @@ func NewSession(ctx context.Context, p Proposer) (*Session, error) {
 
 // OpenSession is [NewSession] over anything that keeps sessions.
 func OpenSession(ctx context.Context, to Sessions) (*Session, error) {
-	for {
+	for patience := attemptPatience; ; patience = min(2*patience, maxAttemptPatience) {
 		// A session opened by an attempt without answer is never used, and is
 		// pushed out in time.
-		each, cancel := context.WithTimeout(ctx, attemptPatience)
+		each, cancel := context.WithTimeout(ctx, patience)
 		id, err := to.OpenSession(each)
 		cancel()
 		if err == nil {
@@ -132,11 +136,12 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 	}
 	sequence := s.begin()
 	defer s.end(sequence)
-	for unsure := false; ; {
+	unsure := false
+	for patience := attemptPatience; ; patience = min(2*patience, maxAttemptPatience) {
 		s.mu.Lock()
 		answered := s.answered
 		s.mu.Unlock()
-		r, err := s.attempt(ctx, Once{Session: s.id, Sequence: sequence, Answered: answered}, command)
+		r, err := s.attempt(ctx, patience, Once{Session: s.id, Sequence: sequence, Answered: answered}, command)
 		if err == nil {
 			return r, nil
 		}
@@ -151,11 +156,11 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 }
 
 // attempt sends a command once.
-func (s *Session) attempt(ctx context.Context, o Once, command []byte) (Result, error) {
+func (s *Session) attempt(ctx context.Context, patience time.Duration, o Once, command []byte) (Result, error) {
 	if log, ok := s.to.(logSessions); ok { // which keeps to deadlines without a timer for each
-		return log.ProposeOnce(sooner{ctx, time.Now().Add(attemptPatience)}, o, command)
+		return log.ProposeOnce(sooner{ctx, time.Now().Add(patience)}, o, command)
 	}
-	each, cancel := context.WithTimeout(ctx, attemptPatience)
+	each, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return s.to.ProposeOnce(each, o, command)
 }

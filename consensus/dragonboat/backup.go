@@ -32,6 +32,9 @@ const (
 	backupMagic = "CELLBAK1"
 	maxInfo     = 1 << 20
 	sumSize     = sha256.Size
+	// Folders of a data directory while a backup is made, or restored.
+	exportPrefix = "export-"
+	importPrefix = "import-"
 )
 
 // Backup implements [consensus.Group]. The state is that of this replica,
@@ -47,7 +50,7 @@ func (g *group) Backup(ctx context.Context, w io.Writer) (consensus.BackupInfo, 
 	if err != nil {
 		return none, err
 	}
-	dir, err := os.MkdirTemp(g.h.o.Dir, "export-")
+	dir, err := os.MkdirTemp(g.h.o.Dir, exportPrefix)
 	if err != nil {
 		return none, err
 	}
@@ -227,7 +230,7 @@ func Restore(o Options, backup io.Reader, members map[consensus.ReplicaID]consen
 		return info, err
 	}
 	defer func() { err = errors.Join(err, dir.close()) }()
-	tmp, err := os.MkdirTemp(o.Dir, "import-")
+	tmp, err := os.MkdirTemp(o.Dir, importPrefix)
 	if err != nil {
 		return info, err
 	}

@@ -72,12 +72,25 @@ func openDirectory(o *Options) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
+	sweepDirectory(o.Dir)
 	if have == nil {
 		if err := writeIdentity(o.Dir, want); err != nil {
 			return nil, errors.Join(err, d.close())
 		}
 	}
 	return d, nil
+}
+
+// sweepDirectory removes what backups, restores and files that were being
+// replaced have left of a process that was killed. The lock is held, so nobody
+// uses them.
+func sweepDirectory(dir string) {
+	for _, pattern := range []string{exportPrefix + "*", importPrefix + "*", identityFile + ".new*", marksFile + ".new*"} {
+		left, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, name := range left {
+			_ = os.RemoveAll(name)
+		}
+	}
 }
 
 func compatible(have *dirIdentity, want dirIdentity) error {

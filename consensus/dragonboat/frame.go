@@ -183,8 +183,25 @@ func (f *frameReader) receiveBatch(from string, handle raftio.MessageHandler) er
 	if m.SourceAddress != from {
 		return fmt.Errorf("%w: node %s sends messages of %s", errFrame, from, m.SourceAddress)
 	}
+	for i := range m.Requests {
+		if !travels(&m.Requests[i]) {
+			return fmt.Errorf("%w: node %s sends a message of kind %v to replica %d, which none does", errFrame, from, m.Requests[i].Type, m.Requests[i].To)
+		}
+	}
 	handle(m)
 	return nil
+}
+
+// travels reports whether a message is of a kind that nodes send each other. On
+// the others, which a replica sends itself, dragonboat ends the process, or
+// would do as they say.
+func travels(m *raftpb.Message) bool {
+	switch m.Type {
+	case raftpb.Election, raftpb.LeaderHeartbeat, raftpb.Unreachable, raftpb.SnapshotStatus, raftpb.CheckQuorum,
+		raftpb.LocalTick, raftpb.BatchedReadIndex, raftpb.InstallSnapshot, raftpb.ConfigChangeEvent, raftpb.LogQuery:
+		return false
+	}
+	return m.To != 0
 }
 
 // receiveChunk passes on one piece of a snapshot.

@@ -160,15 +160,7 @@ func (g *group) Status() consensus.Status {
 		s.Kind, s.Applied, s.AppliedTime = g.applier.Kind(), p.Index, time.Unix(0, p.Time)
 		s.Digest, _ = g.applier.Digest()
 	}
-	info := g.h.nh.GetNodeHostInfo(raft.NodeHostInfoOption{SkipLogInfo: true})
-	if info == nil {
-		return s
-	}
-	for i := range info.ShardInfoList {
-		if shard := &info.ShardInfoList[i]; shard.ShardID == uint64(g.id) {
-			s.Members = members(shard.Replicas, nil, nil)
-		}
-	}
+	s.Members = g.h.voters.of(g.h.nh, uint64(g.id))
 	return s
 }
 

@@ -35,6 +35,7 @@ type Host struct {
 	marked  chan struct{} // closed when no more marks are written
 
 	leaders *leaderWatch
+	voters  voters
 }
 
 var _ consensus.Host = (*Host)(nil)
@@ -54,15 +55,16 @@ func Open(o Options) (*Host, error) {
 		}
 		dir = d
 	}
-	if o.transport == nil {
-		kept := o
-		o.transport = transports{&kept}
-	}
 	if o.UnsafeNoSync {
 		o.Logger.Warn("raft: UnsafeNoSync: nothing is synced to disk before it is acknowledged; a power loss loses acknowledged writes", "dir", o.Dir)
 	}
 	h := &Host{o: o, dir: dir, groups: make(map[string]*group), leaders: newLeaderWatch(),
 		marks: map[string]mark{}, closing: make(chan struct{}), marked: make(chan struct{})}
+	if o.transport == nil {
+		kept := o
+		kept.gone = h.nodeGone
+		o.transport = transports{&kept}
+	}
 	if dir != nil {
 		marks, err := readMarks(o.Dir)
 		if err != nil {
@@ -170,6 +172,8 @@ func (h *Host) startReplica(ctx context.Context, g *group) (err error) {
 	if h.nh.HasNodeInfo(uint64(g.id), uint64(g.config.Replica)) { // it has started before
 		clear(members)
 		join = false
+	} else if len(members) == 0 && !join {
+		return raft.ErrShardNotBootstrapped // dragonboat panics where it finds that
 	}
 	switch {
 	case g.config.Role == consensus.Witness:
@@ -290,27 +294,4 @@ func (h *Host) Close() error {
 	h.mu.Unlock()
 	h.nh.Close()
 	return h.dir.close()
-}
-
-// leaderWatch wakes who waits for a change of leaders.
-type leaderWatch struct {
-	mu     sync.Mutex
-	change chan struct{}
-}
-
-func newLeaderWatch() *leaderWatch { return &leaderWatch{change: make(chan struct{})} }
-
-// LeaderUpdated implements raftio.IRaftEventListener.
-func (w *leaderWatch) LeaderUpdated(raftio.LeaderInfo) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	close(w.change)
-	w.change = make(chan struct{})
-}
-
-// changed returns a channel that is closed at the next change.
-func (w *leaderWatch) changed() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.change
 }

@@ -17,13 +17,18 @@ import (
 // every run of the tests say that it works; fifty with CELL_SOAK make the figure.
 func TestWritesGoOnAfterTheLeaderIsKilled(t *testing.T) {
 	t.Parallel()
+	t.Run("and the network hides it", func(t *testing.T) { t.Parallel(); killLeaders(t, false) })
+	t.Run("and its host says so", func(t *testing.T) { t.Parallel(); killLeaders(t, true) })
+}
+
+func killLeaders(t *testing.T, direct bool) {
 	kills := 2
 	if os.Getenv("CELL_SOAK") != "" {
 		kills = 50
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	p := startProcessesWith(t, ctx, func(c *memberConfig) { c.Defaults = true })
+	p := startProcesses(t, ctx, setup{tune: func(_ int, c *memberConfig) { c.Defaults, c.Direct = true, direct }})
 	// A write is begun every few milliseconds, through one member after the other:
 	// what was on its way to a leader that died is lost, and holds up nothing else.
 	var value atomic.Uint64

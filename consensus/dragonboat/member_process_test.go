@@ -11,6 +11,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,6 +22,7 @@ import (
 
 	"github.com/cell-runtime/cell/consensus"
 	"github.com/cell-runtime/cell/consensus/consensustest"
+	"github.com/cell-runtime/cell/consensus/internal/wall"
 	"github.com/cell-runtime/cell/internal/leash"
 )
 
@@ -35,10 +39,17 @@ type memberConfig struct {
 	Broken bool
 	// Defaults: Raft's times are those of who says nothing.
 	Defaults bool
+	// Direct: members reach each other without wires between, so that they
+	// notice what the kernel says of a process that has ended.
+	Direct bool
 }
 
-// leaderKey is no register: reading it says whether the member leads.
-const leaderKey = 254
+// Keys that are no registers.
+const (
+	leaderKey = 254 // reading it says whether the member leads
+	clockKey  = 253 // writing it sets by how many ns the member's wall clock is wrong
+	bulkKey   = 251 // writing it writes so many bytes into the log that have no effect
+)
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(memberEnv); text != "" {
@@ -92,6 +103,7 @@ func memberMain(text string) error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGXFSZ) // writes beyond RLIMIT_FSIZE fail, as on a full disk
 	var out sync.Mutex
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var id, value uint64
@@ -111,6 +123,16 @@ func memberMain(text string) error {
 }
 
 func memberDo(g consensus.Group, broken bool, c call, key byte) (uint64, error) {
+	if c.write && key == clockKey {
+		wall.Jump(time.Duration(c.value))
+		return 0, nil
+	}
+	if c.write && key == bulkKey {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err := g.ProposeEntry(ctx, append([]byte{77}, make([]byte, c.value)...)) // no kind of entry
+		return 0, err
+	}
 	if !c.write && key == leaderKey {
 		if g.Status().Leads() {
 			return 1, nil
@@ -131,6 +153,8 @@ func memberDo(g consensus.Group, broken bool, c call, key byte) (uint64, error) 
 type member struct {
 	t      testing.TB
 	config memberConfig
+	prefix []string // of the command line
+	ahead  int64    // ns by which its clock is wrong
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -146,7 +170,13 @@ func (m *member) start() {
 		m.t.Error(err)
 		return
 	}
-	cmd := exec.Command("/proc/self/exe")
+	self, err := os.Executable()
+	if err != nil {
+		m.t.Error(err)
+		return
+	}
+	line := append(slices.Clone(m.prefix), self)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), memberEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -169,6 +199,9 @@ func (m *member) start() {
 	wait := m.wait
 	m.mu.Unlock()
 	go m.answers(out, wait)
+	if m.ahead != 0 { // the host's clock is wrong: it stays so
+		go m.do(call{write: true, value: uint64(m.ahead)}, clockKey)
+	}
 }
 
 // answers passes on what the process says, until it says nothing more.
@@ -235,6 +268,30 @@ func (m *member) kill() {
 		_ = cmd.Wait()
 		l.Release()
 	}
+}
+
+// jump makes the process's wall clock wrong.
+func (m *member) jump(by time.Duration) {
+	m.ahead = int64(by)
+	_, _ = m.do(call{write: true, value: uint64(m.ahead)}, clockKey)
+}
+
+// ends waits until the process has ended by itself, and notes that it has.
+func (m *member) ends(patience time.Duration) bool {
+	m.mu.Lock()
+	cmd := m.cmd
+	m.mu.Unlock()
+	if cmd == nil {
+		return true
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		// A zombie has ended; kill waits for it.
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if _, after, ok := strings.Cut(string(b), ") "); err != nil || ok && strings.HasPrefix(after, "Z") {
+			return true
+		}
+	}
+	return false
 }
 
 // wire is the way from one member to another. Blocked, nothing gets through in

@@ -375,6 +375,17 @@ func TestDirectories(t *testing.T) {
 		}
 	})
 	t.Run("as it was", func(t *testing.T) { n.open(0) })
+	t.Run("with what a killed backup has left", func(t *testing.T) {
+		n.close(0)
+		left := filepath.Join(o.Dir, exportPrefix+"1", "snapshot")
+		if err := os.MkdirAll(left, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		n.open(0)
+		if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it is still there: %v", err)
+		}
+	})
 }
 
 // sealed is an identity file with a right checksum.

@@ -4,6 +4,7 @@ package dragonboat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -24,7 +25,7 @@ import (
 // simNode is a member whose disk forgets at a power loss what was not synced.
 type simNode struct {
 	id   string
-	disk *vfs.MemFS
+	disk *tornDisk
 	mu   sync.Mutex
 	life int // grows at each power loss
 	g    consensus.Group
@@ -43,6 +44,7 @@ type world struct {
 	net    *simNet
 	nodes  []*simNode
 	lying  bool // disks say that they have synced, and have not
+	torn   bool // disks keep a part of what was not synced
 	losses int
 }
 
@@ -56,9 +58,12 @@ func (w *world) members() map[consensus.ReplicaID]consensus.NodeID {
 
 func (w *world) boot(i int) error {
 	n := w.nodes[i]
-	var disk vfs.FS = n.disk
-	if w.lying {
+	var disk vfs.FS = n.disk.MemFS
+	switch {
+	case w.lying:
 		disk = withoutSync(disk)
+	case w.torn:
+		disk = vfs.Wrap(n.disk, noErrors{}) // dragonboat takes none but those of its own
 	}
 	h, err := Open(Options{
 		Node: consensus.NodeID(n.id), Dir: "/data", Tick: 100 * time.Millisecond, ElectionTicks: 10, fs: disk, transport: w.net,
@@ -82,7 +87,7 @@ func (w *world) boot(i int) error {
 
 // lose takes a node's power. From the first moment nothing leaves it and
 // nothing reaches its disk: what it does until it is closed has not happened.
-func (w *world) lose(i int) error {
+func (w *world) lose(i int, r *rand.Rand) error {
 	n := w.nodes[i]
 	n.mu.Lock()
 	n.life++
@@ -90,12 +95,10 @@ func (w *world) lose(i int) error {
 	n.h, n.g = nil, nil
 	n.mu.Unlock()
 	w.net.setCut(n.id, true)
-	n.disk.SetIgnoreSyncs(true)
+	half := n.disk.loseFrom()
 	err := h.Close()
-	n.disk.ResetToSyncedState()
-	n.disk.SetIgnoreSyncs(false)
 	w.losses++
-	return err
+	return errors.Join(err, n.disk.after(half, r))
 }
 
 // client reads and writes registers until the deadline, through any node.
@@ -143,7 +146,7 @@ func (w *world) storm(until time.Time, r *rand.Rand) error {
 			if subset>>i&1 == 0 {
 				continue
 			}
-			if err := w.lose(i); err != nil {
+			if err := w.lose(i, r); err != nil {
 				return err
 			}
 		}
@@ -163,7 +166,7 @@ func (w *world) storm(until time.Time, r *rand.Rand) error {
 func simulate(w *world, length time.Duration, seed uint64) (*history, error) {
 	w.net = newSimNet()
 	for i := range 3 {
-		w.nodes = append(w.nodes, &simNode{id: fmt.Sprintf("node-%d", i), disk: vfs.NewStrictMem()})
+		w.nodes = append(w.nodes, &simNode{id: fmt.Sprintf("node-%d", i), disk: newTornDisk(vfs.NewStrictMem())})
 	}
 	for i := range w.nodes {
 		if err := w.boot(i); err != nil {
@@ -186,7 +189,7 @@ func simulate(w *world, length time.Duration, seed uint64) (*history, error) {
 	return h, err
 }
 
-const powerEnv = "CELL_RAFT_POWER" // "honest" or "lying": this process is a simulation
+const powerEnv = "CELL_RAFT_POWER" // "honest", "torn" or "lying": this process is a simulation
 
 // TestPowerLoss runs the whole stack on disks that forget, in virtual time. It
 // runs as a process of its own, since Raft ends the process when it notices
@@ -201,20 +204,27 @@ func TestPowerLoss(t *testing.T) {
 	}
 	kind := os.Getenv(powerEnv)
 	if kind == "" {
-		for _, kind := range []string{"honest", "lying"} {
+		for _, kind := range []string{"honest", "torn", "lying"} {
 			t.Run(kind, func(t *testing.T) { t.Parallel(); powerChild(t, kind) })
 		}
 		return
 	}
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		w := &world{lying: kind == "lying"}
+		w := &world{lying: kind == "lying", torn: kind == "torn"}
 		h, err := simulate(w, length, 7)
 		if err != nil {
 			t.Fatal("GAVE UP: ", err)
 		}
-		fmt.Printf("%v of virtual time, %d power losses, %d operations, %d answered\n",
-			time.Since(began).Round(time.Second), w.losses, len(h.ops), h.known)
+		torn := 0
+		for _, n := range w.nodes {
+			torn += n.disk.torn
+		}
+		fmt.Printf("%v of virtual time, %d power losses, %d torn writes, %d operations, %d answered\n",
+			time.Since(began).Round(time.Second), w.losses, torn, len(h.ops), h.known)
+		if w.torn && torn == 0 {
+			t.Fatal("no write was torn")
+		}
 		if h.known < len(h.ops)/4 {
 			t.Fatal("hardly anything was answered")
 		}
@@ -232,9 +242,9 @@ func powerChild(t *testing.T, kind string) {
 	cmd.Env = append(os.Environ(), powerEnv+"="+kind)
 	out, err := cmd.CombinedOutput()
 	text := string(out)
-	if kind == "honest" {
+	if kind != "lying" {
 		if err != nil {
-			t.Errorf("disks that tell the truth: %v\n%s", err, text)
+			t.Errorf("disks that tell the truth, %s: %v\n%s", kind, err, text)
 		}
 		for line := range strings.Lines(text) {
 			if strings.Contains(line, "virtual time") {

@@ -21,6 +21,9 @@ import (
 const (
 	// handshakeTime bounds TLS and the preface, and dialling.
 	handshakeTime = 3 * time.Second
+	// connectTime bounds the first step of dialling: a host that does not answer
+	// is asked anew, rather than as rarely as the kernel would.
+	connectTime = time.Second
 	// writeTime bounds one message: a peer that takes longer is gone.
 	writeTime = 10 * time.Second
 	// silence is how long the kernel waits for what was sent to be confirmed
@@ -35,9 +38,10 @@ const (
 // transports makes the transport of a host; see [config.TransportFactory].
 type transports struct{ o *Options }
 
-func (f transports) Create(_ config.NodeHostConfig, message raftio.MessageHandler, chunk raftio.ChunkHandler) raftio.ITransport {
+func (f transports) Create(c config.NodeHostConfig, message raftio.MessageHandler, chunk raftio.ChunkHandler) raftio.ITransport {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &transport{o: f.o, message: message, chunk: chunk, ctx: ctx, cancel: cancel, conns: make(map[net.Conn]bool)}
+	return &transport{o: f.o, message: message, chunk: chunk, deployment: c.GetDeploymentID(),
+		ctx: ctx, cancel: cancel, conns: make(map[net.Conn]bool), ending: make(map[string]bool)}
 }
 
 func (f transports) Validate(node string) bool { return validNode(node) }
@@ -49,13 +53,16 @@ type transport struct {
 	message raftio.MessageHandler
 	chunk   raftio.ChunkHandler
 
+	deployment uint64 // of dragonboat's messages
+
 	ctx      context.Context
 	cancel   context.CancelFunc
 	listener net.Listener
 	serving  sync.WaitGroup
 
-	mu    sync.Mutex
-	conns map[net.Conn]bool // accepted
+	mu     sync.Mutex
+	conns  map[net.Conn]bool // accepted
+	ending map[string]bool   // nodes that a connection ended to, see watch
 }
 
 func (t *transport) Name() string { return "cell-tcp" }
@@ -189,7 +196,7 @@ func (t *transport) dial(ctx context.Context, target string, kind byte) (net.Con
 	if err != nil {
 		return nil, fmt.Errorf("where is node %s: %w", target, err)
 	}
-	d := net.Dialer{Control: tune}
+	d := net.Dialer{Control: tune, Timeout: connectTime}
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -227,12 +234,9 @@ func secureClient(ctx context.Context, raw net.Conn, s Security, target consensu
 	return c, err
 }
 
+// GetConnection does not fail where the target can't be reached now: see [redialed].
 func (t *transport) GetConnection(ctx context.Context, target string) (raftio.IConnection, error) {
-	c, err := t.dial(ctx, target, kindMessages)
-	if err != nil {
-		return nil, err
-	}
-	return &frameWriter{c: c}, nil
+	return &redialed{t: t, ctx: ctx, target: target}, ctx.Err()
 }
 
 func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (raftio.ISnapshotConnection, error) {

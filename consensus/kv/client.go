@@ -84,8 +84,8 @@ func notExecuted(err error) bool {
 const (
 	// patience is how long one member may take before the next one is asked.
 	patience = time.Second
-	// writePatience is the same for what a session sends: an attempt of its, of
-	// a second, is to reach two members at least.
+	// writePatience is the same for what a session sends, which is safe to send
+	// to another member soon: that one waits for the same result.
 	writePatience = 400 * time.Millisecond
 )
 
