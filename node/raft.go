@@ -55,6 +55,7 @@ func (n *Node) runRaft(ctx context.Context) error {
 	l := n.config.Log
 	n.work.Go(func() {
 		err := supervise.Run(ctx, supervise.Options{
+			Always: true, // a member ends by itself where somebody else has told it to
 			Command: func() *exec.Cmd {
 				cmd := exec.Command(self, "raft", "member", "--log-format", l.Format, "--log-level", l.Level)
 				cmd.Env, cmd.Stderr = append(os.Environ(), env), os.Stderr

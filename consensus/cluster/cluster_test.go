@@ -306,7 +306,7 @@ func TestOneTokenOneCommandEach(t *testing.T) {
 // A promise ends when its founder says so, and not before.
 func TestPromises(t *testing.T) {
 	s := state{Format: stateFormat, Phase: phaseNew}
-	m := &Member{o: Options{Dir: t.TempDir(), Nodes: 2}, host: fixed("me"), state: s, peers: map[consensus.NodeID]peer{}}
+	m := &Member{o: Options{Dir: t.TempDir(), Nodes: 2}, host: fixed("me"), state: s, known: addresses{}, peers: map[consensus.NodeID]peer{}}
 	first := map[consensus.ReplicaID]consensus.NodeID{1: "other", 2: "me"}
 	for _, c := range []struct {
 		name string
@@ -358,6 +358,9 @@ func (fixed) Group(string) (consensus.Group, error) { return nil, consensus.ErrN
 func (fixed) Stop(string) error                     { return nil }
 func (fixed) Remove(context.Context, string) error  { return nil }
 func (fixed) Close() error                          { return nil }
+func (fixed) Sweep(context.Context, func(consensus.GroupID, consensus.ReplicaID) bool) (int, error) {
+	return 0, nil
+}
 func (fixed) Start(context.Context, consensus.GroupConfig) (consensus.Group, error) {
 	return nil, consensus.ErrConfig
 }

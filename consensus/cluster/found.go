@@ -18,7 +18,8 @@ import (
 // and no other. With all promises, it writes down that the cluster is founded,
 // which is the moment from which it is; the others see that when they ask. A
 // promise ends only when the founder itself says that it has given up this
-// attempt. So no node is ever in two, and a group's first members are the same
+// attempt, and what it has said before it asked for the promise, which may
+// arrive late, does not count. So no node is ever in two, and a group's first members are the same
 // on all of them, whoever dies in between.
 //
 // Two clusters can be founded if twice as many nodes as it takes are started
@@ -32,45 +33,38 @@ type info struct {
 	Cluster string                                   `json:"cluster,omitempty"`
 	First   map[consensus.ReplicaID]consensus.NodeID `json:"first,omitempty"`
 	Known   []string                                 `json:"known,omitempty"`
-	Applied map[string]uint64                        `json:"applied,omitempty"` // index, by group
+	Serial  uint64                                   `json:"serial,omitempty"` // see [state]
 }
 
 // question is what nodes ask each other.
 type question struct {
-	Kind    string                                   `json:"kind"` // hello, promise, join
+	Kind    string                                   `json:"kind"` // hello, promise, join, applied
 	Me      info                                     `json:"me"`
 	Cluster string                                   `json:"cluster,omitempty"`
 	First   map[consensus.ReplicaID]consensus.NodeID `json:"first,omitempty"`
+	Group   string                                   `json:"group,omitempty"`
 }
 
 // reply is the answer.
 type reply struct {
 	Me      info                `json:"me"`
 	Replica consensus.ReplicaID `json:"replica,omitempty"`
+	Applied uint64              `json:"applied,omitempty"` // how far a group's log was applied; 0 if it does not run
 }
 
 const (
 	askHello   = "hello"
 	askPromise = "promise"
 	askJoin    = "join"
+	askApplied = "applied"
 )
 
 // me is what this node says of itself.
 func (m *Member) me() info {
-	applied := map[string]uint64{}
-	for _, g := range m.host.Groups() {
-		applied[g.Name()] = g.Applier().Position().Index
-		if len(applied) >= maxKnown {
-			break
-		}
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := info{Node: m.host.Node(), Addr: m.o.Advertise, Phase: m.state.Phase, Cluster: m.state.Cluster, First: m.state.First, Applied: applied}
-	for a := range m.known {
-		i.Known = append(i.Known, a)
-	}
-	slices.Sort(i.Known)
+	i := info{Node: m.host.Node(), Addr: m.o.Advertise, Phase: m.state.Phase, Cluster: m.state.Cluster, First: m.state.First, Serial: m.state.Serial}
+	i.Known = m.known.answering()
 	return i
 }
 
@@ -90,6 +84,17 @@ func (m *Member) ask(ctx context.Context, addr string, q question) (r reply, err
 	}
 	r.Me.Node = who // whatever it says
 	return r, nil
+}
+
+// appliedAt asks a node how far it has applied a group's log; 0 is not at all.
+func (m *Member) appliedAt(ctx context.Context, p peer, group string) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	r, err := m.ask(ctx, p.Addr, question{Kind: askApplied, Group: group})
+	if err != nil || r.Me.Node != p.Node {
+		return 0
+	}
+	return r.Applied
 }
 
 func (m *Member) hello(addr string) (info, error) {
@@ -120,6 +125,10 @@ func (m *Member) answer(ctx context.Context, from consensus.NodeID, text []byte)
 		err = m.promise(from, &q)
 	case askJoin:
 		r.Replica, err = m.admit(ctx, from, q.Me.Addr)
+	case askApplied:
+		if g, err := m.host.Group(q.Group); err == nil && g.Applier() != nil {
+			r.Applied = g.Applier().Position().Index
+		}
 	default:
 		err = fmt.Errorf("%w: no question of this version: %.40q", consensus.ErrUnsupported, q.Kind)
 	}
@@ -149,7 +158,7 @@ func (m *Member) promise(from consensus.NodeID, q *question) error {
 		default:
 			return fmt.Errorf("%w: this node is %s, to another cluster", consensus.ErrConflict, s.Phase)
 		}
-		s.Phase, s.Cluster, s.Founder, s.First, s.Replica = phasePromised, q.Cluster, from, q.First, mine
+		s.Phase, s.Cluster, s.Founder, s.First, s.Replica, s.Asked = phasePromised, q.Cluster, from, q.First, mine, q.Me.Serial
 		return nil
 	})
 }
@@ -199,6 +208,7 @@ func (m *Member) followFounder(s *state) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("%w for node %s, to which this one has promised to found a cluster", errWaiting, s.Founder)
+	case p.Serial < s.Asked: // said before it asked, and late
 	case p.Cluster == s.Cluster && p.Phase == phaseFormed:
 		if err := m.change(func(s *state) error { s.Phase = phaseFormed; return nil }); err != nil {
 			return err
@@ -213,7 +223,7 @@ func (m *Member) followFounder(s *state) error {
 func (m *Member) giveUp(cluster string) error {
 	return m.change(func(s *state) error {
 		if s.Cluster == cluster && s.Phase == phasePromised {
-			s.Phase, s.Cluster, s.Founder, s.First, s.Replica = phaseNew, "", "", nil, 0
+			s.Phase, s.Cluster, s.Founder, s.First, s.Replica, s.Asked = phaseNew, "", "", nil, 0, 0
 		}
 		return nil
 	})
@@ -276,7 +286,10 @@ func (m *Member) begin() error {
 	if s.Join {
 		c.Members = nil
 	}
-	g, err := m.host.Start(m.ctx, c)
+	g, err := m.host.Group(SystemGroup) // where only serving it has failed
+	if err != nil {
+		g, err = m.host.Start(m.ctx, c)
+	}
 	if err != nil {
 		return err
 	}

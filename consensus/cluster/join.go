@@ -162,7 +162,7 @@ func (m *Member) promoteNodes(ctx context.Context, g consensus.Group) error {
 		if x.Role != consensus.NonVoter || voters >= m.o.Nodes {
 			continue
 		}
-		if p, ok := alive[x.Node]; ok && p.Applied[g.Name()]+catchUp >= at {
+		if p, ok := alive[x.Node]; ok && caughtUp(m.appliedAt(ctx, p, g.Name()), at) {
 			x.Role = consensus.Voter
 			m.o.Logger.Info("raft: a node becomes a voter", "node", x.Node)
 			return g.Add(ctx, x, change)
@@ -173,6 +173,10 @@ func (m *Member) promoteNodes(ctx context.Context, g consensus.Group) error {
 
 // catchUp is by how many entries a replica may be behind that is promoted.
 const catchUp = 1000
+
+// caughtUp: a replica that has applied so much, of a log that is so long, may
+// become a voter. One that has applied nothing may have none of it.
+func caughtUp(applied, at uint64) bool { return applied > 0 && applied+catchUp >= at }
 
 // tellTable writes where this node is into the tables.
 func (m *Member) tellTable(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cell-runtime/cell/consensus"
@@ -83,7 +84,7 @@ func (m *Member) keep() {
 	} else {
 		m.waits("")
 	}
-	m.keepAddrs()
+	m.keepAddrs(ctx)
 	entries, err := m.entries(ctx, true)
 	if err != nil {
 		m.o.Logger.Warn("raft: the tables", "err", err)
@@ -104,15 +105,31 @@ func (m *Member) keep() {
 		}
 	}
 	m.balance(ctx, entries)
+	if time.Since(m.swept) >= sweepEvery {
+		m.sweep(ctx)
+	}
 }
 
-// keepAddrs keeps where others are, for the next start.
-func (m *Member) keepAddrs() {
+// keepAddrs keeps where others are, for the next start: those that answer, and
+// those of the table.
+func (m *Member) keepAddrs(ctx context.Context) {
+	table, err := m.rows(ctx, nodesPrefix, true)
+	if err != nil || len(table) == 0 { // not read yet
+		return
+	}
+	listed := map[consensus.NodeID]bool{}
+	for _, i := range table {
+		listed[consensus.NodeID(strings.TrimPrefix(string(i.Key), nodesPrefix))] = true
+	}
 	alive := m.alive()
 	m.mu.Lock()
 	addrs, news := map[consensus.NodeID]string{}, false
 	for id, a := range m.state.Addrs {
-		addrs[id] = a
+		if _, there := alive[id]; there || listed[id] {
+			addrs[id] = a
+		} else {
+			news = true
+		}
 	}
 	for id, p := range alive {
 		if p.Addr != "" && addrs[id] != p.Addr {
@@ -139,6 +156,9 @@ func (m *Member) keepReplicas(ctx context.Context, entries []Entry) {
 		wanted[e.Name] = true
 		if g, err := m.host.Group(e.Name); err == nil {
 			if g.Replica() == s.Replica {
+				if err := m.serveReplica(g, e.Kind); err != nil {
+					m.o.Logger.Warn("raft: serving a replica", "group", e.Name, "err", err)
+				}
 				continue
 			}
 			// Of a group of that name that is no more, or from before the group
@@ -184,16 +204,29 @@ func (m *Member) startReplica(ctx context.Context, c consensus.GroupConfig, kind
 	if err != nil {
 		return err
 	}
+	m.o.Logger.Info("raft: a replica was started", "group", c.Name, "replica", c.Replica)
+	return m.serveReplica(g, kind)
+}
+
+// serveReplica makes the service of a replica that runs, unless it has one.
+func (m *Member) serveReplica(g consensus.Group, kind string) error {
+	m.mu.Lock()
+	_, served := m.stores[g.Name()]
+	m.mu.Unlock()
+	if served {
+		return nil
+	}
 	s := &store{group: g, stop: func() {}}
 	if _, other := m.o.Machines[kind]; !other {
-		if s, err = m.open(g); err != nil {
+		made, err := m.open(g)
+		if err != nil {
 			return err
 		}
+		s = made
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stores[c.Name] = s
-	m.o.Logger.Info("raft: a replica was started", "group", c.Name, "replica", c.Replica)
+	m.stores[g.Name()] = s
 	return nil
 }
 
@@ -214,7 +247,7 @@ func (m *Member) keepGroup(ctx context.Context, e *Entry, g consensus.Group) err
 			return g.Add(ctx, consensus.Member{Replica: s.Replica, Node: s.Node, Role: consensus.NonVoter}, change)
 		case all[i].Role == consensus.NonVoter:
 			coming = true
-			if p, ok := alive[s.Node]; ok && p.Applied[e.Name] > 0 && p.Applied[e.Name]+catchUp >= at {
+			if p, ok := alive[s.Node]; ok && caughtUp(m.appliedAt(ctx, p, e.Name), at) {
 				all[i].Role = consensus.Voter
 				return g.Add(ctx, all[i], change)
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +21,9 @@ type Host interface {
 	consensus.Host
 	// Ask asks the node at an address and returns who it has proven to be.
 	Ask(ctx context.Context, addr string, question []byte) (consensus.NodeID, []byte, error)
+	// Sweep deletes the data of replicas that don't run and are not to be kept,
+	// and returns how many there were.
+	Sweep(ctx context.Context, keep func(consensus.GroupID, consensus.ReplicaID) bool) (int, error)
 }
 
 // AnswerFunc answers another node's question.
@@ -109,13 +111,14 @@ type Member struct {
 
 	mu     sync.Mutex
 	state  state
-	known  map[string]bool // addresses to ask
+	known  addresses
 	peers  map[consensus.NodeID]peer
 	system consensus.Group
 	table  *kv.Service
 	stores map[string]*store // running groups, by name
 	last   map[string]time.Time
-	why    string // what the member waits for
+	swept  time.Time // when data was looked for that nobody needs
+	why    string    // what the member waits for
 }
 
 // Open opens the host and begins to look for others. Error: one of the host's,
@@ -128,14 +131,14 @@ func Open(o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{o: o, state: s, opened: make(chan struct{}), formed: make(chan struct{}), known: map[string]bool{}, peers: map[consensus.NodeID]peer{},
+	m := &Member{o: o, state: s, opened: make(chan struct{}), formed: make(chan struct{}), known: addresses{}, peers: map[consensus.NodeID]peer{},
 		stores: map[string]*store{}, last: map[string]time.Time{}, why: "looking for others"}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, a := range o.Peers {
-		m.known[a] = true
+		m.known.add(a, true, time.Now())
 	}
 	for _, a := range s.Addrs {
-		m.known[a] = true
+		m.known.add(a, false, time.Now())
 	}
 	if m.host, err = o.Open(m.answer, m.resolve); err != nil {
 		m.cancel()
@@ -181,13 +184,19 @@ func (m *Member) State() State {
 	return s
 }
 
-// Introduce tells the member of addresses at which others may be.
+// Introduce tells the member of addresses at which others may be. One at which
+// nobody answers for ten minutes is forgotten, until it is told again.
 func (m *Member) Introduce(addrs ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.hear(addrs...)
+}
+
+// hear notes addresses; mu is held.
+func (m *Member) hear(addrs ...string) {
 	for _, a := range addrs {
-		if a != m.o.Advertise && len(m.known) < maxKnown {
-			m.known[a] = true
+		if a != "" && a != m.o.Advertise {
+			m.known.add(a, false, time.Now())
 		}
 	}
 }
@@ -239,15 +248,11 @@ func (m *Member) waits(why string) {
 	}
 }
 
-// meet asks all known addresses who is there.
+// meet asks at the known addresses who is there.
 func (m *Member) meet() {
 	m.mu.Lock()
-	var addrs []string
-	for a := range m.known {
-		addrs = append(addrs, a)
-	}
+	addrs := m.known.due(time.Now())
 	m.mu.Unlock()
-	slices.Sort(addrs)
 	var all sync.WaitGroup
 	for _, a := range addrs {
 		if a == m.o.Advertise {
@@ -255,6 +260,9 @@ func (m *Member) meet() {
 		}
 		all.Go(func() {
 			i, err := m.hello(a)
+			m.mu.Lock()
+			m.known.asked(a, err == nil, time.Now())
+			m.mu.Unlock()
 			if err != nil {
 				m.o.Logger.Debug("raft: nobody of the cluster there", "addr", a, "err", err)
 				return
@@ -265,19 +273,19 @@ func (m *Member) meet() {
 	all.Wait()
 }
 
-// met notes what another node has said.
+// met notes what another node has said, unless it has said something later
+// that arrived before.
 func (m *Member) met(i info) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if i.Node == m.host.Node() {
 		return
 	}
-	m.peers[i.Node] = peer{i, time.Now()}
-	for _, a := range append(i.Known, i.Addr) {
-		if a != "" && a != m.o.Advertise && len(m.known) < maxKnown {
-			m.known[a] = true
-		}
+	if old, ok := m.peers[i.Node]; ok && i.Serial < old.Serial && time.Since(old.seen) < aliveFor {
+		return
 	}
+	m.peers[i.Node] = peer{i, time.Now()}
+	m.hear(append(i.Known, i.Addr)...)
 }
 
 // alive are the others that have answered lately.

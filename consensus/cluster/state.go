@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cell-runtime/cell/consensus"
 )
@@ -28,8 +29,15 @@ type state struct {
 	Format  int    `json:"format"`
 	Phase   phase  `json:"phase"`
 	Cluster string `json:"cluster,omitempty"` // the id of the cluster, or of the promise
+	// Serial grows with each change, and tells old news from new. It begins with
+	// the time, so that a node which has lost its state does not begin before.
+	Serial uint64 `json:"serial,omitempty"`
 	// Founder collects promises. It alone says that the cluster is founded.
-	Founder consensus.NodeID                         `json:"founder,omitempty"`
+	Founder consensus.NodeID `json:"founder,omitempty"`
+	// Asked is the founder's serial when it asked: what it has said before does
+	// not end the promise.
+	Asked uint64 `json:"asked,omitempty"`
+
 	First   map[consensus.ReplicaID]consensus.NodeID `json:"first,omitempty"` // members, where this node is one of the first
 	Replica consensus.ReplicaID                      `json:"replica,omitempty"`
 	Join    bool                                     `json:"join,omitempty"` // it came later
@@ -42,8 +50,10 @@ const (
 	stateFormat = 1
 )
 
+func now() uint64 { return uint64(time.Now().UnixNano()) }
+
 func readState(dir string) (state, error) {
-	none := state{Format: stateFormat, Phase: phaseNew, Addrs: map[consensus.NodeID]string{}}
+	none := state{Format: stateFormat, Phase: phaseNew, Serial: now(), Addrs: map[consensus.NodeID]string{}}
 	name := filepath.Join(dir, stateFile)
 	b, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -109,6 +119,7 @@ func (m *Member) change(f func(*state) error) error {
 	if err := f(&next); err != nil {
 		return err
 	}
+	next.Serial = max(next.Serial+1, now())
 	if err := next.write(m.o.Dir); err != nil {
 		return err
 	}

@@ -40,6 +40,9 @@ type Options struct {
 	// each time; default 100 ms to 10 s. A child that has lived for Healthy,
 	// default a minute, begins anew.
 	MinBackoff, MaxBackoff, Healthy time.Duration
+	// Always starts the child again also where it ended by itself with status 0,
+	// such as by a SIGTERM that was not the supervisor's.
+	Always bool
 	// Grace is how long a child may take to end by itself after SIGTERM;
 	// default 10 s.
 	Grace time.Duration
@@ -70,8 +73,9 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
-// Run runs the child until it ends by itself with status 0, which returns nil,
-// or refuses, or ctx ends, which stops it and returns ctx's error.
+// Run runs the child until it ends by itself with status 0, which returns nil
+// unless Always is set, or refuses, or ctx ends, which stops it and returns ctx's
+// error.
 func Run(ctx context.Context, o Options) error {
 	if err := o.setDefaults(); err != nil {
 		return err
@@ -84,7 +88,7 @@ func Run(ctx context.Context, o Options) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil:
+		case err == nil && !o.Always:
 			return nil
 		case errors.As(err, &exit) && exit.ExitCode() == ExitRefused:
 			return fmt.Errorf("%w: %s", ErrRefused, last)

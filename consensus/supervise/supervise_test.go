@@ -133,3 +133,21 @@ func TestTheChildEndsWithTheContext(t *testing.T) {
 		t.Errorf("the child %d is still there: %v", pid, err)
 	}
 }
+
+// Who always has to run is started again even if somebody else has ended it in
+// order.
+func TestAChildThatMustAlwaysRunIsStartedAgain(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	starts := 0
+	err := supervise.Run(ctx, supervise.Options{
+		Command: child("ends"), Always: true, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond,
+		Started: func(int) {
+			if starts++; starts == 3 {
+				cancel()
+			}
+		},
+	})
+	if !errors.Is(err, context.Canceled) || starts != 3 {
+		t.Errorf("%d starts, %v", starts, err)
+	}
+}

@@ -70,6 +70,21 @@ func Run(ctx context.Context, s Settings, log *slog.Logger) error {
 	if err := admin.Serve(server, m); err != nil {
 		return err
 	}
+	shown, err := newGauges(s.RuntimeDir)
+	if err != nil {
+		return err
+	}
+	watched := make(chan struct{})
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		defer close(watched)
+		shown.keep(ctx, m, log)
+	}()
+	defer func() {
+		stop()
+		<-watched
+		_ = shown.close()
+	}()
 	log.Info("raft: a member is running", "node", keys.ID(), "addr", s.Advertise, "dir", s.Dir)
 	return server.Run(ctx, listener.AcceptLink)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/cell-runtime/cell/consensus"
 	"github.com/cell-runtime/cell/consensus/cluster/admin"
@@ -20,18 +22,24 @@ import (
 
 func newRaftBackup(env *Env) *cobra.Command {
 	var timeout time.Duration
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "backup GROUP FILE",
 		Short: "Write a group's state into a file, with a checksum",
 		Long: `Writes the state of a group, with all that was acknowledged before, into a new file.
-The file is there whole, or not at all. cellnode raft check reads one to its end.`,
+The file is there whole, or not at all; one that is there already is left alone,
+unless --force is given. cellnode raft check reads one to its end.`,
 		Example: "  cellnode raft backup orders orders.backup",
 		Args:    cobra.ExactArgs(2),
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "how long it may take")
+	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if _, err := os.Lstat(args[1]); err == nil && !force { // before the work; place has the last word
+			return fmt.Errorf("%w: %s: name another file, or say --force", fs.ErrExist, args[1])
+		}
 		return raftDo(cmd, env, timeout, func(ctx context.Context, m *admin.RaftClient) error {
-			info, err := backup(ctx, m, args[0], args[1])
+			info, err := backup(ctx, m, args[0], args[1], force)
 			if err != nil {
 				return err
 			}
@@ -45,7 +53,7 @@ The file is there whole, or not at all. cellnode raft check reads one to its end
 }
 
 // backup receives a backup into a file, which is there whole or not at all.
-func backup(ctx context.Context, m *admin.RaftClient, group, file string) (info admin.BackupInfo, err error) {
+func backup(ctx context.Context, m *admin.RaftClient, group, file string, force bool) (info admin.BackupInfo, err error) {
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".new")
 	if err != nil {
 		return info, err
@@ -74,7 +82,29 @@ func backup(ctx context.Context, m *admin.RaftClient, group, file string) (info 
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return info, err
 	}
-	return info, os.Rename(f.Name(), file)
+	return info, place(f.Name(), file, force)
+}
+
+// place gives a finished file its name, durably. Without force, not that of a
+// file that is there.
+func place(finished, file string, force bool) error {
+	var err error
+	if !force {
+		err = unix.Renameat2(unix.AT_FDCWD, finished, unix.AT_FDCWD, file, unix.RENAME_NOREPLACE)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // not on every file system
+			err = os.Link(finished, file) // nor does this replace; the first name is removed by the caller
+		}
+	} else {
+		err = os.Rename(finished, file)
+	}
+	if err != nil {
+		return fmt.Errorf("the backup can't be named %s: %w", file, err)
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func newRaftCheck(env *Env) *cobra.Command {

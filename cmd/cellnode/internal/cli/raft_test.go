@@ -79,6 +79,8 @@ func TestRaftCommands(t *testing.T) {
 		{"raft transfer none " + node, 64 + 5, "", "a node that has one"},
 		{"raft snapshot cluster", 0, "at index", ""},
 		{"raft backup cluster " + backup, 0, "is in " + backup, ""},
+		{"raft backup cluster " + backup, 1, "", "say --force"},
+		{"raft backup cluster " + backup + " --force", 0, "is in " + backup, ""},
 		{"raft check " + backup, 0, "in order", ""},
 		{"raft check " + filepath.Join(data, "raft"), 1, "", "in use by process"},
 		{"raft remove orders", 2, "", "--yes"},
@@ -96,6 +98,15 @@ func TestRaftCommands(t *testing.T) {
 				t.Errorf("%d, want %d\n%s%s", code, tc.code, out, complaint)
 			}
 		})
+	}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		code, out, complaint := h.run(t, "stat", "raft", "-o", "json")
+		if code == 0 && strings.Contains(out, `"group": "cluster"`) && strings.Contains(out, `"cell_raft_applied"`) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("metrics of the groups: %d %s%s", code, out, complaint)
+		}
 	}
 	stop()
 	stop = func() {}
