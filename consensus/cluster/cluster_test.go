@@ -47,6 +47,7 @@ func newWorld(t *testing.T) *world {
 	if err := w.trust.SetCluster(c.ID()); err != nil {
 		t.Fatal(err)
 	}
+	t.TempDir() // the first one has all of them removed when the test ends: after the nodes were stopped
 	t.Cleanup(func() {
 		for i := range w.nodes {
 			w.stop(i)

@@ -89,16 +89,25 @@ func (w *world) boot(i int) error {
 // nothing reaches its disk: what it does until it is closed has not happened.
 func (w *world) lose(i int, r *rand.Rand) error {
 	n := w.nodes[i]
+	if w.torn { // in the middle of a write, if there is one
+		n.disk.light(1+r.IntN(8), func() {
+			w.net.setCut(n.id, true)
+			n.mu.Lock()
+			n.life++
+			n.mu.Unlock()
+		})
+		time.Sleep(time.Duration(r.IntN(1000)) * time.Millisecond)
+	}
 	n.mu.Lock()
 	n.life++
 	h := n.h
 	n.h, n.g = nil, nil
 	n.mu.Unlock()
 	w.net.setCut(n.id, true)
-	half := n.disk.loseFrom()
+	n.disk.lose()
 	err := h.Close()
 	w.losses++
-	return errors.Join(err, n.disk.after(half, r))
+	return errors.Join(err, n.disk.after(r))
 }
 
 // client reads and writes registers until the deadline, through any node.

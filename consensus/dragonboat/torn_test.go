@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/lni/vfs"
 )
@@ -20,7 +19,10 @@ type tornDisk struct {
 	*vfs.MemFS
 	mu    sync.Mutex
 	files map[string]*tornFile // with bytes that are not synced
-	torn  int                  // how many writes were torn
+	half  map[string][]byte    // of those, what was under way when the power failed
+	fuse  int                  // syncs until it fails; 0: it does not
+	blown func()
+	torn  int // how many writes were torn
 }
 
 func newTornDisk(fs *vfs.MemFS) *tornDisk {
@@ -95,12 +97,16 @@ func (t *tornFile) Seek(at int64, whence int) (int64, error) {
 	return t.File.Seek(at, whence)
 }
 
-// Sync takes a while, as on a real disk: otherwise the power would never fail
-// between a write and its sync, in time that only goes on when all wait.
+// Sync makes what was written durable, unless the power fails at this moment.
 func (t *tornFile) Sync() error {
-	time.Sleep(time.Duration(1+rand.IntN(8)) * time.Millisecond)
 	t.d.mu.Lock()
 	defer t.d.mu.Unlock()
+	if t.d.fuse > 0 {
+		if t.d.fuse--; t.d.fuse == 0 {
+			t.d.freeze()
+			t.d.blown()
+		}
+	}
 	err := t.File.Sync()
 	if err == nil {
 		t.unsynced = nil
@@ -108,26 +114,43 @@ func (t *tornFile) Sync() error {
 	return err
 }
 
-// loseFrom is the moment of the power loss: from now on nothing reaches the
-// disk. It returns what was under way then.
-func (d *tornDisk) loseFrom() map[string][]byte {
+// light has the power fail at the n-th sync from now on, between a write and its
+// sync, and calls blown then. In time that only goes on when all wait, it would
+// never fail there by itself.
+func (d *tornDisk) light(n int, blown func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.fuse, d.blown = n, blown
+}
+
+// freeze is the moment of the power loss: from now on nothing reaches the disk.
+func (d *tornDisk) freeze() {
 	d.SetIgnoreSyncs(true)
-	half := make(map[string][]byte)
+	d.half = make(map[string][]byte)
 	for name, t := range d.files {
 		if len(t.unsynced) > 0 && !t.odd {
-			half[name] = slices.Clone(t.unsynced)
+			d.half[name] = slices.Clone(t.unsynced)
 		}
 	}
-	clear(d.files)
-	return half
+}
+
+// lose is the power loss, unless it has happened at a sync before.
+func (d *tornDisk) lose() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fuse = 0
+	if d.half == nil {
+		d.freeze()
+	}
 }
 
 // after is the disk as it is found again.
-func (d *tornDisk) after(half map[string][]byte, r *rand.Rand) error {
+func (d *tornDisk) after(r *rand.Rand) error {
 	d.ResetToSyncedState()
 	d.SetIgnoreSyncs(false)
+	half := d.half
+	d.half = nil
+	clear(d.files)
 	for _, name := range slices.Sorted(maps.Keys(half)) {
 		b := half[name]
 		kept := r.IntN(len(b) + 1)
