@@ -123,3 +123,34 @@ func TestRefusals(t *testing.T) {
 		t.Error("a node whose address is not known was taken for gone")
 	}
 }
+
+// from is a connection of which only its other end's address is known.
+type from struct {
+	net.Conn
+	ip net.IP
+}
+
+func (f *from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: f.ip, Port: 1} }
+
+// One address takes a bounded number of places while nobody knows who is there.
+func TestStrangersTakeNotAllPlaces(t *testing.T) {
+	n := &nodes{t: t, dir: t.TempDir(), addrs: map[consensus.NodeID]string{}}
+	receiver := newTransport(t, n, n.add(), nil)
+	stranger, member := net.IPv4(192, 0, 2, 1), net.IPv4(192, 0, 2, 2)
+	var admitted []net.Conn
+	for range maxPeers {
+		if c := (&from{ip: stranger}); receiver.admit(c) {
+			admitted = append(admitted, c)
+		}
+	}
+	if len(admitted) != maxStrangers {
+		t.Errorf("%d strangers of one address have places, want %d", len(admitted), maxStrangers)
+	}
+	if !receiver.admit(&from{ip: member}) {
+		t.Error("there is no place for another address")
+	}
+	receiver.known(admitted[0]) // it has proven who it is
+	if !receiver.admit(&from{ip: stranger}) || receiver.admit(&from{ip: stranger}) {
+		t.Error("who has proven who it is must not count, and all others must")
+	}
+}

@@ -33,6 +33,9 @@ const (
 	silence = 2 * time.Second
 	// maxPeers bounds accepted connections; each member has a handful.
 	maxPeers = 1024
+	// maxStrangers bounds those of one address that have not proven yet who
+	// they are, so that no stranger takes all the others' places.
+	maxStrangers = 64
 )
 
 // transports makes the transport of a host; see [config.TransportFactory].
@@ -41,7 +44,7 @@ type transports struct{ o *Options }
 func (f transports) Create(c config.NodeHostConfig, message raftio.MessageHandler, chunk raftio.ChunkHandler) raftio.ITransport {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &transport{o: f.o, message: message, chunk: chunk, deployment: c.GetDeploymentID(),
-		ctx: ctx, cancel: cancel, conns: make(map[net.Conn]bool), ending: make(map[string]bool)}
+		ctx: ctx, cancel: cancel, conns: make(map[net.Conn]string), ending: make(map[string]bool)}
 }
 
 func (f transports) Validate(node string) bool { return validNode(node) }
@@ -61,8 +64,8 @@ type transport struct {
 	serving  sync.WaitGroup
 
 	mu     sync.Mutex
-	conns  map[net.Conn]bool // accepted
-	ending map[string]bool   // nodes that a connection ended to, see watch
+	conns  map[net.Conn]string // accepted; from which address, until it is known who it is
+	ending map[string]bool     // nodes that a connection ended to, see watch
 }
 
 func (t *transport) Name() string { return "cell-tcp" }
@@ -126,8 +129,30 @@ func (t *transport) admit(c net.Conn) bool {
 	if t.ctx.Err() != nil || len(t.conns) >= maxPeers {
 		return false
 	}
-	t.conns[c] = true
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return false
+	}
+	strangers := 0
+	for _, from := range t.conns {
+		if from == host {
+			strangers++
+		}
+	}
+	if strangers >= maxStrangers {
+		return false
+	}
+	t.conns[c] = host
 	return true
+}
+
+// known notes that a connection's other end has proven who it is.
+func (t *transport) known(c net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.conns[c]; ok {
+		t.conns[c] = ""
+	}
 }
 
 func (t *transport) leave(c net.Conn) {
@@ -159,6 +184,7 @@ func (t *transport) serve(raw net.Conn) error {
 	if err := raw.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
+	t.known(raw)
 	f := newFrameReader(c)
 	for t.ctx.Err() == nil {
 		switch p.kind {
