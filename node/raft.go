@@ -3,13 +3,19 @@ package node
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/cell-runtime/cell/consensus/supervise"
 	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/node/netops"
 	"github.com/cell-runtime/cell/node/raftnode"
 )
 
@@ -52,6 +58,7 @@ func (n *Node) runRaft(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.work.Go(func() { n.introduce(ctx, s.Listen) })
 	l := n.config.Log
 	n.work.Go(func() {
 		err := supervise.Run(ctx, supervise.Options{
@@ -68,4 +75,63 @@ func (n *Node) runRaft(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+const (
+	// introducePace is how often the member is told of nodes that were found.
+	introducePace = 2 * time.Second
+	// introduceAgain is how often it is told of those that it was told of: it
+	// forgets where nobody has answered.
+	introduceAgain = time.Minute
+)
+
+// introduce tells the node's member of a cluster where the nodes are that this
+// one has found: it is assumed that they listen at the same port. That of others
+// on one host, which can't, has to be named.
+func (n *Node) introduce(ctx context.Context, listen string) {
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return
+	}
+	var told []string
+	var at time.Time
+	t := time.NewTicker(introducePace)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		list, err := n.network.Operations().Peers(ctx)
+		if err != nil { // the node is alone
+			continue
+		}
+		found := raftAddrs(list.Peers, port)
+		if len(found) == 0 || slices.Equal(found, told) && time.Since(at) < introduceAgain {
+			continue
+		}
+		short, cancel := context.WithTimeout(ctx, introducePace)
+		err = raftnode.Introduce(short, n.dir, found...)
+		cancel()
+		if err != nil { // it is starting, or away: the next time
+			n.log.Debug("raft: the member was not told of nodes", "err", err)
+			continue
+		}
+		told, at = found, time.Now()
+	}
+}
+
+// raftAddrs are where other nodes would listen for members of a cluster.
+func raftAddrs(peers []netops.Peer, port string) (all []string) {
+	for _, p := range peers {
+		for _, text := range append(slices.Clone(p.Links), p.Addr) {
+			text = text[strings.LastIndexByte(text, ' ')+1:] // a link's medium goes before
+			if a, err := netip.ParseAddrPort(text); err == nil {
+				all = append(all, net.JoinHostPort(a.Addr().Unmap().String(), port))
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
