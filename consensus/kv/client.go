@@ -51,6 +51,7 @@ type Client struct {
 	hang    []func() error // closes what Dial opened
 	at      atomic.Uint32  // index of the member that answered last
 
+	opening turn
 	mu      sync.Mutex
 	session *consensus.Session
 }
@@ -58,7 +59,7 @@ type Client struct {
 // NewClient returns a client of the store whose members are reached through
 // the callers, such as a [rpc.Conn] for each.
 func NewClient(members ...rpc.Caller) *Client {
-	c := &Client{}
+	c := &Client{opening: newTurn()}
 	for _, m := range members {
 		c.members = append(c.members, NewKVClient(m))
 	}
@@ -185,16 +186,30 @@ func (c *Client) do(ctx context.Context, a Action) (Outcome, error) {
 }
 
 func (c *Client) open(ctx context.Context) (*consensus.Session, error) {
+	if s := c.opened(); s != nil {
+		return s, nil
+	}
+	if err := c.opening.take(ctx); err != nil {
+		return nil, err
+	}
+	defer c.opening.give()
+	if s := c.opened(); s != nil { // by somebody else meanwhile
+		return s, nil
+	}
+	s, err := consensus.OpenSession(ctx, sessions{c})
+	if err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session == nil {
-		s, err := consensus.OpenSession(ctx, sessions{c})
-		if err != nil {
-			return nil, err
-		}
-		c.session = s
-	}
-	return c.session, nil
+	c.session = s
+	return s, nil
+}
+
+func (c *Client) opened() *consensus.Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
 }
 
 // Close lets the store forget the client's session. The callers stay open.

@@ -15,7 +15,7 @@ import (
 func Dial(o *rpc.ConnOptions, members ...rpc.DialFunc) *Client {
 	c := NewClient()
 	for _, dial := range members {
-		l := &lazy{dial: dial, o: o}
+		l := &lazy{dial: dial, o: o, opening: newTurn()}
 		c.members = append(c.members, NewKVClient(l))
 		c.hang = append(c.hang, l.close)
 	}
@@ -36,22 +36,37 @@ func (c *Client) Hang() error {
 type lazy struct {
 	dial rpc.DialFunc
 	o    *rpc.ConnOptions
-	mu   sync.Mutex
-	conn *rpc.Conn
+
+	opening turn
+	mu      sync.Mutex
+	conn    *rpc.Conn
 }
 
 func (l *lazy) open(ctx context.Context) (*rpc.Conn, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn != nil {
-		return l.conn, nil
+	if c := l.opened(); c != nil {
+		return c, nil
+	}
+	if err := l.opening.take(ctx); err != nil {
+		return nil, err
+	}
+	defer l.opening.give()
+	if c := l.opened(); c != nil { // by somebody else meanwhile
+		return c, nil
 	}
 	c, err := rpc.Connect(ctx, l.dial, l.o)
 	if err != nil {
 		return nil, rpc.Errorf(wire.StatusUnavailable, "the member can't be reached: %w", err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.conn = c
 	return c, nil
+}
+
+func (l *lazy) opened() *rpc.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
 }
 
 func (l *lazy) close() error {

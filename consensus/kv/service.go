@@ -25,6 +25,7 @@ type Service struct {
 	group consensus.Group
 	hub   *hub
 
+	opening turn
 	mu      sync.Mutex
 	session *consensus.Session
 }
@@ -35,7 +36,7 @@ var _ KV = (*Service)(nil)
 // [Machines]. Until ctx ends, it also ends leases whose time is over, when this
 // replica leads.
 func Serve(ctx context.Context, server *rpc.Server, g consensus.Group) (*Service, error) {
-	s := &Service{group: g}
+	s := &Service{group: g, opening: newTurn()}
 	if _, err := g.Applier().Read(lookup(func(m *Machine) { s.hub = m.hub })); err != nil {
 		return nil, err
 	}
@@ -104,16 +105,30 @@ func (s *Service) do(ctx context.Context, a Action) (Outcome, error) {
 }
 
 func (s *Service) open(ctx context.Context) (*consensus.Session, error) {
+	if session := s.opened(); session != nil {
+		return session, nil
+	}
+	if err := s.opening.take(ctx); err != nil {
+		return nil, err
+	}
+	defer s.opening.give()
+	if session := s.opened(); session != nil { // by somebody else meanwhile
+		return session, nil
+	}
+	session, err := consensus.NewSession(ctx, s.group)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session == nil {
-		session, err := consensus.NewSession(ctx, s.group)
-		if err != nil {
-			return nil, err
-		}
-		s.session = session
-	}
-	return s.session, nil
+	s.session = session
+	return session, nil
+}
+
+func (s *Service) opened() *consensus.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.session
 }
 
 // outcomeOf reads a result of the machine. A refusal is an error.
