@@ -96,7 +96,7 @@ func (l *lockFile) writePID() error {
 		_, err = unix.Pwrite(l.fd, fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
 	if err != nil {
-		return fmt.Errorf("uds: writing %s/%s: %w", l.dir.path, l.name, err)
+		return fmt.Errorf("uds: writing %s/%s: %w; a full disk needs room there, or another directory (%s)", l.dir.path, l.name, err, EnvDir)
 	}
 	return nil
 }

@@ -123,8 +123,24 @@ func (o *options) parse(args []string) (err error) {
 			return fmt.Errorf("%w: --rate: %w", errUsage, err)
 		}
 	}
+	if err := o.checkOutputs(); err != nil {
+		return err
+	}
 	o.spec.CPUs, err = chooseCPUs(o.cpus)
 	return err
+}
+
+// checkOutputs refuses what can't be written to before it is measured for.
+func (o *options) checkOutputs() error {
+	for _, out := range []struct{ flag, path string }{{"--json", o.json}, {"--html", o.html}, {"--hgrm", o.hgrm}} {
+		if out.path == "" || out.path == "-" {
+			continue
+		}
+		if err := report.CanWrite(out.path); err != nil {
+			return fmt.Errorf("%s: %w", out.flag, err)
+		}
+	}
+	return nil
 }
 
 // usageError is a refusal of flags that don't go together.

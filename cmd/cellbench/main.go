@@ -58,7 +58,7 @@ func main() { os.Exit(profiled(os.Args[1:])) }
 
 func run(args []string) int {
 	if len(args) > 0 && args[0] == bench.PeerArg {
-		return bench.PeerMain()
+		return bench.PeerMain(args[1:])
 	}
 	if len(args) > 0 && args[0] == spawnArg {
 		return spawnCell()

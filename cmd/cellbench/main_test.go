@@ -348,6 +348,81 @@ func TestInterruptedInTheMiddle(t *testing.T) {
 	}
 }
 
+// With too few descriptors it measures all the same or says what to raise, and
+// soon.
+func TestFewDescriptors(t *testing.T) {
+	needTwoCPUs(t)
+	refused := 0
+	for n := 10; n <= 24; n += 2 {
+		cmd, finish := program(t)
+		cmd.Args = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" rtt --duration 20ms --rounds 1 --warmup 1ms`, n), "/proc/self/exe"}
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path, cmd.Args[3] = "/bin/sh", exe
+		start := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		o := finish()
+		if o.status != exitOK {
+			refused++
+			if !strings.Contains(o.stderr, "RLIMIT_NOFILE") {
+				t.Errorf("with %d descriptors, after %v: status %d\n%s", n, time.Since(start), o.status, o.stderr)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing was refused: this test shows nothing")
+	}
+}
+
+// What can't be written to is refused before anything is measured.
+func TestOutputsAreCheckedFirst(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"rtt --json " + dir + "/none/x", "rtt --html " + dir, "stream --hgrm " + file + "/x", "limit --json " + dir + "/none/x", "suite --out " + file} {
+		o := cellbench(t, append(strings.Fields(args), "--duration", "1h")...)
+		if o.status != exitFailed || !strings.Contains(o.stderr, dir) || !strings.Contains(o.stderr, "name a ") {
+			t.Errorf("%s: status %d\n%s", args, o.status, o.stderr)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// kill -9 lets the program clean up nothing; its peer does.
+func TestKilledInTheMiddle(t *testing.T) {
+	needTwoCPUs(t)
+	for _, args := range []string{"rtt --wait park", "stream --link uds --no-c", "limit"} {
+		t.Run(args, func(t *testing.T) {
+			cmd, finish := program(t, append(strings.Fields(args), "--duration", "10m")...)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			temp := strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR=")
+			for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+				if dirs, _ := filepath.Glob(filepath.Join(temp, "*")); len(dirs) > 0 {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal("no directory to be left behind: this test shows nothing")
+				}
+			}
+			time.Sleep(100 * time.Millisecond) // into the peer's start or the measurement
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			finish()
+		})
+	}
+}
+
 func TestParseBytes(t *testing.T) {
 	for text, want := range map[string]int{
 		"0": 0, "64": 64, "4K": 4 << 10, "4k": 4 << 10, "4KB": 4 << 10, "4KiB": 4 << 10, "1M": 1 << 20, "1G": 1 << 30, "2047M": 2047 << 20,

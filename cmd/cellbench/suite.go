@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +50,12 @@ func runSuite(ctx context.Context, args []string) error {
 		return fmt.Errorf("%w: --duration %v: from %v to %v", errUsage, d, least, most)
 	}
 	if err := os.MkdirAll(o.out, 0o777); err != nil {
-		return err
+		return fmt.Errorf("--out: %w; name a directory that you may write to", err)
+	}
+	for _, name := range suiteFiles {
+		if err := report.CanWrite(filepath.Join(o.out, name)); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
 	}
 	var results []report.Result
 	err := withBench(ctx, !o.noC, func(b *bench.Bench, p *report.Progress) error {
@@ -78,24 +84,24 @@ func runSuite(ctx context.Context, args []string) error {
 	return o.emitSuite(results)
 }
 
-// emitSuite writes the table and both files.
+// suiteFiles are what the main job writes into --out.
+var suiteFiles = [...]string{"cellbench.json", "cellbench.html"}
+
+// emitSuite writes the table and both files. One that can't be written keeps
+// nothing else from being written.
 func (o *options) emitSuite(results []report.Result) error {
 	rep := report.Report{Host: results[0].Host, Results: results}
-	files := []struct {
-		path  string
-		write func(io.Writer) error
-	}{
-		{filepath.Join(o.out, "cellbench.json"), func(w io.Writer) error { return report.WriteReport(w, rep) }},
-		{filepath.Join(o.out, "cellbench.html"), func(w io.Writer) error { return report.WriteHTML(w, rep) }},
-	}
-	for _, f := range files {
-		if err := report.WriteFile(f.path, f.write); err != nil {
-			return err
+	var failed []error
+	for i, write := range []func(io.Writer) error{
+		func(w io.Writer) error { return report.WriteReport(w, rep) },
+		func(w io.Writer) error { return report.WriteHTML(w, rep) },
+	} {
+		path := filepath.Join(o.out, suiteFiles[i])
+		if err := report.WriteFile(path, write); err != nil {
+			failed = append(failed, err)
+			continue
 		}
+		defer fmt.Fprintf(os.Stderr, "written: %s\n", path)
 	}
-	if err := o.emit(results, nil); err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, "\nwritten: %s, %s\n", files[0].path, files[1].path)
-	return nil
+	return errors.Join(append(failed, o.emit(results, nil))...)
 }

@@ -29,7 +29,7 @@ func (b *Bench) fanIn(ctx context.Context, s *Spec, length time.Duration) (repor
 	}
 	defer eng.Stop()
 	j := job{Op: opCall, CPU: s.CPUs[1], Peers: s.Peers, Busy: s.Busy, Warmup: s.Warmup, Length: length}
-	l, err := b.listen(s, &j)
+	l, err := b.listen(s, &j, nil)
 	if err != nil {
 		return report.Sample{}, err
 	}

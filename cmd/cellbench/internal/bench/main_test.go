@@ -56,7 +56,7 @@ func peer(manner string) int {
 		_ = Peer(os.Stdin, writer(func([]byte) []byte { return []byte("{nothing\n") }))
 		return 0
 	}
-	return PeerMain()
+	return PeerMain(os.Args[2:])
 }
 
 // writer changes what goes to the standard output.

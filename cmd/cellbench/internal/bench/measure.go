@@ -166,7 +166,13 @@ func (b *Bench) over(ctx context.Context, s *Spec, j job, info *connInfo, f func
 // meet connects the peer and runs f on this side's end, in a context that ends
 // with the peer. It returns the peer's answer.
 func (b *Bench) meet(ctx context.Context, s *Spec, j job, info *connInfo, f func(context.Context, *uds.Conn) error) (answer, error) {
-	l, err := b.listen(s, &j)
+	alive, stop := b.whilePeerLives(ctx)
+	defer stop()
+	timed, cancel := context.WithTimeout(alive, 10*time.Second)
+	defer cancel()
+	accept, giveUp := context.WithCancelCause(timed)
+	defer giveUp(nil)
+	l, err := b.listen(s, &j, giveUp)
 	if err != nil {
 		return answer{}, err
 	}
@@ -174,10 +180,6 @@ func (b *Bench) meet(ctx context.Context, s *Spec, j job, info *connInfo, f func
 	if err := b.ask(j); err != nil {
 		return answer{}, err
 	}
-	alive, stop := b.whilePeerLives(ctx)
-	defer stop()
-	accept, cancel := context.WithTimeout(alive, 10*time.Second)
-	defer cancel()
 	c, err := l.Accept(accept)
 	if err != nil {
 		_ = l.Close() // or a peer that connects only now would wait for ever

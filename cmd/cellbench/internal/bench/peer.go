@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/uds"
@@ -104,9 +106,15 @@ func withConn(j job, f func(*end) error) error {
 	return f(e)
 }
 
-// PeerMain runs Peer on the standard streams and returns the exit status.
-func PeerMain() int {
-	if err := Peer(os.Stdin, os.Stdout); err != nil {
+// PeerMain runs Peer on the standard streams and returns the exit status. args
+// is what follows PeerArg: the directory of the run. Whoever gave it removes it,
+// but can't when killed; so the peer, which outlives that, does so as well.
+func PeerMain(args []string) int {
+	err := Peer(os.Stdin, os.Stdout)
+	if len(args) == 1 && strings.HasPrefix(filepath.Base(args[0]), dirPrefix) {
+		err = errors.Join(err, os.RemoveAll(args[0]))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "cellbench peer:", err)
 		return 1
 	}

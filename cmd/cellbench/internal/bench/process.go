@@ -54,6 +54,9 @@ func New(ctx context.Context) (*Bench, error) {
 	return b, nil
 }
 
+// dirPrefix is how the names of directories of runs begin.
+const dirPrefix = "cellbench-"
+
 // longestDir is the longest directory in which the names of sockets here fit
 // the kernel's 107 bytes.
 const longestDir = 107 - len("/r1234567.sock")
@@ -61,14 +64,17 @@ const longestDir = 107 - len("/r1234567.sock")
 // socketDir makes a directory for this run: where temporary files belong or,
 // if that path is too long for sockets, in /tmp.
 func socketDir() (string, error) {
-	dir, err := os.MkdirTemp("", "cellbench-")
-	if err != nil || len(dir) <= longestDir {
-		return dir, err
+	dir, err := os.MkdirTemp("", dirPrefix)
+	if err != nil {
+		return "", fmt.Errorf("no directory for sockets: %w; set TMPDIR to one that exists and that you may write to", err)
+	}
+	if len(dir) <= longestDir {
+		return dir, nil
 	}
 	if err := os.Remove(dir); err != nil {
 		return "", err
 	}
-	if dir, err = os.MkdirTemp("/tmp", "cellbench-"); err != nil {
+	if dir, err = os.MkdirTemp("/tmp", dirPrefix); err != nil {
 		return "", fmt.Errorf("TMPDIR %s is too long for sockets, and /tmp can't be used: %w", os.TempDir(), err)
 	}
 	return dir, nil
@@ -83,23 +89,23 @@ func (b *Bench) start(ctx context.Context) error {
 	defer f.Close()
 	exe, err := os.Executable()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w can't be started again from this program: %w; mount /proc", errPeer, err)
 	}
-	cmd := exec.Command(exe, PeerArg)
+	cmd := exec.Command(exe, PeerArg, b.dir)
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{f}
 	// A group of its own: ctrl-C reaches this process, which ends the peer.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return err
+		return startError(exe, err)
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return startError(exe, err)
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%w: starting %s: %w", errPeer, exe, err)
+		return startError(exe, err)
 	}
 	b.peer, b.input, b.output, b.lines = cmd, in, out, newLines(out, in)
 	// By hand, because a CommandContext needs a cmd.Wait to end with.
@@ -111,6 +117,17 @@ func (b *Bench) start(ctx context.Context) error {
 		close(b.ended)
 	}()
 	return nil
+}
+
+func startError(exe string, err error) error {
+	advice := ""
+	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		advice = "; raise RLIMIT_NOFILE (ulimit -n)"
+	case errors.Is(err, syscall.EAGAIN):
+		advice = "; raise RLIMIT_NPROC (ulimit -u) or the limit of the cgroup (pids.max)"
+	}
+	return fmt.Errorf("%w: starting %s: %w%s", errPeer, exe, err, advice)
 }
 
 // Close ends the peer process and removes what New made.
@@ -182,8 +199,12 @@ func (b *Bench) await() (answer, error) {
 }
 
 // listen opens a socket of a new name for one round and tells j about it.
-func (b *Bench) listen(s *Spec, j *job) (*uds.Listener, error) {
+// refused, which may be nil, is told why a connection came to nothing.
+func (b *Bench) listen(s *Spec, j *job, refused func(error)) (*uds.Listener, error) {
 	o := options(b.dir, s.Link, s.Ring, s.Payload())
+	if refused != nil {
+		o.Refused = func(_ link.Peer, why error) { refused(why) }
+	}
 	if s.Kind == report.KindFanIn {
 		o.MaxConns, o.MaxMemory = s.Peers, int64(s.Peers)*int64(2*s.Ring+64<<10)
 	}

@@ -26,12 +26,12 @@ const (
 func newShared() (*shared, *os.File, error) {
 	fd, err := unix.MemfdCreate("cellbench", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, nil, fmt.Errorf("memory for the limit: %w", err)
+		return nil, nil, fmt.Errorf("memory for the limit: %w; raise RLIMIT_NOFILE (ulimit -n) if descriptors ran out", err)
 	}
 	f := os.NewFile(uintptr(fd), "cellbench")
 	if err := f.Truncate(sharedSize); err != nil {
 		f.Close()
-		return nil, nil, fmt.Errorf("memory for the limit: %w", err)
+		return nil, nil, fmt.Errorf("memory for the limit: %w; raise RLIMIT_FSIZE (ulimit -f) if it is too large for that", err)
 	}
 	s, err := mapShared(fd)
 	if err != nil {
@@ -44,7 +44,7 @@ func newShared() (*shared, *os.File, error) {
 func mapShared(fd int) (*shared, error) {
 	b, err := unix.Mmap(fd, 0, sharedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	if err != nil {
-		return nil, fmt.Errorf("mapping memory for the limit: %w", err)
+		return nil, fmt.Errorf("mapping %d bytes of memory for the limit: %w; raise RLIMIT_AS (ulimit -v) or the memory limit of the cgroup", sharedSize, err)
 	}
 	return &shared{b}, nil
 }

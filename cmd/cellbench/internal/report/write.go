@@ -95,6 +95,27 @@ func WriteFile(path string, write func(io.Writer) error) error {
 	return err
 }
 
+// CanWrite reports, before anything is measured, why WriteFile could not write
+// to path. A disk may be full afterwards all the same.
+func CanWrite(path string) error {
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s is a directory; name a file in it", path)
+	case err == nil && !info.Mode().IsRegular():
+		return nil // a pipe must not be opened twice
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w; name a file in a directory that you may write to", err)
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("%w; name a file in a directory that exists and that you may write to", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // fill writes to f through a buffer and closes it.
 func fill(f *os.File, path string, write func(io.Writer) error) error {
 	b := bufio.NewWriterSize(f, 1<<16)
