@@ -41,6 +41,10 @@ type Conn struct {
 	stats   DatagramStats
 	word    [headSize]byte // that say sends
 	sleep   sleeper
+	// Of strangers at the peer's address: a peer that starts anew is one.
+	cookies    cookies
+	challenged time.Duration // when one was last asked to bring its cookie
+	closed     func()        // called by Close, if not nil
 	attendant
 }
 
@@ -259,5 +263,9 @@ func (c *Conn) Close() error {
 		}
 	}
 	clear(c.in.slots)
-	return errors.Join(c.sleep.close(), c.medium.close())
+	err := errors.Join(c.sleep.close(), c.medium.close())
+	if c.closed != nil {
+		c.closed()
+	}
+	return err
 }

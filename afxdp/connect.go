@@ -32,15 +32,22 @@ type handshake struct {
 	medium  medium
 	options Options
 	settled
+	cookie   uint64 // what the peer wants to hear with our hello
 	answered bool
 }
 
-func (h *handshake) run(ctx context.Context) error {
+// newSession is a number at random that is not 0.
+func newSession() (n uint32) {
 	var b [4]byte
-	for h.session == 0 {
+	for n == 0 {
 		_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-		h.session = binary.LittleEndian.Uint32(b[:])
+		n = binary.LittleEndian.Uint32(b[:])
 	}
+	return n
+}
+
+func (h *handshake) run(ctx context.Context) error {
+	h.session = newSession()
 	h.datagram = h.options.Datagram
 	for !h.answered {
 		if err := ctx.Err(); err != nil {
@@ -65,19 +72,20 @@ func (h *handshake) run(ctx context.Context) error {
 
 // say ignores what becomes of it: it is said again until it has been answered.
 func (h *handshake) say(ask bool) {
-	_ = sendHello(h.medium, h.session, h.peer, hello{h.options.Reliable, ask, uint32(h.options.Datagram)})
+	b := helloDatagram(h.session, h.peer, h.cookie, hello{reliable: h.options.Reliable, ask: ask, datagram: uint32(h.options.Datagram)})
+	_ = h.medium.control(b[:])
 }
 
-func sendHello(m medium, session, peer uint32, s hello) error {
-	var b [helloSize]byte
-	front := head{kind: typeHello, session: session, peer: peer}
+func helloDatagram(session, peer uint32, cookie uint64, s hello) (b [helloSize]byte) {
+	front := head{kind: typeHello, session: session, peer: peer, here: cookie}
 	front.put(b[:])
 	s.put(b[:])
-	return m.control(b[:])
+	return b
 }
 
 func (c *Conn) sayHello() {
-	if err := sendHello(c.medium, c.session, c.peer, hello{c.reliable, false, uint32(c.datagram)}); err != nil {
+	b := helloDatagram(c.session, c.peer, 0, hello{reliable: c.reliable, datagram: uint32(c.datagram)})
+	if err := c.medium.control(b[:]); err != nil {
 		c.mediumFailed(err)
 	}
 }
@@ -113,20 +121,44 @@ func (h *handshake) take(b []byte) error {
 		return nil
 	}
 	theirs := getHello(b)
-	if theirs.reliable != h.options.Reliable {
+	if err := theirs.suits(&h.options); err != nil {
+		h.peer = front.session
 		h.say(false) // so that the peer learns of it too
-		return fmt.Errorf("%w: its Options.Reliable is %t; set the same on both ends", ErrMismatch, theirs.reliable)
+		if front.peer != h.session {
+			return nil // it does not know us, and may be anybody
+		}
+		return err
 	}
-	if theirs.datagram < minDatagram {
-		return fmt.Errorf("%w: it takes datagrams of %d bytes; at least %d are needed", ErrMismatch, theirs.datagram, minDatagram)
+	if theirs.challenge {
+		if front.peer == h.session && front.here != h.cookie {
+			h.cookie = front.here
+			h.say(true)
+		}
+		return nil
 	}
 	h.peer = front.session
-	h.datagram = min(h.options.Datagram, int(min(theirs.datagram, maxDatagram))) &^ (recordAlign - 1)
+	h.datagram = theirs.common(&h.options)
 	h.answered = front.peer == h.session
 	if theirs.ask {
 		h.say(false)
 	}
 	return nil
+}
+
+// suits says whether a connection with who said h can be.
+func (h *hello) suits(o *Options) error {
+	switch {
+	case h.reliable != o.Reliable:
+		return fmt.Errorf("%w: its Options.Reliable is %t; set the same on both ends", ErrMismatch, h.reliable)
+	case h.datagram < minDatagram:
+		return fmt.Errorf("%w: it takes datagrams of %d bytes; at least %d are needed", ErrMismatch, h.datagram, minDatagram)
+	}
+	return nil
+}
+
+// common is the size of datagrams for both ends.
+func (h *hello) common(o *Options) int {
+	return min(o.Datagram, int(min(h.datagram, maxDatagram))) &^ (recordAlign - 1)
 }
 
 // connect shakes hands over m, which it owns, and makes a connection.

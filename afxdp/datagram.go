@@ -14,8 +14,9 @@ const (
 	helloSize     = headSize + 8
 	recordAlign   = 4
 
-	helloReliable = 1
-	helloAsk      = 2
+	helloReliable  = 1
+	helloAsk       = 2
+	helloChallenge = 4
 
 	// minDatagram is the least size of datagrams, in bytes, that a path must
 	// carry: what IPv6 guarantees (RFC 8200, section 5), less its headers.
@@ -85,11 +86,13 @@ func getHead(b []byte) (h head, err error) {
 	return h, nil
 }
 
-// hello is what follows the head of a hello.
+// hello is what follows the head of a hello. Its head has a cookie in place of
+// here, or 0.
 type hello struct {
-	reliable bool
-	ask      bool   // an answer is wanted
-	datagram uint32 // the most bytes that the sender takes
+	reliable  bool
+	ask       bool   // an answer is wanted
+	challenge bool   // no answer yet: the same is to be said again with this cookie
+	datagram  uint32 // the most bytes that the sender takes
 }
 
 func (h hello) put(b []byte) {
@@ -100,12 +103,16 @@ func (h hello) put(b []byte) {
 	if h.ask {
 		b[headSize] |= helloAsk
 	}
+	if h.challenge {
+		b[headSize] |= helloChallenge
+	}
 	binary.LittleEndian.PutUint32(b[headSize+4:], h.datagram)
 }
 
 // getHello reads what getHead found long enough.
 func getHello(b []byte) hello {
-	return hello{b[headSize]&helloReliable != 0, b[headSize]&helloAsk != 0, binary.LittleEndian.Uint32(b[headSize+4:])}
+	flags := b[headSize]
+	return hello{flags&helloReliable != 0, flags&helloAsk != 0, flags&helloChallenge != 0, binary.LittleEndian.Uint32(b[headSize+4:])}
 }
 
 // recordSize is how many bytes a vesicle of n bytes of payload takes.

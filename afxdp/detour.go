@@ -32,26 +32,12 @@ func openDetour(local, remote netip.AddrPort, size, most int) (*detour, error) {
 	if d.v6 {
 		family = unix.AF_INET6
 	}
-	from, err := sockaddr(local)
-	if err != nil {
-		return nil, err
-	}
-	to, err := sockaddr(remote)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	if d.sock, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("afxdp: making a UDP socket: %w", err)
 	}
 	// Connections to several peers share the port.
-	if err = unix.SetsockoptInt(d.sock, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		err = fmt.Errorf("afxdp: sharing a UDP port: %w", err)
-	} else if err = unix.Bind(d.sock, from); err != nil {
-		err = fmt.Errorf("afxdp: binding UDP %v: %w (is it an address of this host, and is the port free?)", local, err)
-	} else if err = unix.Connect(d.sock, to); err != nil {
-		err = fmt.Errorf("afxdp: no way from %v to %v: %w", local, remote, err)
-	}
-	if err != nil {
+	if err = bindAndConnect(d.sock, local, remote, true); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	d.buffers = make([][]byte, 0, most)

@@ -47,7 +47,7 @@ func Dial(ctx context.Context, local, remote netip.AddrPort, o *Options) (*Conn,
 	if s.XDP.Required {
 		return nil, fmt.Errorf("%w: %w", ErrNoXDP, err)
 	}
-	m, e := openUDP(local, remote, &s)
+	m, e := openUDP(local, remote, &s, false)
 	if e != nil {
 		return nil, e
 	}

@@ -1,6 +1,7 @@
 package afxdp
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/cell-runtime/cell/afxdp/packet"
@@ -10,19 +11,17 @@ import (
 // dismissals bounds how many strangers a station answers in a second.
 const dismissals = 100
 
-// dismiss tells the sender of a packet for a connection that is no more that it
-// is gone, as the kernel does by ICMP for a port that nobody has. The answer
-// carries the sessions that the packet had, so it means nothing to anybody else.
-// A stranger that says hello is left to wait: somebody may be about to connect.
-func (s *station) dismiss(p []byte) {
-	if now := time.Now(); now.Sub(s.dismissedSince) > time.Second {
-		s.dismissed, s.dismissedSince = 0, now
-	}
-	if s.dismissed == dismissals || len(s.idle) == 0 {
-		return
-	}
+// stray handles a packet for the port that is no connection's: a stranger's hello
+// is for a listener, if there is one. Without one it is left to wait, since
+// somebody may be about to connect.
+func (s *station) stray(p []byte) {
+	s.strays++
 	f, ok := packet.FlowOf(p)
 	if !ok || f.Local.Port() != s.port {
+		return
+	}
+	listener := listenerAt(listenKey{s.key.namespace, f.Local})
+	if listener == nil && !s.mayDismiss() {
 		return
 	}
 	b, err := packet.NewParser(&f, true).Datagram(p)
@@ -30,10 +29,35 @@ func (s *station) dismiss(p []byte) {
 		return
 	}
 	h, err := getHead(b)
-	if err != nil || h.kind == typeHello || h.kind == typeBye || h.peer == 0 {
+	switch {
+	case err != nil:
+	case h.kind != typeHello:
+		s.dismiss(&f, &h)
+	case listener != nil:
+		from := f.Remote
+		if from.Addr().IsLinkLocalUnicast() && from.Addr().Is6() {
+			from = netip.AddrPortFrom(from.Addr().WithZone(s.name), from.Port())
+		}
+		listener.hear(from, b)
+	}
+}
+
+// mayDismiss says whether a stranger may be answered now.
+func (s *station) mayDismiss() bool {
+	if now := time.Now(); now.Sub(s.dismissedSince) > time.Second {
+		s.dismissed, s.dismissedSince = 0, now
+	}
+	return s.dismissed < dismissals && len(s.idle) > 0
+}
+
+// dismiss tells the sender of a packet for a connection that is no more that it
+// is gone, as the kernel does by ICMP for a port that nobody has. The answer
+// carries the sessions that the packet had, so it means nothing to anybody else.
+func (s *station) dismiss(f *packet.Flow, h *head) {
+	if h.kind == typeBye || h.peer == 0 || !s.mayDismiss() {
 		return
 	}
-	t, err := packet.NewTemplate(&f)
+	t, err := packet.NewTemplate(f)
 	if err != nil {
 		return
 	}

@@ -18,8 +18,11 @@
 //
 // Data goes on with one or more vesicles, each a header of package wire and its
 // payload, filled up with zeros to a multiple of four bytes. A hello goes on
-// with flags u8 (1: reliable, 2: an answer is wanted), three zero bytes, the
-// most bytes of a datagram that the sender takes u32.
+// with flags u8 (1: reliable, 2: an answer is wanted, 4: a challenge), three zero
+// bytes, the most bytes of a datagram that the sender takes u32. In place of here
+// it has a cookie: a challenge brings one, and who repeats its hello with it has
+// shown that datagrams reach it at its address. A listener makes no connection,
+// and a connection is not ended by a peer that starts anew, before that.
 //
 // next, limit and here count in reliable mode alone. There every data datagram
 // is kept and repeated until the peer has it, and handed out in order. Without

@@ -35,6 +35,12 @@ func TestAFloodAtLineRate(t *testing.T) {
 	var wg sync.WaitGroup
 	var got, sent atomic.Int64
 	var stop atomic.Bool
+	end := sync.OnceFunc(func() { // also when the test fails halfway
+		stop.Store(true)
+		_ = to.Close()
+		wg.Wait()
+	})
+	defer end()
 	wg.Go(func() {
 		for !stop.Load() {
 			if err := l.A.Do(func() error { return g.Send(1 << 14) }); err != nil {
@@ -57,9 +63,7 @@ func TestAFloodAtLineRate(t *testing.T) {
 	}
 	eventually(t, "foreign packets at the kernel's socket", func() bool { return got.Load() > 1000 })
 	spent := time.Since(begin)
-	stop.Store(true)
-	must(t, to.Close())
-	wg.Wait()
+	end()
 	t.Logf("%d foreign packets within %v, of which %d reached a socket", sent.Load(), spent, got.Load())
 	if r := report(t, b); r.Program.Other < uint64(got.Load()) || r.Damaged != 0 || r.Strays != 0 {
 		t.Errorf("%d foreign packets came, and the program says %+v; %d strays", got.Load(), r.Program, r.Strays)

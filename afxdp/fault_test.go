@@ -341,7 +341,6 @@ func TestAFloodOfForeignPackets(t *testing.T) {
 		to, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(l.B.V4, 9)))
 		return err
 	}))
-	defer to.Close()
 	must(t, l.A.Do(func() (err error) {
 		from, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(l.B.V4, 9)))
 		return err
@@ -350,6 +349,12 @@ func TestAFloodOfForeignPackets(t *testing.T) {
 	var wg sync.WaitGroup
 	var sent, got atomic.Int64
 	var stop atomic.Bool
+	end := sync.OnceFunc(func() { // also when the test fails halfway
+		stop.Store(true)
+		_ = to.Close()
+		wg.Wait()
+	})
+	defer end()
 	wg.Go(func() {
 		for b := make([]byte, 64); !stop.Load(); sent.Add(1) {
 			_, _ = from.Write(b)
@@ -366,9 +371,7 @@ func TestAFloodOfForeignPackets(t *testing.T) {
 		pass(t, a, b, 100, 200, nil)
 	}
 	eventually(t, "foreign packets at the kernel's socket", func() bool { return got.Load() > 1000 })
-	stop.Store(true)
-	must(t, to.Close())
-	wg.Wait()
+	end()
 	if r := report(t, b); r.Program.Other < uint64(got.Load()) || r.Damaged != 0 || r.Strays != 0 {
 		t.Errorf("%d foreign packets came, and the program says %+v; %d strays", got.Load(), r.Program, r.Strays)
 	}
@@ -446,4 +449,40 @@ func TestConnectionsShareAnInterface(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// Who polls seldom and never sleeps finds what came by the kernel's way, too,
+// after as many looks as who spins.
+func TestTheKernelsWayIsLookedAtByWhoPollsSeldom(t *testing.T) {
+	l := lab(t, netlab.Options{})
+	o := faultOptions
+	o.Reliable, o.KeepAlive = false, time.Hour
+	a, b := between(t, l, false, 0, afxdp.Dial, afxdp.Dial, required(o, ebpf.ModeGeneric), required(o, ebpf.ModeGeneric))
+	defer func() { must(t, errors.Join(a.Close(), b.Close())) }()
+	pass(t, a, b, 10, 100, nil)
+	must(t, l.A.Net.LinkSetMTU(device(t, l.A), 1300)) // b's program leaves fragments to the kernel
+	eventually(t, "the narrower way is known", func() bool { return report(t, a).Path.MTU == 1300 })
+	var out, in [1]wire.Vesicle
+	for range 3 {
+		if _, err := a.Claim(out[:], a.Info().MaxPayload); err != nil {
+			t.Fatal(err)
+		}
+		out[0].Header = wire.Header{Kind: wire.KindEvent, Hops: 1}
+		must(t, errors.Join(a.Commit(out[:]), a.Flush()))
+		for looks := 1; ; looks++ {
+			n, err := b.Poll(in[:])
+			must(t, err)
+			if n == 1 {
+				must(t, b.Release(1))
+				break
+			}
+			if looks == 1000 {
+				t.Fatalf("not found in %d looks; %+v", looks, report(t, b))
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if r := report(t, b); r.Arrived != 3 {
+		t.Errorf("%+v", r)
+	}
 }

@@ -1,6 +1,9 @@
 package afxdp
 
 import (
+	"net/netip"
+	"time"
+
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -114,16 +117,32 @@ func (c *Conn) take(f inFrame) (kept bool) {
 }
 
 // takeHello answers a peer that has not understood yet that it was heard. One
-// of another session has started anew.
+// of another session has started anew, if it is the peer: who can only send by
+// its address can't know the cookie.
 func (c *Conn) takeHello(h *head, b []byte) {
+	theirs := getHello(b)
+	now := c.now()
 	switch {
-	case h.session != c.peer:
+	case theirs.challenge: // came late
+	case h.session == c.peer:
+		c.heard++
+		if theirs.ask {
+			c.sayHello()
+		}
+	case h.here != 0 && c.cookies.is(time.Now(), h.here, netip.AddrPort{}, h.session):
 		c.end(link.ErrPeerGone)
-	case getHello(b).ask:
-		c.sayHello()
+	case theirs.ask && now-c.challenged >= challengePace:
+		c.challenged = now
+		cookie := c.cookies.of(time.Now(), netip.AddrPort{}, h.session)
+		b := helloDatagram(c.session, h.session, cookie, hello{reliable: c.reliable, challenge: true, datagram: uint32(c.datagram)})
+		if err := c.medium.control(b[:]); err != nil {
+			c.mediumFailed(err)
+		}
 	}
-	c.heard++
 }
+
+// challengePace bounds what strangers at the peer's address are answered.
+const challengePace = time.Millisecond
 
 func (c *Conn) takeData(h *head, f inFrame) (kept bool) {
 	in := &c.in

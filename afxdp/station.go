@@ -37,6 +37,7 @@ import (
 //	received:  the kernel's 256 bytes and headroom, headers, datagram
 type station struct {
 	key      stationKey
+	name     string // of the interface
 	port     uint16
 	backend  string
 	sockets  Sockets
@@ -125,8 +126,18 @@ func join(m *xdpMedium, path *nexthop.Path, o *Options) error {
 	return nil
 }
 
-// admit gives m memory and packets.
+// errShared: what this process has of the interface already leaves no place.
+var errShared = errors.New("the interface is shared")
+
+// admit gives m memory and packets, or returns errShared with the reason.
 func (s *station) admit(m *xdpMedium, o *Options) error {
+	if err := s.place(m, o); err != nil {
+		return fmt.Errorf("%w: %w", errShared, err)
+	}
+	return nil
+}
+
+func (s *station) place(m *xdpMedium, o *Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := m.flow.Key()
@@ -291,8 +302,7 @@ func (s *station) sort(d xsk.Desc, m *xdpMedium, fs []inFrame) int {
 				return 0
 			}
 		} else {
-			s.strays++
-			s.dismiss(p)
+			s.stray(p)
 		}
 	} else {
 		s.strays++

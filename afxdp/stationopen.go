@@ -28,7 +28,7 @@ const (
 
 // openStation attaches the program and opens the sockets.
 func openStation(key stationKey, port uint16, path *nexthop.Path, o *Options) (s *station, err error) {
-	s = &station{key: key, port: port, backend: o.XDP.Backend, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
+	s = &station{key: key, name: path.Name, port: port, backend: o.XDP.Backend, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())

@@ -45,7 +45,7 @@ func DialUDP(ctx context.Context, local, remote netip.AddrPort, o *Options) (*Co
 	if err != nil {
 		return nil, err
 	}
-	m, err := openUDP(local, remote, &s)
+	m, err := openUDP(local, remote, &s, false)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +55,9 @@ func DialUDP(ctx context.Context, local, remote netip.AddrPort, o *Options) (*Co
 	})
 }
 
-// openUDP makes the socket and settles o.Datagram.
-func openUDP(local, remote netip.AddrPort, o *Options) (*udpMedium, error) {
+// openUDP makes the socket and settles o.Datagram. With shared a listener has the
+// port, too.
+func openUDP(local, remote netip.AddrPort, o *Options, shared bool) (*udpMedium, error) {
 	local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
 	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	if !local.IsValid() || !remote.IsValid() || remote.Port() == 0 || local.Addr().Is4() != remote.Addr().Is4() {
@@ -71,7 +72,7 @@ func openUDP(local, remote netip.AddrPort, o *Options) (*udpMedium, error) {
 	if m.sock, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("afxdp: making a UDP socket: %w", err)
 	}
-	if err = m.bind(local, remote); err == nil {
+	if err = bindAndConnect(m.sock, local, remote, shared); err == nil {
 		err = m.tune(o)
 	}
 	if err != nil {
@@ -82,7 +83,10 @@ func openUDP(local, remote netip.AddrPort, o *Options) (*udpMedium, error) {
 	return m, nil
 }
 
-func (m *udpMedium) bind(local, remote netip.AddrPort) error {
+// bindAndConnect makes a socket the two ends' own. With shared others have the
+// same port: between the two steps it would get what is for them, so that
+// everything is dropped in the meantime.
+func bindAndConnect(sock int, local, remote netip.AddrPort, shared bool) error {
 	from, err := sockaddr(local)
 	if err != nil {
 		return err
@@ -91,11 +95,25 @@ func (m *udpMedium) bind(local, remote netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Bind(m.sock, from); err != nil {
+	if shared {
+		if err := unix.SetsockoptInt(sock, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return fmt.Errorf("afxdp: sharing a UDP port: %w", err)
+		}
+		none := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // of each packet 0 bytes
+		if err := unix.SetsockoptSockFprog(sock, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &none}); err != nil {
+			return fmt.Errorf("afxdp: a filter for a socket: %w", err)
+		}
+	}
+	if err := unix.Bind(sock, from); err != nil {
 		return fmt.Errorf("afxdp: binding UDP %v: %w (is it an address of this host, and is the port free?)", local, err)
 	}
-	if err := unix.Connect(m.sock, to); err != nil {
+	if err := unix.Connect(sock, to); err != nil {
 		return fmt.Errorf("afxdp: no way from %v to %v: %w", local, remote, err)
+	}
+	if shared {
+		if err := unix.SetsockoptInt(sock, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+			return fmt.Errorf("afxdp: taking the filter off a socket: %w", err)
+		}
 	}
 	return nil
 }

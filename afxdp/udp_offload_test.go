@@ -123,7 +123,7 @@ func TestOffloadAndNone(t *testing.T) {
 }
 
 func reserve(t *testing.T, a netip.AddrPort) netip.AddrPort {
-	m, err := openUDP(a, netip.MustParseAddrPort("127.0.0.1:9"), &Options{Window: minWindow, NoOffload: true})
+	m, err := openUDP(a, netip.MustParseAddrPort("127.0.0.1:9"), &Options{Window: minWindow, NoOffload: true}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

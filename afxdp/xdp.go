@@ -2,6 +2,7 @@ package afxdp
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,8 +35,9 @@ type xdpMedium struct {
 	inboxFirst int
 	bell       int // eventfd: rung when the inbox gets something
 	rung       bool
-	barren     int  // receives that found nothing since detour was looked at
-	everywhere bool // the next receive looks everywhere
+	barren     int       // receives that found nothing since the clock was looked at
+	looked     time.Time // at detour
+	everywhere bool      // the next receive looks everywhere
 	counts     XDPCounts
 	closed     bool
 }
@@ -55,9 +57,10 @@ const (
 	// controlFrames are kept for datagrams that must go when all others are
 	// under way.
 	controlFrames = 16
-	// detourPace is after how many receives that find nothing the kernel's own
-	// socket is looked at: some hundred microseconds of spinning.
-	detourPace = 4096
+	// detourPace is how long the kernel's own socket is not looked at by who finds
+	// nothing, and clockPace how many times that is before the clock is read.
+	detourPace = 200 * time.Microsecond
+	clockPace  = 16
 	// detourFrame marks the id of a datagram that came by detour.
 	detourFrame = 1 << 63
 

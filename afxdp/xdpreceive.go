@@ -2,6 +2,7 @@ package afxdp
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,13 +23,27 @@ func (m *xdpMedium) receive(fs []inFrame) (n int, err error) {
 	if n == len(fs) || n > 0 && !m.everywhere && !s.missing {
 		return n, nil
 	}
-	if m.barren++; m.barren < detourPace && !m.everywhere && !s.missing {
+	if !m.everywhere && !s.missing && !m.late() {
 		return n, nil
 	}
-	m.barren, m.everywhere = 0, false
+	m.everywhere = false
 	m.follow()
 	k, err := m.receiveDetour(fs[n:])
 	return n + k, err
+}
+
+// late says whether the kernel's own way was not looked at for long.
+func (m *xdpMedium) late() bool {
+	if m.barren++; m.barren < clockPace {
+		return false
+	}
+	m.barren = 0
+	now := time.Now()
+	if now.Sub(m.looked) < detourPace {
+		return false
+	}
+	m.looked = now
+	return true
 }
 
 // deliver puts a datagram that another connection has found where its own will

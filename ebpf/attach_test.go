@@ -162,3 +162,28 @@ func TestNothingIsLeftBehindByTheDead(t *testing.T) {
 		}
 	})
 }
+
+// A connection asks now and then whether its program is still attached.
+func TestAskingAfterTheAttachment(t *testing.T) {
+	r := loaded(t, true)
+	inNamespace(t, func(t *testing.T, ifindex int) {
+		ask := func(want bool) {
+			if got, err := r.Attached(); err != nil || got != want {
+				t.Errorf("attached: %t, %v; want %t", got, err, want)
+			}
+		}
+		ask(false)
+		if err := r.Attach(ifindex, ModeGeneric); err != nil {
+			t.Error(err)
+			return
+		}
+		ask(true)
+		if n := testing.AllocsPerRun(100, func() { ask(true) }); n != 0 {
+			t.Errorf("%v allocations for each question", n)
+		}
+		if out, err := exec.Command("ip", "link", "del", "veth0").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		ask(false)
+	})
+}

@@ -43,14 +43,17 @@ func TestNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
+	// 6.1's verifier wants CAP_PERFMON for steer, and says so; the rest is tested
+	// there, too.
 	s, err := LoadSteer()
-	if errors.Is(err, ErrNotSupported) {
-		t.Skip(err) // a verifier that wants CAP_PERFMON for it, as 6.1's
+	switch {
+	case err == nil:
+		defer s.Close()
+	case errors.Is(err, ErrNotSupported) && strings.Contains(err.Error(), "CAP_PERFMON"):
+		t.Log(err)
+	default:
+		t.Error(err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
 	p, err := LoadPheromone(testRules)
 	if err != nil {
 		t.Fatal(err)

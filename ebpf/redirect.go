@@ -62,17 +62,21 @@ func (r *Redirect) Attach(ifindex int, mode Mode) error {
 }
 
 // Attached says whether the program is still attached: somebody may have
-// detached its bpf_link, or removed the interface.
+// detached its bpf_link, or removed the interface. It allocates nothing, so that
+// it may be asked often.
 func (r *Redirect) Attached() (bool, error) {
 	if r.link == nil {
 		return false, nil
 	}
-	info, err := r.link.Info()
+	l, ok := r.link.(interface{ FD() int })
+	if !ok {
+		return false, fmt.Errorf("ebpf: redirect's link is a %T, without a descriptor", r.link)
+	}
+	index, err := linkInterface(l.FD())
 	if err != nil {
 		return false, fmt.Errorf("ebpf: asking after redirect's link: %w", err)
 	}
-	x := info.XDP()
-	return x != nil && x.Ifindex != 0, nil
+	return index != 0, nil
 }
 
 // SetSocket takes what comes on a queue to the AF_XDP socket fd, in place of

@@ -11,9 +11,11 @@
 // connection's lock. Packets are copied, which lets frames be counted back in
 // the order in which they were sent: the library does not say which they are.
 //
-// What it can't do is refused, with the reason: more than one queue, frames
-// with headroom of their own, zero-copy, need-wakeup, huge pages, metadata,
-// busy polling, an interface for the second time in one process (it leaves its
-// rings mapped, so the kernel keeps the queue), and processors whose loads and
-// stores the hardware may reorder (it has no barriers).
+// What it can't do and somebody may count on is refused, with the reason: more
+// than one queue, zero-copy, packets over several frames, metadata, busy
+// polling, a socket that was handed over, an interface for the second time in
+// one process (it leaves its rings mapped, so the kernel keeps the queue), and
+// processors whose loads and stores the hardware may reorder (it has no
+// barriers). What only costs time is left out, and Info().Why says so:
+// need-wakeup, headroom before what is received, huge pages.
 package asavie

@@ -48,6 +48,8 @@ func refuse(u *xsk.UmemOptions, c *xsk.Config, queues []uint32) error {
 		what = "it takes no socket that was handed over"
 	case u.Metadata != 0:
 		what = "it has no metadata"
+	case c.MultiBuffer:
+		what = "it takes no packets over several frames"
 	}
 	if what == "" {
 		return nil
@@ -80,7 +82,7 @@ func open(u xsk.UmemOptions, c xsk.Config, queues []uint32) (afxdp.Sockets, erro
 	spent.all[at] = true
 	q := newQueue(s, at.queue, &u, &c)
 	set := &sockets{queue: q, queues: []afxdp.Queue{q}, notes: []string{
-		"AF_XDP by asavie/xdp v0.3.3, which was asked for: one queue, copying, a system call for each packet or batch that is sent, no second time for an interface in this process."}}
+		"AF_XDP by asavie/xdp v0.3.3, which was asked for: one queue, copying, a system call for each packet or batch that is sent, no second time for an interface in this process, no need-wakeup, no headroom."}}
 	if u.HugePages {
 		set.notes = append(set.notes, "No huge pages: asavie/xdp has none.")
 	}

@@ -292,18 +292,23 @@ func (x *exchange) receive(l link.Link) error {
 }
 
 // rest takes what was sent more than once, so that it is not in the way of
-// the next stream.
+// the next stream. It sleeps between looks, and counts them instead of the time:
+// whoever moves what is under way needs the processor, of which a busy host may
+// give none while time goes by.
 func (x *exchange) rest(l link.Receiver) error {
-	for last := time.Now(); !x.sent.Load() || time.Since(last) < settle; {
+	const look = time.Millisecond
+	for quiet := time.Duration(0); quiet < settle; quiet += look {
 		n, err := l.Poll(x.in[:])
 		if err == nil && n > 0 {
-			last = time.Now()
 			err = l.Release(n)
 		}
 		if err != nil {
 			return fmt.Errorf("receiver: after the last vesicle: %w", err)
 		}
-		runtime.Gosched()
+		if n > 0 || !x.sent.Load() {
+			quiet = 0
+		}
+		time.Sleep(look)
 	}
 	return nil
 }
