@@ -456,7 +456,7 @@ func TestConnectionsShareAnInterface(t *testing.T) {
 func TestTheKernelsWayIsLookedAtByWhoPollsSeldom(t *testing.T) {
 	l := lab(t, netlab.Options{})
 	o := faultOptions
-	o.Reliable, o.KeepAlive = false, time.Hour
+	o.Reliable, o.KeepAlive = false, 5*time.Second
 	a, b := between(t, l, false, 0, afxdp.Dial, afxdp.Dial, required(o, ebpf.ModeGeneric), required(o, ebpf.ModeGeneric))
 	defer func() { must(t, errors.Join(a.Close(), b.Close())) }()
 	pass(t, a, b, 10, 100, nil)

@@ -11,7 +11,6 @@ import (
 	"github.com/cell-runtime/cell/afxdp/nexthop"
 	"github.com/cell-runtime/cell/afxdp/packet"
 	"github.com/cell-runtime/cell/afxdp/xsk"
-	"github.com/cell-runtime/cell/ebpf"
 )
 
 // station is what the connections of a process over one interface share: the
@@ -40,9 +39,10 @@ type station struct {
 	name     string // of the interface
 	port     uint16
 	backend  string
+	broker   string // "": none
 	sockets  Sockets
 	queues   []Queue // of sockets
-	redirect *ebpf.Redirect
+	redirect program
 	why      []string // of the way that was taken
 	zeroCopy bool
 	generic  bool
@@ -145,6 +145,8 @@ func (s *station) place(m *xdpMedium, o *Options) error {
 	switch frames := framesFor(o); {
 	case s.port != m.flow.Local.Port():
 		return fmt.Errorf("this process has UDP port %d of the interface already, and %d is another; connections over one interface share their local port", s.port, m.flow.Local.Port())
+	case s.broker != o.XDP.Broker:
+		return fmt.Errorf("this process has the interface with Options.XDP.Broker %q already, and %q is another; connections over one interface share their sockets", s.broker, o.XDP.Broker)
 	case s.backend != o.XDP.Backend:
 		return fmt.Errorf("this process has the interface by the backend %q already, and Options.XDP.Backend is %q; connections over one interface share their sockets", s.backend, o.XDP.Backend)
 	case s.members[k] != nil:

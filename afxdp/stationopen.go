@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/bits"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cell-runtime/cell/afxdp/nexthop"
 	"github.com/cell-runtime/cell/afxdp/packet"
 	"github.com/cell-runtime/cell/afxdp/xsk"
@@ -28,20 +30,27 @@ const (
 
 // openStation attaches the program and opens the sockets.
 func openStation(key stationKey, port uint16, path *nexthop.Path, o *Options) (s *station, err error) {
-	s = &station{key: key, name: path.Name, port: port, backend: o.XDP.Backend, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
+	s = &station{key: key, name: path.Name, port: port, backend: o.XDP.Backend, broker: o.XDP.Broker, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 			s = nil
 		}
 	}()
-	if s.redirect, err = ebpf.LoadRedirect(port); err != nil {
+	queues, err := s.chooseQueues(path.Name, o)
+	if err != nil {
 		return s, err
 	}
-	if err = s.attach(path, o.XDP.Mode); err != nil {
+	var handed []int
+	if s.broker != "" {
+		handed, err = s.askBroker(s.broker, queues)
+	} else {
+		err = s.attach(path, o.XDP.Mode)
+	}
+	if err != nil {
 		return s, err
 	}
-	return s, s.openQueues(path.Name, o)
+	return s, s.openQueues(queues, handed, o)
 }
 
 // frameSize is the one that was asked for, or the least for an MTU.
@@ -63,6 +72,11 @@ func (s *station) longest(v6 bool) int { return longestIn(s.frameSize, v6) }
 
 // attach attaches the program and notes where it runs, and why there.
 func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
+	r, err := ebpf.LoadRedirect(s.port)
+	if err != nil {
+		return err
+	}
+	s.redirect = r
 	why := ""
 	switch {
 	case mode == ebpf.ModeGeneric:
@@ -70,7 +84,7 @@ func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
 	case mode == ebpf.ModeAuto && path.Type == "veth":
 		why = "Generic mode, behind the driver: on veth its round trips are the shorter ones. Options.XDP.Mode has the driver's, which takes more packets a second."
 	default:
-		err := s.redirect.Attach(path.Interface, ebpf.ModeDriver)
+		err := r.Attach(path.Interface, ebpf.ModeDriver)
 		if err == nil {
 			return nil
 		}
@@ -81,15 +95,19 @@ func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
 	}
 	s.generic = true
 	s.why = append(s.why, why)
-	return s.redirect.Attach(path.Interface, ebpf.ModeGeneric)
+	return r.Attach(path.Interface, ebpf.ModeGeneric)
 }
 
-// openQueues opens the sockets and has the program send packets to them.
-func (s *station) openQueues(name string, o *Options) error {
-	queues, err := s.chooseQueues(name, o.XDP.Queues)
-	if err != nil {
-		return err
-	}
+// openQueues opens the sockets, or takes those that were handed over, and has
+// the program send packets to them.
+func (s *station) openQueues(queues []uint32, handed []int, o *Options) (err error) {
+	defer func() {
+		if s.sockets == nil {
+			for _, fd := range handed {
+				_ = unix.Close(fd) // never used
+			}
+		}
+	}()
 	copying := xsk.Copying(o.XDP.Copy)
 	if s.generic {
 		if copying == xsk.CopyNever {
@@ -112,9 +130,11 @@ func (s *station) openQueues(name string, o *Options) error {
 	if err != nil {
 		return err
 	}
+	given := handed
+	handed = nil // the backend's from here on
 	s.sockets, err = open(
 		xsk.UmemOptions{Frames: s.receiving + sending, FrameSize: s.frameSize, Headroom: headroom, HugePages: o.XDP.HugePages},
-		xsk.Config{Interface: s.key.index, Rx: perQueue, Tx: tx, Fill: perQueue, Completion: tx, Copying: copying, NeedWakeup: true}, queues)
+		xsk.Config{Interface: s.key.index, Rx: perQueue, Tx: tx, Fill: perQueue, Completion: tx, Copying: copying, NeedWakeup: true, FDs: given}, queues)
 	if err != nil {
 		return err
 	}
@@ -140,10 +160,13 @@ func (s *station) openQueues(name string, o *Options) error {
 // powerOfTwo is the least power of two that is n or more.
 func powerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
 
-// chooseQueues returns those that were asked for, or all.
-func (s *station) chooseQueues(name string, asked []uint32) ([]uint32, error) {
-	if len(asked) > 0 {
-		return asked, nil
+// chooseQueues returns those that were asked for, or all; of a broker the first.
+func (s *station) chooseQueues(name string, o *Options) ([]uint32, error) {
+	switch {
+	case len(o.XDP.Queues) > 0:
+		return o.XDP.Queues, nil
+	case o.XDP.Broker != "":
+		return []uint32{0}, nil
 	}
 	n, err := receiveQueues(name)
 	if err != nil {

@@ -15,6 +15,11 @@ type XDPOptions struct {
 	// name of one that was registered ("asavie", with package afxdp/asavie). The
 	// first connection of the process over an interface decides.
 	Backend string
+	// Broker is the unix socket of a broker (package afxdp/broker; cellnode
+	// broker), which hands over sockets and has attached the program: the process
+	// then needs no capability, but for memory that may be locked. The local port
+	// must be the broker's. Queues are 0 alone, if they aren't named.
+	Broker string
 	// Mode says where the XDP program runs. ebpf.ModeAuto takes the driver, but
 	// generic mode on veth, which has the shorter round trips there, and where
 	// the driver has no XDP. Info().Why says what was taken.

@@ -44,7 +44,7 @@ func refuse(u *xsk.UmemOptions, c *xsk.Config, queues []uint32) error {
 		what = fmt.Sprintf("it has no memory that several queues share, and there are %d; name one in Options.XDP.Queues, or leave one (ethtool -L … combined 1)", len(queues))
 	case c.Copying == xsk.CopyNever:
 		what = "zero-copy was asked for, and frames could not be told apart then"
-	case c.FD != 0:
+	case c.FD != 0 || len(c.FDs) > 0:
 		what = "it takes no socket that was handed over"
 	case u.Metadata != 0:
 		what = "it has no metadata"

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,6 +41,7 @@ type Options struct {
 type Broker struct {
 	options  Options
 	redirect *ebpf.Redirect
+	mode     ebpf.Mode // in which it is attached
 
 	mu     sync.Mutex
 	taken  map[uint32]bool
@@ -64,8 +66,15 @@ func New(o Options) (*Broker, error) {
 	if err := r.Attach(o.Interface, o.Mode); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	return &Broker{options: o, redirect: r, taken: map[uint32]bool{}}, nil
+	b := &Broker{options: o, redirect: r, mode: o.Mode, taken: map[uint32]bool{}}
+	if there, err := ebpf.Attached(o.Interface); err == nil && len(there) == 1 {
+		b.mode = there[0].Mode
+	}
+	return b, nil
 }
+
+// Mode is where the program runs.
+func (b *Broker) Mode() ebpf.Mode { return b.mode }
 
 func sameUser(c unix.Ucred) error {
 	if int(c.Uid) != unix.Geteuid() {
@@ -83,25 +92,30 @@ func (b *Broker) Close() error {
 }
 
 // Serve answers one request on c, of any kind of unix socket, and returns when
-// the other end has gone, or at once if it was refused. c stays the caller's.
+// the other end has gone, or at once if it was refused. It has two seconds to
+// ask, and nothing to say afterwards. c stays the caller's.
 func (b *Broker) Serve(c *net.UnixConn) error {
+	return b.serve(c, func(f func() error) error { return f() })
+}
+
+// serve is Serve that makes sockets by way of in, which calls its argument.
+func (b *Broker) serve(c *net.UnixConn, in func(func() error) error) error {
 	queue, err := b.asked(c)
 	if err == nil {
 		err = b.take(queue)
 	}
 	if err != nil {
-		return errors.Join(err, answer(c, statusRefused, 0, queue, 0, []byte(err.Error()), nil))
+		return errors.Join(err, refuse(c, queue, err.Error()))
 	}
 	defer b.free(queue)
-	if err := b.grant(c, queue); err != nil {
-		return errors.Join(err, answer(c, statusRefused, 0, queue, 0, []byte(err.Error()), nil))
+	if err := in(func() error { return b.grant(c, queue) }); err != nil {
+		return errors.Join(err, refuse(c, queue, err.Error()))
 	}
 	var one [1]byte
-	for {
-		if _, err := c.Read(one[:]); err != nil {
-			return nil // it has gone, or the caller closed c
-		}
+	if n, _ := c.Read(one[:]); n > 0 {
+		return fmt.Errorf("broker: the owner of queue %d says more than there is to say; it loses the queue", queue)
 	}
+	return nil // it has gone, or the caller closed c
 }
 
 // asked reads a request, of somebody who may make it.
@@ -113,8 +127,14 @@ func (b *Broker) asked(c *net.UnixConn) (queue uint32, err error) {
 	if err := b.options.Allow(who); err != nil {
 		return 0, fmt.Errorf("broker: process %d: %w", who.Pid, err)
 	}
+	if err := c.SetReadDeadline(time.Now().Add(requestTime)); err != nil {
+		return 0, fmt.Errorf("broker: reading a request: %w", err)
+	}
 	var r [requestSize]byte
 	if _, err := io.ReadFull(c, r[:]); err != nil {
+		return 0, fmt.Errorf("broker: reading a request of process %d: %w", who.Pid, err)
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		return 0, fmt.Errorf("broker: reading a request: %w", err)
 	}
 	if binary.LittleEndian.Uint32(r[:]) != magic {
@@ -168,17 +188,29 @@ func (b *Broker) grant(c *net.UnixConn, queue uint32) error {
 	if err := b.enter(queue, fd); err != nil {
 		return err
 	}
-	return answer(c, statusGranted, uint32(b.options.Interface), queue, b.options.Port, nil, unix.UnixRights(fd))
+	front := answerTo(statusGranted, uint32(b.options.Interface), queue, b.options.Port)
+	front[18] = byte(b.mode)
+	return write(c, front, unix.UnixRights(fd))
 }
 
-func answer(c *net.UnixConn, status, ifindex, queue uint32, port uint16, reason, rights []byte) error {
+// answerTo is the front of an answer.
+func answerTo(status, ifindex, queue uint32, port uint16) []byte {
 	a := binary.LittleEndian.AppendUint32(nil, magic)
 	a = binary.LittleEndian.AppendUint32(a, status)
 	a = binary.LittleEndian.AppendUint32(a, ifindex)
 	a = binary.LittleEndian.AppendUint32(a, queue)
-	a = binary.LittleEndian.AppendUint16(a, port)
-	a = append(append(a, 0, 0), reason[:min(len(reason), maxReason)]...)
-	if _, _, err := c.WriteMsgUnix(a, rights, nil); err != nil {
+	return append(binary.LittleEndian.AppendUint16(a, port), 0, 0)
+}
+
+func refuse(c *net.UnixConn, queue uint32, why string) error {
+	return write(c, append(answerTo(statusRefused, 0, queue, 0), why[:min(len(why), maxReason)]...), nil)
+}
+
+func write(c *net.UnixConn, b, rights []byte) error {
+	if err := c.SetWriteDeadline(time.Now().Add(requestTime)); err != nil {
+		return fmt.Errorf("broker: answering: %w", err)
+	}
+	if _, _, err := c.WriteMsgUnix(b, rights, nil); err != nil {
 		return fmt.Errorf("broker: answering: %w", err)
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"net"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cell-runtime/cell/ebpf"
 )
 
 // ErrRefused: the broker gives no socket; its reason follows.
@@ -17,7 +19,25 @@ type Handed struct {
 	FD        int // not bound; the receiver's
 	Interface int // index of the interface that it is for
 	Queue     uint32
-	Port      uint16 // UDP: what will come
+	Port      uint16    // UDP: what will come
+	Mode      ebpf.Mode // where the program runs that sends it there
+}
+
+// Dial connects to the broker that listens at path and asks it for a queue. The
+// connection must stay open while the queue is used; both are the caller's.
+//
+// Errors: those of [Receive].
+func Dial(path string, queue uint32) (*net.UnixConn, Handed, error) {
+	a := &net.UnixAddr{Name: path, Net: "unixpacket"}
+	c, err := net.DialUnix(a.Net, nil, a)
+	if err != nil {
+		return nil, Handed{}, fmt.Errorf("broker: %w (does a broker run: cellnode broker?)", err)
+	}
+	h, err := Receive(c, queue)
+	if err != nil {
+		return nil, Handed{}, errors.Join(err, c.Close())
+	}
+	return c, h, nil
 }
 
 // Receive asks the broker at the other end of c for a queue. c must stay open
@@ -81,7 +101,7 @@ func parse(b []byte, fds []int, queue uint32) (Handed, error) {
 	}
 	h := Handed{
 		Interface: int(int32(binary.LittleEndian.Uint32(b[8:]))), Queue: binary.LittleEndian.Uint32(b[12:]),
-		Port: binary.LittleEndian.Uint16(b[16:]),
+		Port: binary.LittleEndian.Uint16(b[16:]), Mode: ebpf.Mode(b[18]),
 	}
 	if len(fds) != 1 || h.Queue != queue || h.Interface <= 0 || h.Port == 0 {
 		return Handed{}, fmt.Errorf("broker: the answer has %d descriptors, for queue %d of interface %d", len(fds), h.Queue, h.Interface)

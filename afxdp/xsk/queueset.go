@@ -3,6 +3,8 @@ package xsk
 import (
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // QueueSet is a socket for each of several queues of one interface, over one
@@ -12,11 +14,20 @@ type QueueSet struct {
 	Sockets []*Socket
 }
 
-// OpenQueues takes memory and opens a socket on each queue. c.Queue and c.Share
-// are set here; only the first queue's socket has a tx ring.
-func OpenQueues(o UmemOptions, c Config, queues []uint32) (*QueueSet, error) {
-	if len(queues) == 0 {
-		return nil, errors.New("xsk: a set of queues needs one at least")
+// OpenQueues takes memory and opens a socket on each queue. c.Queue, c.FD and
+// c.Share are set here; only the first queue's socket has a tx ring. What is in
+// c.FDs is the set's from then on.
+func OpenQueues(o UmemOptions, c Config, queues []uint32) (set *QueueSet, err error) {
+	handed := c.FDs
+	defer func() {
+		if err != nil {
+			for _, fd := range handed {
+				_ = unix.Close(fd) // never used
+			}
+		}
+	}()
+	if len(queues) == 0 || len(handed) > 0 && len(handed) != len(queues) {
+		return nil, fmt.Errorf("xsk: a set of %d queues, for which %d sockets were handed over; it needs one queue at least, and a socket for each or none", len(queues), len(handed))
 	}
 	u, err := NewUmem(o)
 	if err != nil {
@@ -25,6 +36,9 @@ func OpenQueues(o UmemOptions, c Config, queues []uint32) (*QueueSet, error) {
 	q := &QueueSet{Umem: u}
 	for i, id := range queues {
 		c.Queue = id
+		if len(handed) > 0 {
+			c.FD, handed = handed[0], handed[1:]
+		}
 		if i == 1 {
 			c.Share, c.Tx = q.Sockets[0], 0
 		}

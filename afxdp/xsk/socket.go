@@ -40,6 +40,8 @@ type Config struct {
 	// over (package broker), which is the socket's own from then on; 0: make
 	// one. It can be bound once, so CopyAuto means CopyAlways there.
 	FD int
+	// FDs are, for OpenQueues, what FD is for Open: one for each queue, or none.
+	FDs []int
 	// Patience is how long to try while the queue is busy: a socket that was
 	// closed lets go of it some 30 ms later. Default 200 ms; negative: once.
 	Patience time.Duration

@@ -18,7 +18,7 @@ var groups = []group{
 	{"node", "The node of this host:", []func(*Env) *cobra.Command{newRun, newConfig, newPs, newDevices, newPeers, newSpawn, newStop, newRestart, newDeploy, newLogs, newReload, newAudit, newDemo}},
 	{"identity", "Who this node is and whom it trusts:", []func(*Env) *cobra.Command{newID, newTrust, newToken, newJoin, newLeave}},
 	{"cluster", "What the nodes of a cluster agree on:", []func(*Env) *cobra.Command{newRaft}},
-	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor, newEbpf}},
+	{"host", "The host:", []func(*Env) *cobra.Command{newDoctor, newEbpf, newBroker}},
 	{"self", "This program:", []func(*Env) *cobra.Command{newCompletion, newMan, newVersion}},
 }
 
