@@ -148,6 +148,9 @@ func IssueToken(path string, now time.Time, lifetime time.Duration, uses uint32,
 	if err != nil {
 		return nil, err
 	}
+	if err := mayFound(path); err != nil {
+		return nil, err
+	}
 	c, err := CreateCluster(path)
 	if err != nil {
 		return nil, err
@@ -162,6 +165,21 @@ func IssueToken(path string, now time.Time, lifetime time.Duration, uses uint32,
 	_, err = addLine(path, fileTokens, fmt.Sprintf("%016x", t.Grant.Serial),
 		fmt.Sprintf("%s %s %d %s", stamp(t.Grant.NotBefore), stamp(t.Grant.NotAfter), uses, strings.Join(strings.Fields(label), "-")))
 	return t, err
+}
+
+// mayFound refuses a node without a cluster's key that belongs to a cluster: a
+// key that was made nevertheless would be in its way ever after, where lists of
+// revocations are signed.
+func mayFound(path string) error {
+	_, err := LoadCluster(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	t, err := LoadTrust(path)
+	if err == nil && !t.Cluster().IsZero() {
+		err = fmt.Errorf("%w: this node belongs to %v, whose key lies elsewhere; make tokens there, or leave that cluster first", ErrStatement, t.Cluster())
+	}
+	return err
 }
 
 // keepMember makes the node that holds the cluster's key a member.

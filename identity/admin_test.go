@@ -184,3 +184,22 @@ func (k *Key) save(path string) error {
 	}
 	return changeDir(path, false, func(d *dir) error { return d.write(fileKey, data) })
 }
+
+// A member of one cluster does not get another's key on the way to a refusal.
+func TestAMemberFoundsNoClusterOfItsOwn(t *testing.T) {
+	home := t.TempDir()
+	founder, dir := filepath.Join(home, "a"), filepath.Join(home, "b")
+	token, err := IssueToken(founder, epoch, time.Hour, 0, "")
+	must(t, err)
+	_, err = Join(dir, token, epoch)
+	must(t, err)
+	if _, err := IssueToken(dir, epoch, time.Hour, 0, ""); !errors.Is(err, ErrStatement) {
+		t.Errorf("%v", err)
+	}
+	if _, err := LoadCluster(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a cluster's key is there: %v", err)
+	}
+	must(t, Leave(dir))
+	_, err = IssueToken(dir, epoch, time.Hour, 0, "")
+	must(t, err)
+}

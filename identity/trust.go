@@ -85,6 +85,30 @@ type rules struct {
 	list    *RevocationList
 	roots   *x509.CertPool
 	files   *fileRules // what was read from a directory
+	index   listIndex
+}
+
+// listIndex is what the list of revocations in force says, to be looked up by
+// whatever a stranger sends.
+type listIndex struct {
+	of      *RevocationList
+	nodes   map[ID]bool
+	serials map[uint64]bool
+}
+
+func indexOf(l *RevocationList) listIndex {
+	x := listIndex{of: l}
+	if l == nil {
+		return x
+	}
+	x.nodes, x.serials = make(map[ID]bool, len(l.Nodes)), make(map[uint64]bool, len(l.Serials))
+	for _, id := range l.Nodes {
+		x.nodes[id] = true
+	}
+	for _, serial := range l.Serials {
+		x.serials[serial] = true
+	}
+	return x
 }
 
 var noRules = &rules{}
@@ -103,6 +127,9 @@ func (t *Trust) change(f func(r *rules) error) error {
 	r.allowed, r.revoked, r.serials = maps.Clone(r.allowed), maps.Clone(r.revoked), maps.Clone(r.serials)
 	err := f(&r)
 	if err == nil {
+		if l := r.revocations(); l != r.index.of {
+			r.index = indexOf(l)
+		}
 		t.rules.Store(&r)
 	}
 	t.mu.Unlock()
@@ -388,13 +415,11 @@ func (r *rules) isAllowed(id ID) bool {
 }
 
 func (r *rules) isRevoked(id ID) bool {
-	list := r.revocations()
-	return r.revoked[id] || r.files != nil && r.files.revoked[id] || list != nil && slices.Contains(list.Nodes, id)
+	return r.revoked[id] || r.files != nil && r.files.revoked[id] || r.index.nodes[id]
 }
 
 func (r *rules) isSerialRevoked(serial uint64) bool {
-	list := r.revocations()
-	return r.serials[serial] || r.files != nil && r.files.serials[serial] || list != nil && slices.Contains(list.Serials, serial)
+	return r.serials[serial] || r.files != nil && r.files.serials[serial] || r.index.serials[serial]
 }
 
 func (r *rules) clusterID() ClusterID {

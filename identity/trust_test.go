@@ -275,6 +275,43 @@ func TestARevocationListOnlyGrows(t *testing.T) {
 	}
 }
 
+// Whoever gave a list can't take back what it says by changing it.
+func TestAListIsWhatItWasWhenItWasLearned(t *testing.T) {
+	tr := at(epoch)
+	must(t, tr.SetCluster(testCluster().ID()))
+	l, err := testCluster().Revoke(1, epoch, []ID{numbered(3).ID()}, []uint64{5})
+	must(t, err)
+	_, err = tr.Learn(l)
+	must(t, err)
+	l.Nodes[0], l.Serials[0] = numbered(4).ID(), 6
+	if r := tr.current(); !r.isRevoked(numbered(3).ID()) || !r.isSerialRevoked(5) {
+		t.Error("the revoked are back")
+	}
+	must(t, tr.SetCluster(ClusterID{}))
+	if tr.current().isRevoked(numbered(3).ID()) {
+		t.Error("the list of a cluster that was left counts")
+	}
+}
+
+// BenchmarkStanding is what a claimed id costs while the list of the revoked is as
+// long as it may be.
+func BenchmarkStanding(b *testing.B) {
+	tr := at(epoch)
+	must(b, tr.SetCluster(testCluster().ID()))
+	nodes := make([]ID, MaxRevoked)
+	for i := range nodes {
+		nodes[i] = ID{byte(i), byte(i >> 8), 1}
+	}
+	l, err := testCluster().Revoke(1, epoch, nodes, nil)
+	must(b, err)
+	_, err = tr.Learn(l)
+	must(b, err)
+	stranger := numbered(7).ID()
+	for b.Loop() {
+		tr.Standing(stranger)
+	}
+}
+
 // authority makes an organisation's root and a certificate of it for k.
 func authority(t testing.TB, k *Key, until time.Time) (pool *x509.CertPool, leaf *x509.Certificate) {
 	t.Helper()

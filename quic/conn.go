@@ -52,8 +52,10 @@ const (
 	// laneWait is how long a lane may be there before its link, whose opening
 	// may have been overtaken.
 	laneWait = 5 * time.Second
-	// waitingMost bounds those.
+	// waitingMost bounds those, and headsMost the lanes that have not said yet
+	// whose they are.
 	waitingMost = 64
+	headsMost   = 64
 )
 
 func newConn(e *Endpoint, q *quicgo.Conn, p identity.Peer) *conn {
@@ -253,39 +255,39 @@ func (c *conn) refuse(s *quicgo.Stream, text string) {
 	_ = s.Close()
 }
 
-// acceptLanes takes the peer's lanes.
+// acceptLanes takes the peer's lanes. However many are opened at once, a few say
+// at a time whose they are; the others wait for them.
 func (c *conn) acceptLanes() {
+	heads := make(chan struct{}, headsMost)
 	for {
 		s, err := c.q.AcceptUniStream(c.q.Context())
 		if err != nil {
 			return
 		}
-		c.mu.Lock()
-		crowded := c.waiting >= waitingMost
-		if !crowded {
-			c.waiting++
-		}
-		c.mu.Unlock()
-		if crowded {
-			c.end(codeBreach, "too many lanes of no link")
+		select {
+		case heads <- struct{}{}:
+		case <-c.q.Context().Done():
 			return
 		}
-		go c.acceptLane(s)
+		go c.acceptLane(s, heads)
 	}
 }
 
-func (c *conn) acceptLane(s *quicgo.ReceiveStream) {
+func (c *conn) acceptLane(s *quicgo.ReceiveStream, heads <-chan struct{}) {
 	_ = s.SetReadDeadline(time.Now().Add(laneWait))
 	var b [laneHeadSize]byte
 	_, err := io.ReadFull(s, b[:])
 	_ = s.SetReadDeadline(time.Time{})
+	<-heads
 	var q *quicLink
+	crowded := false
 	if err == nil {
-		q = c.await(binary.LittleEndian.Uint64(b[:]))
+		q, crowded = c.await(binary.LittleEndian.Uint64(b[:]))
 	}
-	c.mu.Lock()
-	c.waiting--
-	c.mu.Unlock()
+	if crowded {
+		c.end(codeBreach, "too many lanes of no link")
+		return
+	}
 	if q == nil {
 		s.CancelRead(streamCancel) // a link that has gone, or never was
 		return
@@ -302,13 +304,19 @@ func (c *conn) acceptLane(s *quicgo.ReceiveStream) {
 	s.CancelRead(streamCancel) // harmless where it has ended
 }
 
-// await returns the link of a number, for which it waits a while.
-func (c *conn) await(number uint64) *quicLink {
+// await returns the link of a number, for which it waits a while, unless too many
+// lanes do.
+func (c *conn) await(number uint64) (q *quicLink, crowded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if q := c.links[number]; q != nil {
-		return q
+		return q, false
 	}
+	if c.waiting >= waitingMost {
+		return nil, true
+	}
+	c.waiting++
+	defer func() { c.waiting-- }()
 	late := false
 	t := time.AfterFunc(laneWait, func() {
 		c.mu.Lock()
@@ -320,7 +328,7 @@ func (c *conn) await(number uint64) *quicLink {
 	for c.links[number] == nil && !late && !c.ended() {
 		c.changed.Wait()
 	}
-	return c.links[number]
+	return c.links[number], false
 }
 
 // acceptDatagrams hands events that came as datagrams to their links.

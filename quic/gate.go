@@ -34,6 +34,7 @@ type entry struct {
 	gate *gate
 	addr netip.AddrPort
 	once sync.Once // its handshake is over
+	also func()    // called when it goes; may be nil
 }
 
 type entryKey struct{}
@@ -110,6 +111,9 @@ func (e *entry) gone() {
 	e.gate.mu.Lock()
 	e.gate.inside--
 	e.gate.mu.Unlock()
+	if e.also != nil {
+		e.also()
+	}
 }
 
 // leave gives the place of a handshake back; ctx is the connection's.

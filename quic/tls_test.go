@@ -82,7 +82,7 @@ func TestTLSRPC(t *testing.T) {
 }
 
 func TestTLSWhoIsNotLetIn(t *testing.T) {
-	n := listenTLS(t, &Options{HandshakeTimeout: time.Second, MaxHandshakes: 16})
+	n := listenTLS(t, &Options{HandshakeTimeout: 3 * time.Second, MaxHandshakes: 16})
 	if _, err := n.dial(t, 3, nil); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "allow list") {
 		t.Errorf("an unknown key: %v", err)
 	}
@@ -94,7 +94,7 @@ func TestTLSWhoIsNotLetIn(t *testing.T) {
 		}
 		c.Close()
 	}
-	// Connections that say nothing: some get a place, for a second.
+	// Connections that say nothing: some get a place, for a while.
 	var slow []net.Conn
 	for range 10 {
 		c, err := net.Dial("tcp", n.Addr().String())
@@ -118,6 +118,28 @@ func TestTLSWhoIsNotLetIn(t *testing.T) {
 		n.gate.mu.Lock()
 		defer n.gate.mu.Unlock()
 		return n.gate.inside == 0 && vigilIsOver(x) && vigilIsOver(y)
+	})
+}
+
+// One peer has so many links and no more, so that there is room for others.
+func TestTLSLinksOfOnePeerAreBounded(t *testing.T) {
+	n := listenTLS(t, &Options{MaxLinks: 2})
+	var last *Link
+	for range 2 {
+		x, err := n.dial(t, 2, nil)
+		must(t, err)
+		y, err := n.Accept(soon(t))
+		must(t, err)
+		works(t, x, y)
+		last = y
+	}
+	if _, err := n.dial(t, 2, nil); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "MaxLinks") {
+		t.Errorf("a third: %v", err)
+	}
+	must(t, last.Close())
+	eventually(t, "its place is free", func() bool {
+		_, err := n.dial(t, 2, nil)
+		return err == nil
 	})
 }
 

@@ -27,7 +27,8 @@ type TLSListener struct {
 	closed   chan struct{}
 	closing  sync.Once
 
-	mu sync.Mutex // of closing, against an offer
+	mu    sync.Mutex // of closing, against an offer, and of what follows
+	links map[identity.ID]int
 }
 
 // ListenTLS listens at the TCP address addr.
@@ -43,6 +44,7 @@ func ListenTLS(addr string, c *identity.Credentials, t *identity.Trust, o *Optio
 	l := &TLSListener{
 		opts: opts, credentials: c, trust: t, socket: socket.(*net.TCPListener),
 		accepted: make(chan *Link, opts.MaxPending), closed: make(chan struct{}),
+		links: make(map[identity.ID]int),
 	}
 	l.gate.open(opts)
 	go l.listen()
@@ -113,6 +115,9 @@ func (l *TLSListener) admit(conn *tls.Conn, raw *net.TCPConn, place *entry) (*Li
 	if err == nil {
 		err = tune(raw, l.opts)
 	}
+	if err == nil {
+		err = l.takeLink(p.ID, place)
+	}
 	if err != nil {
 		_, _ = conn.Write(appendAnswer(nil, statusRefused, 0, 0, err.Error()))
 		return nil, err
@@ -127,6 +132,24 @@ func (l *TLSListener) admit(conn *tls.Conn, raw *net.TCPConn, place *entry) (*Li
 		return nil, errors.Join(err, made.receive.close(), made.space.close())
 	}
 	return made, nil
+}
+
+// takeLink counts a link of a peer until its place is given back.
+func (l *TLSListener) takeLink(peer identity.ID, place *entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.links[peer] >= l.opts.MaxLinks {
+		return fmt.Errorf("%d links of this peer are open (Options.MaxLinks)", l.opts.MaxLinks)
+	}
+	l.links[peer]++
+	place.also = func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.links[peer]--; l.links[peer] <= 0 {
+			delete(l.links, peer)
+		}
+	}
+	return nil
 }
 
 // offer puts a link among those that wait for Accept.

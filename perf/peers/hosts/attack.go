@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -24,7 +25,7 @@ import (
 // strikes are what an attacker without a key that is let in does, until it is
 // killed, to the server's socket.
 var strikes = map[string]func(host string, port int) error{
-	"nothing":             func(string, int) error { select {} },
+	"nothing":             func(string, int) error { time.Sleep(time.Hour); return nil },
 	"garbage":             func(host string, port int) error { return flood(join(host, port+portCellQUIC), 0x40) },
 	"forged handshakes":   func(host string, port int) error { return flood(join(host, port+portCellQUIC), 0xc0) },
 	"handshakes and stop": func(host string, port int) error { return halfOpen(join(host, port+portCellQUIC)) },
@@ -126,9 +127,10 @@ func silent(addr string) error {
 
 // suffered is what the server spent and what an honest caller saw.
 type suffered struct {
-	CPU    float64 // share of one core
-	Memory float64 // MiB, the most
-	Values map[string]float64
+	CPU      float64 // share of one core
+	Attacker float64 // what the attacker spent: that it did something
+	Memory   float64 // MiB, the most
+	Values   map[string]float64
 }
 
 // attack has each strike hit a server for a while, on hosts of namespaces.
@@ -145,45 +147,73 @@ func attack(each time.Duration) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print("| the attacker sends | server's CPU, of one core | server's memory, MiB | honest p50, µs | honest p99, µs |\n|---|---|---|---|---|\n")
+	fmt.Print("| the attacker sends | attacker's CPU, of one core | server's CPU | server's memory, MiB | honest p50, µs | honest p99, µs |\n|---|---|---|---|---|---|\n")
 	for _, strike := range []string{"nothing", "garbage", "forged handshakes", "handshakes and stop", "TLS that says nothing"} {
 		s, err := suffer(hosts, self, strike, each)
 		if err != nil {
 			return fmt.Errorf("%s: %w", strike, err)
 		}
-		fmt.Printf("| %s | %.2f | %.0f | %.0f | %.0f |\n", strike, s.CPU, s.Memory, s.Values["p50 µs"], s.Values["p99 µs"])
+		fmt.Printf("| %s | %.2f | %.2f | %.0f | %.0f | %.0f |\n", strike, s.Attacker, s.CPU, s.Memory, s.Values["p50 µs"], s.Values["p99 µs"])
 	}
 	return nil
 }
 
+// child is a process that must live as long as it is measured.
+type child struct {
+	*exec.Cmd
+	name string
+	died chan error
+}
+
+func begin(hosts *wan.Hosts, host int, name string, c *exec.Cmd) (*child, error) {
+	if err := hosts.Start(host, c); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	p := &child{c, name, make(chan error, 1)}
+	go func() { p.died <- c.Wait() }()
+	return p, nil
+}
+
+// alive returns an error if the process has ended.
+func (p *child) alive() error {
+	select {
+	case err := <-p.died:
+		p.died <- err
+		return fmt.Errorf("%s ended before its time: %w", p.name, errors.Join(err, errEnded))
+	default:
+		return nil
+	}
+}
+
+var errEnded = errors.New("so what was measured is nothing")
+
+func (p *child) kill() {
+	_ = p.Process.Kill()
+	<-p.died
+}
+
+// suffer has a strike hit a server and measures both and an honest caller.
 func suffer(hosts *wan.Hosts, self, strike string, each time.Duration) (s suffered, err error) {
 	addr := join(wan.AddrB, basePort)
-	server, attacker := process(self, "serve", addr), process(self, "strike", addr, strike)
-	for i, c := range []*exec.Cmd{server, attacker} {
-		if err := hosts.Start(1-i, c); err != nil {
-			return s, err
-		}
-		defer func() {
-			_ = c.Process.Kill()
-			_ = c.Wait()
-		}()
-		time.Sleep(500 * time.Millisecond)
+	server, err := begin(hosts, 1, "the server", process(self, "serve", addr))
+	if err != nil {
+		return s, err
 	}
-	before, begin := cpuOf(server.Process.Pid), time.Now()
-	stop := make(chan struct{})
-	most := make(chan float64)
-	go func() {
-		greatest := 0.0
-		for {
-			select {
-			case <-stop:
-				most <- greatest
-				return
-			case <-time.After(20 * time.Millisecond):
-				greatest = max(greatest, memoryOf(server.Process.Pid))
-			}
-		}
-	}()
+	defer server.kill()
+	time.Sleep(500 * time.Millisecond)
+	attacker, err := begin(hosts, 0, "the attacker", process(self, "strike", addr, strike))
+	if err != nil {
+		return s, err
+	}
+	defer attacker.kill()
+	time.Sleep(500 * time.Millisecond)
+	spent := func() (ofServer, ofAttacker time.Duration) {
+		return cpuOf(server.Process.Pid), cpuOf(attacker.Process.Pid)
+	}
+	serverBefore, attackerBefore := spent()
+	start := time.Now()
+	stop, most := make(chan struct{}), make(chan float64)
+	go func() { most <- greatestMemory(server.Process.Pid, stop) }()
 	honest := process(self, "call", addr, "--json", "--rounds", "1", "--each", each.String(), "--work", "small", "--who", "cell-quic")
 	var out strings.Builder
 	honest.Stdout = &out
@@ -191,8 +221,11 @@ func suffer(hosts *wan.Hosts, self, strike string, each time.Duration) (s suffer
 		err = honest.Wait()
 	}
 	close(stop)
-	s = suffered{Memory: <-most, CPU: (cpuOf(server.Process.Pid) - before).Seconds() / time.Since(begin).Seconds()}
-	if err != nil {
+	s.Memory = <-most
+	serverAfter, attackerAfter := spent()
+	took := time.Since(start).Seconds()
+	s.CPU, s.Attacker = (serverAfter-serverBefore).Seconds()/took, (attackerAfter-attackerBefore).Seconds()/took
+	if err := errors.Join(err, server.alive(), attacker.alive()); err != nil {
 		return s, err
 	}
 	var m measurement
@@ -201,6 +234,18 @@ func suffer(hosts *wan.Hosts, self, strike string, each time.Duration) (s suffer
 	}
 	s.Values = m.Values
 	return s, nil
+}
+
+// greatestMemory looks at a process until stop.
+func greatestMemory(pid int, stop <-chan struct{}) (greatest float64) {
+	for {
+		select {
+		case <-stop:
+			return greatest
+		case <-time.After(20 * time.Millisecond):
+			greatest = max(greatest, memoryOf(pid))
+		}
+	}
 }
 
 // cpuOf returns what a process has used of processors (proc(5), stat).

@@ -46,11 +46,11 @@ func New(p Path) (h *Hosts, err error) {
 	for i := range h.lanes {
 		l := newLane(p, h.tuns[i], h.tuns[1-i])
 		h.lanes[i] = l
-		go l.take()
-		go func() {
+		l.ended.Go(l.take)
+		l.ended.Go(func() {
 			runtime.LockOSThread() // never unlocked: it has a timer slack of its own
 			l.give()
-		}()
+		})
 	}
 	return h, nil
 }
@@ -182,16 +182,31 @@ func (h *Hosts) Counts() (c Counts) {
 
 // Close takes the way away. The namespaces go with the last process in them.
 func (h *Hosts) Close() {
+	gone := true
 	for i := range h.tuns {
 		if h.spaces[i] >= 0 && h.tuns[i] >= 0 {
 			// Reading ends with an error when the device is gone.
-			_ = h.within(i, func() error {
+			gone = h.within(i, func() error {
 				l, err := netlink.LinkByName(device)
 				if err != nil {
 					return err
 				}
 				return netlink.LinkDel(l)
-			})
+			}) == nil && gone
+		}
+	}
+	// Each descriptor is read by one lane and written by the other. A number that
+	// is closed too early may be another file's when they use it once more; where
+	// a device is left, they are left too.
+	if gone {
+		for _, l := range h.lanes {
+			if l != nil {
+				l.ended.Wait()
+			}
+		}
+	}
+	for i := range h.tuns {
+		if gone && h.tuns[i] >= 0 {
 			_ = unix.Close(h.tuns[i])
 		}
 		if h.spaces[i] >= 0 {

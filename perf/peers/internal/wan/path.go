@@ -15,7 +15,7 @@ type Path struct {
 	Loss    float64       // share of packets that never arrive
 	Reorder float64       // share that doesn't wait, and so overtakes others: netem's "reorder"
 	Mbit    float64       // of the slowest part, per direction
-	Queue   int           // packets that wait in front of it; more are dropped
+	Queue   int           // packets that wait in front of it, however long; more are dropped
 }
 
 // lane is one direction.
@@ -24,9 +24,9 @@ type lane struct {
 	from int // descriptors of the devices
 	to   int
 
-	mu   sync.Mutex
-	free time.Time // when the slowest part has sent all that it was given
-	held chan packet
+	leaves []time.Time // when the slowest part has sent each packet that it was given, in order
+	held   chan packet
+	ended  sync.WaitGroup // take and give
 
 	carried, lost, early, overflowed atomic.Int64
 }
@@ -39,8 +39,11 @@ type packet struct {
 // Counts are what happened to packets, of both directions together.
 type Counts struct{ Carried, Lost, Early, Overflowed int64 }
 
+// leastPacket is the length of a packet with nothing in it: an acknowledgement.
+const leastPacket = 40
+
 func newLane(p Path, from, to int) *lane {
-	return &lane{path: p, from: from, to: to, held: make(chan packet, p.Queue+int(p.Delay.Seconds()*p.Mbit*1e6/8/100))}
+	return &lane{path: p, from: from, to: to, held: make(chan packet, p.Queue+int(p.Delay.Seconds()*p.Mbit*1e6/8/leastPacket))}
 }
 
 // take reads packets from one host until its device is closed.
@@ -67,27 +70,42 @@ func (l *lane) pass(b []byte) {
 		l.lost.Add(1)
 		return
 	}
-	now := time.Now()
-	if l.free.Before(now) {
-		l.free = now
-	}
-	size := time.Duration(float64(len(b)) * 8 / l.path.Mbit * 1e3)
-	if l.free.Sub(now) > time.Duration(l.path.Queue)*size {
+	leaves, ok := l.enqueue(len(b), time.Now())
+	if !ok {
 		l.overflowed.Add(1)
 		return
 	}
-	l.free = l.free.Add(size)
 	if rand.Float64() < l.path.Reorder {
 		l.early.Add(1)
 		_, _ = unix.Write(l.to, b)
 		return
 	}
 	select {
-	case l.held <- packet{l.free.Add(l.path.Delay), append([]byte(nil), b...)}:
+	case l.held <- packet{leaves.Add(l.path.Delay), append([]byte(nil), b...)}:
 		l.carried.Add(1)
 	default:
 		l.overflowed.Add(1)
 	}
+}
+
+// enqueue returns when a packet of that size has passed the slowest part, or false
+// if too many wait there.
+func (l *lane) enqueue(size int, now time.Time) (leaves time.Time, ok bool) {
+	gone := 0
+	for gone < len(l.leaves) && !l.leaves[gone].After(now) {
+		gone++
+	}
+	l.leaves = append(l.leaves[:0], l.leaves[gone:]...)
+	if len(l.leaves) >= l.path.Queue {
+		return leaves, false
+	}
+	leaves = now
+	if n := len(l.leaves); n > 0 {
+		leaves = l.leaves[n-1]
+	}
+	leaves = leaves.Add(time.Duration(float64(size) * 8 / l.path.Mbit * 1e3))
+	l.leaves = append(l.leaves, leaves)
+	return leaves, true
 }
 
 // give writes packets to the other host when their time has come. The thread is
