@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cell-runtime/cell/bulk"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -110,7 +111,7 @@ func (c *AsyncConn) control(s *asyncSlot, kind wire.Kind, payload []byte) bool {
 	if err != nil {
 		return false
 	}
-	copy(place.Payload, payload)
+	bulk.Copy(place.Payload, payload)
 	setHeader(&place.Header, kind, 0, s.bound.fingerprint, s.id)
 	c.out.put()
 	if c.at+1 >= len(c.batch) {
@@ -155,7 +156,7 @@ func (c *AsyncConn) Operate(op Operation, request []byte, done func(*Completion)
 	if err != nil {
 		return err
 	}
-	copy(place, request)
+	bulk.Copy(place, request)
 	return c.Send(len(request), done, nil, 0)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/cell-runtime/cell/bulk"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -201,7 +202,7 @@ var operationsDesc = &ServiceDesc{Name: "operation"}
 type bytesMessage []byte
 
 func (m bytesMessage) SizeCell() int                    { return len(m) }
-func (m bytesMessage) EncodeCell(b []byte) (int, error) { return copy(b, m), nil }
+func (m bytesMessage) EncodeCell(b []byte) (int, error) { return bulk.Copy(b, m), nil }
 func (m *bytesMessage) DecodeCell(b []byte) error {
 	*m = append((*m)[:0], b...)
 	return nil

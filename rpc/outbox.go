@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/cell-runtime/cell/bulk"
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/wire"
@@ -175,7 +176,7 @@ func (o *outbox) send(v *outgoing) error {
 	if err != nil {
 		return err
 	}
-	copy(place.Payload, payload)
+	bulk.Copy(place.Payload, payload)
 	place.Header = v.header
 	o.places.put()
 	return nil

@@ -45,7 +45,7 @@ func DecodePackages(r io.Reader) ([]Package, error) {
 // folder covers its sub-packages. Packages that do not exist yet have their
 // place already.
 var (
-	formats  = []string{"wire", "schema"}
+	formats  = []string{"wire", "bulk", "schema"}
 	machine  = []string{"ring", "sched", "metrics", "identity"}
 	links    = []string{"uds", "afxdp", "ebpf", "quic", "serial", "can"}
 	calls    = []string{"engine", "rpc"}
@@ -60,6 +60,8 @@ var (
 // not, besides folder itself; ok is false for a folder outside the table.
 func mayImport(folder string) (allowed []string, ok bool) {
 	switch {
+	case folder == "schema": // builders copy payloads
+		return []string{"bulk"}, true
 	case slices.Contains(formats, folder):
 		return nil, true
 	case slices.Contains(machine, folder), strings.HasPrefix(folder, "internal/"):

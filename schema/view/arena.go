@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/cell-runtime/cell/bulk"
 )
 
 // ErrSpace: the message does not fit the place that was given to build it in.
@@ -72,10 +74,10 @@ func (a *Arena) Text(ref []byte, n int) []byte {
 }
 
 // PutString writes a string and notes it in the reference ref.
-func (a *Arena) PutString(ref []byte, s string) { copy(a.Text(ref, len(s)), s) }
+func (a *Arena) PutString(ref []byte, s string) { bulk.Copy(a.Text(ref, len(s)), bytesOf(s)) }
 
 // PutBytes writes bytes and notes them in the reference ref.
-func (a *Arena) PutBytes(ref, b []byte) { copy(a.Text(ref, len(b)), b) }
+func (a *Arena) PutBytes(ref, b []byte) { bulk.Copy(a.Text(ref, len(b)), b) }
 
 // Elements makes room for n elements of size bytes at the given alignment,
 // notes them in the reference ref, and returns the room, zeroed. It returns

@@ -3,6 +3,8 @@ package view
 import (
 	"runtime"
 	"unsafe"
+
+	"github.com/cell-runtime/cell/bulk"
 )
 
 // sizeOf returns the size of T in bytes, a constant of each instance.
@@ -77,5 +79,8 @@ func storeAll[T Scalar](b []byte, src []T) {
 		}
 		return
 	}
-	copy(b, raw(src))
+	bulk.Copy(b, raw(src))
 }
+
+// bytesOf returns the bytes of a string, which may only be read.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

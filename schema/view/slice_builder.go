@@ -1,5 +1,7 @@
 package view
 
+import "github.com/cell-runtime/cell/bulk"
+
 // SliceBuilder is a list of numbers in place, to be written. Its elements are
 // zero until they are set.
 type SliceBuilder[T Scalar] struct {
@@ -104,7 +106,7 @@ func (s TextsBuilder) Len() int { return len(s.b) / RefSize }
 
 // Set sets element i. Where the list did not fit it does nothing; any other
 // index out of range panics.
-func (s TextsBuilder) Set(i int, text string) { copy(s.Make(i, len(text)), text) }
+func (s TextsBuilder) Set(i int, text string) { bulk.Copy(s.Make(i, len(text)), bytesOf(text)) }
 
 // Make makes room for n bytes in element i and returns it; every byte must be
 // written. It returns nil where there is no room.

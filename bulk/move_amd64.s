@@ -3,7 +3,7 @@
 // The CPU's own copy instruction. It knows the length beforehand, so it can
 // take whole cache lines for writing without reading them first from the core
 // that has them, which no loop of loads and stores can say; and Go has no name
-// for it. At most copyPiece bytes a call, some microseconds, so that a
+// for it. At most 64 KiB a call, some microseconds, so that a
 // stop-the-world is not held up.
 
 // func moveString(dst, src *byte, n uintptr)

@@ -1,11 +1,11 @@
-package ring_test
+package bulk_test
 
 import (
 	"bytes"
 	"fmt"
 	"testing"
 
-	"github.com/cell-runtime/cell/ring"
+	"github.com/cell-runtime/cell/bulk"
 )
 
 // pattern returns n bytes whose period, a prime, divides no size of a piece: a
@@ -42,7 +42,7 @@ func TestCopyMovesWhatFitsAndNothingElse(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, offset %d", c.name, at), func(t *testing.T) {
 				src, want := pattern(c.src), min(c.dst, c.src)
 				memory := bytes.Repeat([]byte{0xee}, at+c.dst+64)
-				if n := ring.Copy(memory[at:at+c.dst], src); n != want {
+				if n := bulk.Copy(memory[at:at+c.dst], src); n != want {
 					t.Errorf("Copy returned %d, want %d", n, want)
 				}
 				if !bytes.Equal(memory[at:at+want], src[:want]) {
@@ -60,14 +60,14 @@ func TestCopyMovesWhatFitsAndNothingElse(t *testing.T) {
 
 func TestCopyAllocatesNothing(t *testing.T) {
 	dst, src := make([]byte, 1<<20), pattern(1<<20)
-	if n := testing.AllocsPerRun(10, func() { ring.Copy(dst, src) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { bulk.Copy(dst, src) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func ExampleCopy() {
 	place := make([]byte, 8) // in practice, the payload of a claim
-	n := ring.Copy(place, []byte("vesicles"))
+	n := bulk.Copy(place, []byte("vesicles"))
 	fmt.Println(n, string(place[:n]))
 	// Output: 8 vesicles
 }

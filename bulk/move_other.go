@@ -1,6 +1,6 @@
 //go:build !amd64
 
-package ring
+package bulk
 
 const movesStrings = false
 

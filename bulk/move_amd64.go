@@ -1,4 +1,4 @@
-package ring
+package bulk
 
 import "golang.org/x/sys/cpu"
 
