@@ -29,6 +29,14 @@ func TestCopyMovesWhatFitsAndNothingElse(t *testing.T) {
 		{"something into none", 0, 8},
 		{"one byte", 1, 1},
 		{"a line's payload", 40, 40},
+		{"one byte short of what goes by lines", 511, 511},
+		{"by lines", 512, 512},
+		{"by lines, and a byte", 513, 513},
+		{"by lines, three quarters of a turn", 960, 960},
+		{"by lines, a vesicle of 1 KiB", 1000, 1000},
+		{"by lines, a line short of a turn", 1023, 1023},
+		{"one byte short of a string", 8191, 8191},
+		{"a string", 8192, 8192},
 		{"one byte short of a piece", piece - 1, piece - 1},
 		{"a piece", piece, piece},
 		{"a piece and a byte", piece + 1, piece + 1},
@@ -54,6 +62,20 @@ func TestCopyMovesWhatFitsAndNothingElse(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// Lengths of every remainder, which the last store of a line has to make good.
+func TestCopyOfEveryLength(t *testing.T) {
+	src, dst := pattern(1200), make([]byte, 1200+64)
+	for n := range src {
+		clear(dst)
+		if got := bulk.Copy(dst[8:], src[:n]); got != n {
+			t.Fatalf("%d bytes: Copy returned %d", n, got)
+		}
+		if !bytes.Equal(dst[8:8+n], src[:n]) || bytes.Count(dst[8+n:], []byte{0}) != len(dst)-8-n || bytes.Count(dst[:8], []byte{0}) != 8 {
+			t.Fatalf("%d bytes: other bytes are there, or beside", n)
 		}
 	}
 }

@@ -2,6 +2,8 @@
 
 package bulk
 
-const movesStrings = false
+const movesStrings, movesLines = false, false
 
 func moveString(*byte, *byte, uintptr) {}
+
+func moveLines(*byte, *byte, uintptr) {}

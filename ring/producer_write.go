@@ -24,12 +24,14 @@ import (
 // ErrCorrupt, behind the n vesicles that were written before it was seen.
 func (p *Producer) Write(vs []wire.Vesicle) (n int, err error) {
 	pos := p.flushed
-	if len(vs) != 1 || !p.takesLine(pos) || !fillsLine(vs[0].Payload) {
+	// The conditions stand here and not in a function: inlined, that would
+	// leave a variable for each, set to true or false and then compared.
+	if len(vs) != 1 || pos < p.claim || pos+line >= p.marked || atomic.LoadUint32(&p.state.reason) != 0 || !fillsLine(vs[0].Payload) {
 		return p.write(vs)
 	}
 	// What most calls with one vesicle have: it fits a line, nothing is
-	// claimed or committed before it, there is room, and the end mark behind it
-	// is there. There is one record, so its own commit word publishes it.
+	// claimed or committed before it, and the end mark behind it is there, which
+	// says that there is room, too. There is one record, so its own commit word publishes it.
 	r := p.data.line(pos & p.mask)
 	r.putHeader(&vs[0].Header)
 	r.fill(unsafeStart(vs[0].Payload))
@@ -47,13 +49,6 @@ func (p *Producer) Write(vs []wire.Vesicle) (n int, err error) {
 		p.afterLine()
 	}
 	return 1, nil
-}
-
-// takesLine reports whether one line can be written and published at pos, which
-// is p.flushed: nothing is claimed or committed before it, and the end mark
-// behind it is there, which says that there is room, too.
-func (p *Producer) takesLine(pos uint64) bool {
-	return pos >= p.claim && pos+line < p.marked && atomic.LoadUint32(&p.state.reason) == 0
 }
 
 // afterLine does what a single line makes necessary once in a while.

@@ -36,21 +36,26 @@ func (e *end) pump(s *Spec, length time.Duration) error {
 	for i := range out {
 		out[i].Header.Correlation = uint32(i)
 	}
-	until, step := after(length), uint32(len(out))
-	for i := 0; ; i++ {
-		if e.tx != nil {
-			if n, err := e.tx.Write(out); n < len(out) {
-				if err = e.retry(out[n:], err); err != nil {
-					return err
+	until, step, looks := after(length), uint32(len(out)), looksPerTime
+	if len(payload) > 4096 {
+		looks = 1
+	}
+	for tx := e.tx; ; {
+		for range looks {
+			if tx != nil {
+				if n, err := tx.Write(out); n < len(out) {
+					if err = e.retry(out[n:], err); err != nil {
+						return err
+					}
 				}
+			} else if err := e.write(out, len(payload)); err != nil {
+				return err
 			}
-		} else if err := e.write(out, len(payload)); err != nil {
-			return err
+			for k := range out {
+				out[k].Header.Correlation += step
+			}
 		}
-		for k := range out {
-			out[k].Header.Correlation += step
-		}
-		if (i%looksPerTime == 0 || len(payload) > 4096) && past(sched.TicksRelaxed(), until) {
+		if past(sched.TicksRelaxed(), until) {
 			return e.finish()
 		}
 	}
