@@ -35,8 +35,22 @@ type Config struct {
 // ErrPeer: a product failed at its work; the text says how.
 var ErrPeer = errors.New("measured product failed")
 
-// Measure starts both processes, measures one cell, and ends both.
+// Measure measures one cell, and the bare line before and after it.
 func Measure(ctx context.Context, c Cell, o Config) (s report.Sample, err error) {
+	before, err := bareLine(o.CPUs)
+	if err != nil {
+		return s, err
+	}
+	if s, err = measureCell(ctx, c, o); err != nil {
+		return s, err
+	}
+	after, err := bareLine(o.CPUs)
+	s.Line = [2]float64{before, after}
+	return s, err
+}
+
+// measureCell starts both processes, measures one cell, and ends both.
+func measureCell(ctx context.Context, c Cell, o Config) (s report.Sample, err error) {
 	dir, err := os.MkdirTemp(socketRoot(), "cp") // short, for sockets
 	if err != nil {
 		return s, err

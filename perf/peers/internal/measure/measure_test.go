@@ -334,3 +334,21 @@ func TestCPUClocks(t *testing.T) {
 		t.Error("a process that can't be has used time")
 	}
 }
+
+func TestBareLine(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		cpus [2]int
+		ok   bool
+	}{
+		{"two CPUs", [2]int{0, 1}, true},
+		{"the first is none", [2]int{1 << 20, 1}, false},
+		{"the second is none", [2]int{0, 1 << 20}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if nanos, err := bareLine(c.cpus); (err == nil) != c.ok || c.ok && nanos <= 0 {
+				t.Errorf("%v ns, %v", nanos, err)
+			}
+		})
+	}
+}

@@ -49,11 +49,10 @@ type key struct {
 // Table is the summary of a report, by cell.
 type Table map[key]*Figures
 
-// Summarise makes the table of a report.
-func Summarise(r *Report) Table {
+// Summarise makes the table of what of a report was measured in one state.
+func Summarise(r *Report, of State) Table {
 	samples := map[key][]*Sample{}
-	for i := range r.Samples {
-		s := &r.Samples[i]
+	for _, s := range r.samples(of) {
 		k := key{s.Peer, s.Work, s.Size, s.Placement}
 		samples[k] = append(samples[k], s)
 	}

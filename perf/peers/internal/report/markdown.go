@@ -28,15 +28,18 @@ var References = []string{"cell-rpc-ring", "cell-ring-raw"}
 
 // Markdown writes the page of results: the method and all tables.
 func Markdown(r *Report) ([]byte, error) {
-	t := Summarise(r)
-	v := view{Report: r, Table: t, Least: least(r, t)}
+	p := pageView{Report: r, LeftOut: len(r.samples(Moved))}
+	for _, state := range r.states() {
+		t := Summarise(r, state)
+		p.Sections = append(p.Sections, &view{Report: r, Table: t, State: state, Least: least(t), Line: r.lines(state)})
+	}
 	var b bytes.Buffer
-	err := page.Execute(&b, &v)
+	err := page.Execute(&b, &p)
 	return b.Bytes(), err
 }
 
 // least returns the number of rounds in which every cell was measured.
-func least(r *Report, t Table) int {
+func least(t Table) int {
 	n := 0
 	for _, f := range t {
 		if n == 0 || f.Rounds < n {
@@ -46,15 +49,32 @@ func least(r *Report, t Table) int {
 	return n
 }
 
-// view is what the page's template sees.
+// pageView is what the page's template sees.
+type pageView struct {
+	*Report
+	Sections []*view
+	LeftOut  int // measurements
+}
+
+// view is the part of a page for one state.
 type view struct {
 	*Report
 	Table
+	State State
 	Least int // rounds
+	Line  Spread
 }
 
+// Bare says what the bare line was.
+func (v *view) Bare() string {
+	return fmt.Sprintf("%s (%s to %s)", formatNanos(v.Line.Median), formatNanos(v.Line.Min), formatNanos(v.Line.Max))
+}
+
+// File is the name of a picture.
+func (v *view) File(name string) string { return v.file(v.State, name) }
+
 // Commits lists the revisions that were measured, in order.
-func (v *view) Commits() string {
+func (v *pageView) Commits() string {
 	var found []string
 	for _, r := range v.Runs {
 		c := r.Commit[:min(12, len(r.Commit))]
@@ -69,7 +89,7 @@ func (v *view) Commits() string {
 }
 
 // When says from when to when it was measured.
-func (v *view) When() string {
+func (v *pageView) When() string {
 	if len(v.Runs) == 0 {
 		return "never"
 	}
@@ -219,7 +239,7 @@ func (v *view) rateTable(work string) string {
 }
 
 // Failed lists what came to nothing.
-func (v *view) Failed() string {
+func (v *pageView) Failed() string {
 	var b strings.Builder
 	for _, f := range v.Failures {
 		first, _, _ := strings.Cut(f.Error, "\n")

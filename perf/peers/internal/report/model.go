@@ -5,7 +5,7 @@ package report
 import "time"
 
 // Format is the version of the JSON file.
-const Format = 1
+const Format = 2
 
 // Placement says where the two processes run.
 type Placement string
@@ -69,6 +69,8 @@ type Sample struct {
 	ClientCPU time.Duration `json:"client_cpu_ns"`
 	ServerCPU time.Duration `json:"server_cpu_ns"`
 	Times     *Times        `json:"times_ns,omitempty"` // of round trips
+	// Line is the round trip of a bare cache line before and after, in ns.
+	Line [2]float64 `json:"line_ns"`
 }
 
 // Times are percentiles in nanoseconds.

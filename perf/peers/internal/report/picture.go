@@ -10,18 +10,23 @@ import (
 
 // Pictures draws the report, by file name. Every file is self-contained.
 func Pictures(r *Report) map[string][]byte {
-	t := Summarise(r)
 	files := map[string][]byte{}
-	var times, rates []panel
-	for _, s := range r.Settings.Sizes {
-		times = append(times, timesPanel(r, t, s))
-		rates = append(rates, ratesPanel(r, t, s))
-	}
-	if b := draw("Round trips, p50 (line: to p99), logarithmic", times); b != nil {
-		files["rtt.svg"] = b
-	}
-	if b := draw("Streams one way, median of the rounds (line: least to greatest)", rates); b != nil {
-		files["streams.svg"] = b
+	for _, state := range r.states() {
+		t, where := Summarise(r, state), ""
+		if len(r.states()) > 1 {
+			where = fmt.Sprintf(", cores %s", state)
+		}
+		var times, rates []panel
+		for _, s := range r.Settings.Sizes {
+			times = append(times, timesPanel(r, t, s))
+			rates = append(rates, ratesPanel(r, t, s))
+		}
+		if b := draw("Round trips, p50 (line: to p99), logarithmic"+where, times); b != nil {
+			files[r.file(state, "rtt")] = b
+		}
+		if b := draw("Streams one way, median of the rounds (line: least to greatest)"+where, rates); b != nil {
+			files[r.file(state, "streams")] = b
+		}
 	}
 	return files
 }

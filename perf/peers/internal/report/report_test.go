@@ -21,10 +21,30 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func sample(round int, peer, work string, size int, p Placement, count uint64, p50 float64) Sample {
 	s := Sample{Round: round, Peer: peer, Work: work, Size: size, Placement: p, Count: count,
 		Elapsed: 500 * time.Millisecond, ClientCPU: 400 * time.Millisecond, ServerCPU: 100 * time.Millisecond}
+	s.Line = [2]float64{100, 110}
 	if work == "rtt" {
 		s.Times = &Times{P50: p50, P90: 1.5 * p50, P99: 2 * p50, P999: 10 * p50, P9999: 50 * p50, Max: 100 * p50}
 	}
 	return s
+}
+
+// farFixture is fixture with a fourth round between far cores, and one
+// measurement during which they came near.
+func farFixture() *Report {
+	r := fixture()
+	for _, s := range r.Samples {
+		if s.Round == 3 {
+			s.Round, s.Line = 4, [2]float64{480, 520}
+			if s.Times != nil {
+				s.Times = &Times{P50: 5 * s.Times.P50, P90: 5 * s.Times.P90, P99: 5 * s.Times.P99, P999: 5 * s.Times.P999, P9999: 5 * s.Times.P9999, Max: 5 * s.Times.Max}
+			}
+			r.Samples = append(r.Samples, s)
+		}
+	}
+	moved := sample(5, "cell-ring-raw", "rtt", 64, Pinned, 1, 1e9)
+	moved.Line = [2]float64{500, 100}
+	r.Samples = append(r.Samples, moved)
+	return r
 }
 
 // fixture is a report of three rounds with three peers.
@@ -105,6 +125,27 @@ func TestWriters(t *testing.T) {
 	}
 }
 
+func TestNearAndFarAreKeptApart(t *testing.T) {
+	r := farFixture()
+	page, err := Markdown(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "far.md.golden", page)
+	for state, want := range map[State]float64{Near: 140, Far: 5 * 150} {
+		f := Summarise(r, state).Get("cell-ring-raw", "rtt", 64, Pinned)
+		if f == nil || f.P50.Median != want {
+			t.Errorf("%s: %+v, want a p50 of %v", state, f, want)
+		}
+	}
+	if got := r.StateOf(&r.Samples[len(r.Samples)-1]); got != Moved {
+		t.Errorf("from 500 ns to 100 ns is %q", got)
+	}
+	if names := Pictures(r); len(names) != 4 || names["rtt.svg"] == nil || names["rtt-far.svg"] == nil || names["streams-far.svg"] == nil {
+		t.Errorf("%d pictures", len(names))
+	}
+}
+
 func TestWrittenReportIsReadBack(t *testing.T) {
 	dir := t.TempDir()
 	want := fixture()
@@ -160,8 +201,8 @@ func TestReadRefuses(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"no JSON":             "nothing",
-		"another format":      strings.Replace(string(good), `"format": 1`, `"format": 2`, 1),
-		"a field too many":    strings.Replace(string(good), `"format": 1`, `"format": 1, "x": 1`, 1),
+		"another format":      strings.Replace(string(good), `"format": 2`, `"format": 1`, 1),
+		"a field too many":    strings.Replace(string(good), `"format": 2`, `"format": 2, "x": 1`, 1),
 		"a sample of nothing": strings.Replace(string(good), `"count":5000000`, `"count":0`, 1),
 		"a run that is none":  strings.Replace(string(good), `"run":1`, `"run":2`, 1),
 	} {
