@@ -1,3 +1,5 @@
+//go:build !race
+
 #include "textflag.h"
 
 // The CPU's own copy instruction. It knows the length beforehand, so it can
