@@ -11,6 +11,8 @@ var (
 	// ErrBusOff: the controller has left the bus after too many errors and
 	// takes part again only when it has been restarted.
 	ErrBusOff = errors.New("can: the controller is bus-off")
+	// ErrRunning: the controller that was to be restarted is not bus-off.
+	ErrRunning = errors.New("can: the controller is not bus-off")
 	// ErrFrame: a frame that the bus can't carry.
 	ErrFrame = errors.New("can: no such frame on this bus")
 )
@@ -37,7 +39,7 @@ type Bus interface {
 	Wake()
 
 	// Restart brings a controller back that is bus-off. It takes a while;
-	// error frames tell when it is done.
+	// error frames tell when it is done. ErrRunning: it is back already.
 	Restart() error
 
 	// Info says what the bus is. It does not change.

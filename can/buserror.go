@@ -1,6 +1,7 @@
 package can
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -106,7 +107,7 @@ func (n *Node) onBusError(f *Frame) {
 		}
 		n.rejoin()
 	case e.Errors&ErrorBusOff != 0 && !n.off:
-		n.off = true
+		n.off, n.offSince = true, n.now
 		n.stats.BusOff++
 		if n.config.RestartAfter >= 0 {
 			n.restart = n.now + int64(n.config.RestartAfter)
@@ -118,10 +119,15 @@ func (n *Node) onBusError(f *Frame) {
 }
 
 // revive restarts the controller, again and again until it says that it is
-// back.
+// back. Its word may be lost with other frames that the kernel had no room for.
 func (n *Node) revive() {
 	n.restart = n.now + int64(max(n.config.RestartAfter, n.config.Heartbeat))
-	if err := n.bus.Restart(); err != nil {
+	switch err := n.bus.Restart(); {
+	case err == nil:
+	case errors.Is(err, ErrRunning):
+		n.stats.Restarts++
+		n.rejoin()
+	default:
 		n.stats.RestartFailed++
 		n.restartErr = err
 	}

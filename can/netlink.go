@@ -109,7 +109,9 @@ func (s *Socket) Restart() error {
 	info := putAttribute(nil, unix.IFLA_INFO_KIND, []byte("can\x00"))
 	info = putAttribute(info, unix.IFLA_INFO_DATA, data)
 	_, err := rtnetlink(unix.RTM_NEWLINK, unix.NLM_F_ACK, s.index, putAttribute(nil, unix.IFLA_LINKINFO, info))
-	if err != nil {
+	if errors.Is(err, unix.EBUSY) { // can_restart_now in the kernel's drivers/net/can/dev/dev.c
+		return fmt.Errorf("%w: %s", ErrRunning, s.info.Name)
+	} else if err != nil {
 		return fmt.Errorf("can: restarting %s: %w; without CAP_NET_ADMIN have the kernel do it: ip link set %s type can restart-ms 100",
 			s.info.Name, err, s.info.Name)
 	}

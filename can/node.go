@@ -32,6 +32,7 @@ type Node struct {
 	closing    bool
 	err        error // why the node ended
 	off        bool  // the controller is bus-off
+	offSince   int64
 	restart    int64 // when to restart it; 0: not to
 	restartErr error
 	stats      NodeStats

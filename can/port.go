@@ -92,7 +92,7 @@ func (p *Port) Restart() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !p.off {
-		return fmt.Errorf("can: %s is not bus-off", p.name)
+		return fmt.Errorf("%w: %s", ErrRunning, p.name)
 	}
 	if p.back == 0 {
 		p.back = m.now + m.config.Rates.time(recoveryBits, 0)

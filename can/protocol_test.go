@@ -332,6 +332,35 @@ func TestBusOffAndRecovery(t *testing.T) {
 	}
 }
 
+// The kernel may have no room for the error frame that says that the controller is
+// back. The node finds out: by a frame that it hears, or by asking.
+func TestRecoveryOfWhichNobodyTells(t *testing.T) {
+	for _, v := range []struct {
+		name    string
+		restart time.Duration // RestartAfter
+	}{
+		{"the node restarts", 50 * time.Millisecond},
+		{"the driver restarts", -1},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			s := newSim(t, ModelConfig{}, Config{Node: 1, Routes: []uint64{known}, RestartAfter: v.restart, Dead: 5 * time.Second},
+				Config{Node: 2, Dead: 5 * time.Second})
+			x, y := s.connect(0, 1)
+			e := BusError{Errors: ErrorBusOff}
+			f := e.frame()
+			s.nodes[0].take(&f) // and its controller is not
+			h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: 16}
+			s.send(x, h, numbered(0, 20))
+			if v := s.receive(y); !bytes.Equal(v.Payload, numbered(0, 20)) {
+				t.Errorf("% x", v.Payload)
+			}
+			if stats := s.nodes[0].Stats(); stats.BusOff != 1 || stats.Restarts != 1 || stats.RestartFailed != 0 {
+				t.Errorf("%+v", stats)
+			}
+		})
+	}
+}
+
 func TestTwoNodesWithOneNumber(t *testing.T) {
 	s := newSim(t, ModelConfig{}, routed(1), Config{Node: 1}, Config{Node: 2})
 	if _, _, err := s.nodes[0].begin(2); err != nil {

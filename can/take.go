@@ -27,6 +27,11 @@ func (n *Node) take(f *Frame) {
 		return
 	}
 	n.stats.Received.Add(f, n.info.Rates)
+	if n.off && n.now-n.offSince >= int64(n.config.Heartbeat) {
+		// A controller that is off hears nothing: it is back, and its word lost.
+		n.stats.Restarts++
+		n.rejoin()
+	}
 	if f.ID.Class() == ClassControl {
 		n.onControl(f)
 		return
