@@ -42,29 +42,30 @@ func (n *Node) meet() *network.Network {
 	return network.New(network.Options{
 		Config: n.config.Network, Dir: n.dir, Engine: n.engine, Logger: n.log,
 		Local: &others{node: n, loads: map[string]load{}},
-		Refused: func(who, what string, why error) {
-			n.audit.refused("node "+who, "node "+who, what, why.Error())
+		Refused: func(source, who, what string, why error) {
+			n.audit.refused("node "+source, "node "+who, what, why.Error())
 		},
 	})
 }
 
-// runNetwork has the node be one among others until it stops. What keeps it from
-// that ends the node only where the configuration insists.
-func (n *Node) runNetwork(ctx context.Context) (end func(), failed <-chan error) {
+// runNetwork has the node be one among others until end is called. What keeps it
+// from that is told to failed, before end returns, where the configuration
+// insists on it; elsewhere the node stays alone.
+func (n *Node) runNetwork(ctx context.Context, failed func(error)) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	over, insists := make(chan struct{}), make(chan error, 1)
+	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		err := n.network.Run(ctx)
 		switch {
 		case err == nil:
 		case n.config.Network.Mode == "on":
-			insists <- err
+			failed(err)
 		default:
 			n.log.Error("the node stays alone", "err", err)
 		}
 	}()
-	return func() { cancel(); <-over }, insists
+	return func() { cancel(); <-over }
 }
 
 // removeRemote removes what a node that was killed has left.

@@ -111,9 +111,11 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // Run runs the node until ctx ends, and then stops its cells. It returns when
 // nothing is left of them. Errors: uds.ErrInUse where another node runs here,
-// or what broke.
+// network.ErrAlone and what else keeps a node in network.mode "on" from the
+// others, or what broke.
 func (n *Node) Run(ctx context.Context) (err error) {
 	n.since = time.Now()
+	var insists error // by what the configuration insists on and can't be had
 	defer n.cancel()
 	if n.audit, err = openAudit(n.config.Log.Audit, n.log); err != nil {
 		return err
@@ -153,20 +155,13 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	serving := make(chan error, 1)
 	go func() { serving <- server.Accept(n.ctx, n.engine, listener.AcceptLink) }()
-	leave, failed := n.runNetwork(n.ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	leave := n.runNetwork(n.ctx, func(err error) { insists = err; cancel(err) })
 	n.boot()
 	close(n.ready)
 	notify("READY=1\nSTATUS=" + fmt.Sprintf("%d cells", len(n.cells)))
 	n.log.Info("ready", "dir", n.dir, "cells", len(n.cells))
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case err := <-failed:
-			cancel(err)
-		case <-ctx.Done():
-		}
-	}()
 	n.housekeep(ctx)
 	notify("STOPPING=1")
 	n.log.Info("stopping", "why", context.Cause(ctx))
@@ -178,7 +173,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	_ = server.Close()
 	_ = listener.Close()
 	<-serving
-	return nil
+	return insists
 }
 
 // startEngine starts the thread that forwards and answers operators.

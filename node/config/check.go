@@ -22,6 +22,19 @@ const (
 // OpsName is the name under which a node itself listens.
 const OpsName = "node.ops"
 
+// RaftName and RaftPrefix are the names under which the node's member of a Raft
+// cluster and its stores listen (package raftnode).
+const (
+	RaftName   = "raft"
+	RaftPrefix = "kv."
+)
+
+// Reserved reports whether a name belongs to the node itself. No cell or device
+// has it, and no other node serves it: who dials it means this host's.
+func Reserved(name string) bool {
+	return name == OpsName || name == RaftName || strings.HasPrefix(name, RaftPrefix)
+}
+
 // Check says what of a configuration can't be used: ErrConfig, all of it.
 func (c Config) Check() error {
 	var errs []error
@@ -74,8 +87,8 @@ func (c Cell) check(key, name string, bad func(key, format string, args ...any))
 	if err := uds.ValidateName(name); err != nil {
 		bad(key, "%v", err)
 	}
-	if name == OpsName {
-		bad(key, "the name is the node's own")
+	if Reserved(name) {
+		bad(key, "the name is the node's own, as are %s, %s and %s…; choose another", OpsName, RaftName, RaftPrefix)
 	}
 	if len(c.Command) == 0 || !filepath.IsAbs(c.Command[0]) {
 		bad(key+".command", "it must begin with the absolute path of a program")

@@ -54,6 +54,8 @@ func TestWrongConfigurations(t *testing.T) {
 		"out of bounds":                    {"max_cells = 0", nil, nil, "max_cells: 0 is not 1 to 4096"},
 		"a relative command":               {"[cells.a]\ncommand = [\"true\"]", nil, nil, "cells.a.command: it must begin with the absolute path"},
 		"no command":                       {"[cells.a]\n", nil, nil, "cells.a.command"},
+		"a cell with the member's name":   {"[cells.raft]\ncommand = [\"/bin/true\"]", nil, nil, "the name is the node's own"},
+		"a cell with a store's name":      {"[cells.\"kv.orders\"]\ncommand = [\"/bin/true\"]", nil, nil, "the name is the node's own"},
 		"a cell with the node's name":      {"[cells.\"node.ops\"]\ncommand = [\"/bin/true\"]", nil, nil, "the name is the node's own"},
 		"a name that can't be one":         {"[cells.\"a/b\"]\ncommand = [\"/bin/true\"]", nil, nil, "bad name"},
 		"an address that others can reach": {"operations.web = \"0.0.0.0:80\"", nil, nil, "can be reached by others"},

@@ -41,8 +41,8 @@ func (c Config) checkDevices(bad func(key, format string, args ...any)) {
 		if err := uds.ValidateName(name); err != nil {
 			bad(key, "%v", err)
 		}
-		if _, taken := c.Cells[name]; taken || name == OpsName {
-			bad(key, "the name is taken: cells and devices are called by theirs")
+		if _, taken := c.Cells[name]; taken || Reserved(name) {
+			bad(key, "the name is taken, by a cell or the node itself (%s, %s, %s…); choose another", OpsName, RaftName, RaftPrefix)
 		}
 		for _, cell := range d.Reach {
 			if _, known := c.Cells[cell]; !known {

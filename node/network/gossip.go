@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -18,8 +19,9 @@ const gossipFingerprint = 0x45a7a9dad1ddd5c9
 
 // gossip is a link over which two nodes tell each other of those that they know.
 type gossip struct {
-	link  link.Link
-	ended chan struct{}
+	link   link.Link
+	dialed bool // by this node
+	ended  chan struct{}
 }
 
 var gossipHeader = wire.Header{Kind: wire.KindEvent, Channel: wire.ChannelDiscovery, Fingerprint: gossipFingerprint, Hops: 1}
@@ -43,13 +45,21 @@ func (g *gossip) send(pheromone []byte) error {
 }
 
 // runGossip gossips with a peer over a link until that ends, and closes it. A
-// peer has one such link, the newest.
-func (n *Network) runGossip(ctx context.Context, m *member, peer identity.ID, l link.Link) {
-	g := &gossip{link: l, ended: make(chan struct{})}
+// peer has one such link: the newest, or, where both nodes have dialed, the one
+// that the node with the smaller ID has; both sides decide so.
+func (n *Network) runGossip(ctx context.Context, m *member, peer identity.ID, l link.Link, dialed bool) {
+	g := &gossip{link: l, dialed: dialed, ended: make(chan struct{})}
 	stop := context.AfterFunc(ctx, l.Shutdown)
 	defer stop()
+	self := m.credentials.ID()
+	smaller := bytes.Compare(self[:], peer[:]) < 0
 	n.mu.Lock()
 	before := n.gossips[peer]
+	if before != nil && before.dialed != dialed && dialed != smaller {
+		n.mu.Unlock()
+		_ = l.Close()
+		return
+	}
 	n.gossips[peer] = g
 	n.mu.Unlock()
 	if before != nil {
@@ -59,6 +69,8 @@ func (n *Network) runGossip(ctx context.Context, m *member, peer identity.ID, l 
 	if m.agent.LinkUp(discovery.ID(peer), g.send) {
 		n.o.Logger.Info("network: gossip", "peer", peer.Short())
 		g.receive(ctx, m.agent, discovery.ID(peer))
+	} else {
+		n.o.Logger.Warn("network: no gossip, for there are too many links for it", "peer", peer.Short())
 	}
 	n.mu.Lock()
 	if n.gossips[peer] == g {
@@ -68,6 +80,23 @@ func (n *Network) runGossip(ctx context.Context, m *member, peer identity.ID, l 
 	m.agent.LinkDown(discovery.ID(peer)) // from here on nothing is sent
 	_ = l.Close()
 	close(g.ended)
+}
+
+// awaitGossip waits until there is no link for gossip to a peer, or ctx ends.
+func (n *Network) awaitGossip(ctx context.Context, peer identity.ID) {
+	for {
+		n.mu.Lock()
+		g := n.gossips[peer]
+		n.mu.Unlock()
+		if g == nil {
+			return
+		}
+		select {
+		case <-g.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // receive gives what comes to the agent until the link ends.
@@ -100,7 +129,9 @@ func (n *Network) keepGossip(ctx context.Context, m *member, addr string) {
 		cancel()
 		if err == nil {
 			begun := time.Now()
-			n.runGossip(ctx, m, l.Peer().ID, l)
+			peer := l.Peer().ID
+			n.runGossip(ctx, m, peer, l, true)
+			n.awaitGossip(ctx, peer) // which the peer has dialed
 			if time.Since(begun) > gossipPaceMost {
 				pace = gossipPace
 			}
@@ -108,7 +139,7 @@ func (n *Network) keepGossip(ctx context.Context, m *member, addr string) {
 			n.o.Logger.Warn("network: no link for gossip", "addr", addr, "err", err)
 			if refuses(err) {
 				n.mu.Lock()
-				n.refusals.add(addr, "a link for gossip", err)
+				n.refusals.add(time.Now(), addr, "a link for gossip", err)
 				n.mu.Unlock()
 			}
 		}

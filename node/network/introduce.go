@@ -28,6 +28,8 @@ const (
 	// introduceFingerprint is the first 8 bytes of SHA-256 of
 	// "cell node introduce v1", little endian; a test computes it.
 	introduceFingerprint = 0x499453fbde41d025
+	// introduceCorrelation is that of the request: it is the link's first.
+	introduceCorrelation = 1
 )
 
 // purpose is what a link between nodes is for.
@@ -48,6 +50,9 @@ const (
 
 // errIntroduction: a peer has begun a link with something else.
 var errIntroduction = errors.New("network: not an introduction")
+
+// errAnswered: the peer has answered, by a refusal.
+var errAnswered = errors.New("network: refused")
 
 func appendIntroduction(to []byte, p purpose, name string) []byte {
 	return append(append(to, introduceVersion, byte(p), byte(len(name))), name...)
@@ -76,14 +81,14 @@ func parseIntroduction(h *wire.Header, b []byte) (p purpose, name string, err er
 // introduce says what a link that was dialed is for, and waits for the answer,
 // whose items are given to each; nil where none are expected.
 func introduce(ctx context.Context, l link.Link, p purpose, name string, each func([]byte) error) error {
-	h := wire.Header{Kind: wire.KindRequest, Channel: wire.ChannelOperations, Fingerprint: introduceFingerprint, Correlation: 1, Hops: 1}
+	h := wire.Header{Kind: wire.KindRequest, Channel: wire.ChannelOperations, Fingerprint: introduceFingerprint, Correlation: introduceCorrelation, Hops: 1}
 	if err := say(ctx, l, h, appendIntroduction(nil, p, name)); err != nil {
 		return err
 	}
 	for {
 		var done bool
 		err := hear(ctx, l, func(v *wire.Vesicle) error {
-			if v.Header.Fingerprint != introduceFingerprint || v.Header.Correlation != 1 {
+			if v.Header.Fingerprint != introduceFingerprint || v.Header.Correlation != introduceCorrelation {
 				return fmt.Errorf("%w: an answer to something else", errIntroduction)
 			}
 			switch v.Header.Kind {
@@ -99,7 +104,7 @@ func introduce(ctx context.Context, l link.Link, p purpose, name string, each fu
 				if err != nil {
 					return err
 				}
-				return rpc.Errorf(e.Status, "the other node: %s", printable(e.Message))
+				return fmt.Errorf("%w: %w", errAnswered, rpc.Errorf(e.Status, "the other node: %s", printable(e.Message)))
 			}
 			return fmt.Errorf("%w: answered with %v", errIntroduction, v.Header.Kind)
 		})

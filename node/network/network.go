@@ -54,8 +54,10 @@ type Options struct {
 	Engine *engine.Engine // which forwards; started
 	Local  Local
 	Logger *slog.Logger
-	// Refused is told of peers that were turned away and why.
-	Refused func(who, what string, why error)
+	// Refused is told of peers that were turned away and why, at a bounded rate.
+	// source is what they have in common who are the same one: who without a
+	// port, say.
+	Refused func(source, who, what string, why error)
 }
 
 // Network is a node among others. Make it with New, and run it with Run. Its
@@ -65,6 +67,8 @@ type Network struct {
 	self atomic.Pointer[member] // nil while the node is alone
 	work sync.WaitGroup
 	news chan struct{} // Local has something else to tell
+
+	places places
 
 	closing context.Context // ends, with mu held, when Close begins
 	end     context.CancelFunc
@@ -95,7 +99,7 @@ func New(o Options) *Network {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Refused == nil {
-		o.Refused = func(string, string, error) {}
+		o.Refused = func(string, string, string, error) {}
 	}
 	closing, end := context.WithCancel(context.Background())
 	return &Network{o: o, closing: closing, end: end, news: make(chan struct{}, 1), alone: "the node is starting", proxies: map[string]*proxy{}, gossips: map[identity.ID]*gossip{}, fetching: map[identity.ID]bool{}}

@@ -33,7 +33,7 @@ func (o operator) Status(context.Context) (s netops.Status, err error) {
 	s.Alone = o.alone
 	s.Omitted = o.tooMany
 	for _, r := range o.refusals.last {
-		s.Refused = append(s.Refused, netops.Refusal{At: r.At.UnixNano(), Who: r.Who, What: r.What, Why: r.Why})
+		s.Refused = append(s.Refused, netops.Refusal{At: r.At.UnixNano(), Who: r.Who, What: r.What, Why: r.words()})
 	}
 	o.mu.Unlock()
 	m := o.self.Load()

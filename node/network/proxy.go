@@ -159,35 +159,77 @@ func (p *proxy) begin() (err error) {
 	return err
 }
 
-// end takes the server away: the proxy is as if nobody had called yet.
-func (p *proxy) end() {
-	if p.server != nil {
-		_ = p.server.Close()
-	}
-	for id, t := range p.targets {
-		t.close()
-		delete(p.targets, id)
-	}
-	p.routes.Store(nil)
-	p.server, p.forward = nil, nil
-	clear(p.descs)
+// retired is a server with its instances to which nobody new is led.
+type retired struct {
+	server  *rpc.Server
+	forward *forward.Forwarder
+	targets map[identity.ID]*target
 }
 
-// close ends the proxy.
+// retire takes the server away: the proxy is as if nobody had called yet. Who
+// calls the old one anew is told to dial again. p.changing is held.
+func (p *proxy) retire() *retired {
+	if p.server == nil {
+		return nil
+	}
+	r := &retired{p.server, p.forward, p.targets}
+	begun, cancel := context.WithCancel(p.ctx)
+	cancel()
+	_ = r.server.Drain(begun) // whose calls are the forwarder's: see end
+	for _, t := range r.targets {
+		t.gone = true
+	}
+	p.server, p.forward = nil, nil
+	p.targets, p.descs = map[identity.ID]*target{}, map[[32]byte]*rpc.ServiceDesc{}
+	p.routes.Store(nil)
+	return r
+}
+
+// end waits until the calls under way have ended, however long that takes, and
+// callers have had a moment to go, or ctx ends; and gives everything back.
+func (r *retired) end(ctx context.Context) {
+	if r == nil {
+		return
+	}
+	for pause := time.Millisecond; ctx.Err() == nil; pause = min(2*pause, lookEvery) {
+		look, cancel := context.WithTimeout(ctx, pause)
+		err := r.forward.Drain(look)
+		cancel()
+		if err == nil || !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+	short, cancel := context.WithTimeout(ctx, retireTime)
+	defer cancel()
+	r.server.Retire(short)
+	_ = r.server.Close()
+	for _, t := range r.targets {
+		t.close()
+	}
+}
+
+// close ends the proxy. Calls under way go on until the network is closed: that
+// nobody serves the name any more is also so when its last instance is leaving.
 func (p *proxy) close() {
 	p.stop()
 	if p.gate != nil {
 		_ = p.gate.Close()
 	}
 	p.changing.Lock()
-	defer p.changing.Unlock()
-	p.end()
+	r := p.retire()
+	p.changing.Unlock()
+	r.end(p.net.closing)
 }
 
 const (
 	// idleTime is how long links to other nodes are kept for nobody.
 	idleTime = time.Minute
-	// retireTime is how long callers have to go over to a cell of this host.
+	// retireTime is how long callers have to go elsewhere when no call of theirs
+	// is under way.
 	retireTime = 2 * time.Second
 )
 
@@ -201,17 +243,15 @@ func (p *proxy) tidy(now time.Time) {
 	}
 	switch links := p.server.Stats().Links; {
 	case links > 0 && p.near():
-		old := p.server
-		ctx, cancel := context.WithTimeout(context.Background(), retireTime)
-		defer cancel()
-		old.Retire(ctx) // callers dial anew, and find the near one first
-		p.end()
+		old := p.retire() // callers dial anew, and find the near one first
+		p.net.work.Go(func() { old.end(p.net.closing) })
 	case links > 0:
 		p.idle = time.Time{}
 	case p.idle.IsZero():
 		p.idle = now
 	case now.Sub(p.idle) > idleTime:
-		p.end()
+		old := p.retire()
+		p.net.work.Go(func() { old.end(p.net.closing) })
 	}
 }
 

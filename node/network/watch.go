@@ -2,11 +2,13 @@ package network
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/cell-runtime/cell/discovery"
 	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/quic"
 )
 
@@ -53,6 +55,9 @@ func (n *Network) doubt(ctx context.Context, m *member, id identity.ID) {
 	if err == nil {
 		_ = l.Close()
 		return
+	}
+	if errors.Is(err, errAnswered) || errors.Is(err, quic.ErrRefused) {
+		return // it is too busy for this, and lives
 	}
 	if dropped := m.endpoint.Drop(id); dropped > 0 {
 		n.o.Logger.Info("network: connections dropped", "node", id.Short(), "connections", dropped, "why", err)
@@ -113,10 +118,13 @@ func (n *Network) refresh(m *member) {
 }
 
 // servicesOf returns a peer's services, without those whose list is still being
-// fetched.
+// fetched, and those whose names mean this host's own to whoever dials them.
 func (n *Network) servicesOf(m *member, peer *discovery.Peer) []discovery.Service {
 	if peer.Beacon == nil || peer.Beacon.Listed.Count == 0 || m.agent.Fetched(peer) {
 		s, _ := m.agent.Services(context.Background(), peer)
+		if slices.ContainsFunc(s, reserved) {
+			s = slices.DeleteFunc(slices.Clone(s), reserved)
+		}
 		return s
 	}
 	n.mu.Lock()
@@ -142,6 +150,8 @@ func (n *Network) servicesOf(m *member, peer *discovery.Peer) []discovery.Servic
 	})
 	return nil
 }
+
+func reserved(s discovery.Service) bool { return config.Reserved(s.Name) }
 
 // providers returns the instances of a name.
 func (n *Network) providers(name string) (all []provider) {

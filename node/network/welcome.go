@@ -18,12 +18,52 @@ import (
 )
 
 const (
-	// mostWelcomes bounds the links whose purpose is not known yet.
-	mostWelcomes = 64
-	// welcomeTime is how long a peer may take to say what a link is for, and
-	// this node to start whom it is led to.
+	// mostWelcomes and mostWelcomesOfPeer bound the links whose purpose is not
+	// known yet.
+	mostWelcomes, mostWelcomesOfPeer = 1024, 16
+	// introductionTime is how long a peer may take to say what a link is for.
+	introductionTime = 5 * time.Second
+	// welcomeTime is how long this node may take to start whom a link is led to.
 	welcomeTime = 15 * time.Second
+	// farewellTime is how long a peer that is refused has to read why.
+	farewellTime = time.Second
 )
+
+// places are those of links whose purpose is not known yet. Each peer has its
+// own, so that none can keep the others waiting.
+type places struct {
+	mu    sync.Mutex
+	taken int
+	of    map[identity.ID]int
+}
+
+// take takes one for a peer. The error says why there is none.
+func (p *places) take(peer identity.ID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.of[peer] >= mostWelcomesOfPeer:
+		return rpc.Errorf(wire.StatusResourceExhausted, "%d links of this node have not said what they are for; say it, or close them", p.of[peer])
+	case p.taken >= mostWelcomes:
+		return rpc.Errorf(wire.StatusResourceExhausted, "%d links have not said what they are for; dial again in a moment", p.taken)
+	}
+	if p.of == nil {
+		p.of = map[identity.ID]int{}
+	}
+	p.taken++
+	p.of[peer]++
+	return nil
+}
+
+// give gives one back.
+func (p *places) give(peer identity.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken--
+	if p.of[peer]--; p.of[peer] == 0 {
+		delete(p.of, peer)
+	}
+}
 
 // discoveryOptions are those of the agent.
 func (n *Network) discoveryOptions(m *member) discovery.Options {
@@ -52,47 +92,57 @@ func (n *Network) addresses(m *member) []discovery.Address {
 
 // accept takes links from other nodes until ctx ends.
 func (n *Network) accept(ctx context.Context, m *member) {
-	places := make(chan struct{}, mostWelcomes)
 	for {
 		l, err := m.endpoint.Accept(ctx)
 		if err != nil {
 			return
 		}
-		select {
-		case places <- struct{}{}:
-		case <-ctx.Done():
-			_ = l.Close()
-			return
+		from := l.Peer().ID
+		if err := n.places.take(from); err != nil {
+			n.refuse(from.Short(), "a link", err)
+			n.work.Go(func() { n.turnAway(ctx, l, err) })
+			continue
 		}
 		n.work.Go(func() {
-			known := sync.OnceFunc(func() { <-places })
+			known := sync.OnceFunc(func() { n.places.give(from) })
 			defer known()
 			n.welcome(ctx, m, l, known)
 		})
 	}
 }
 
+// turnAway answers a link without having read what it is for.
+func (n *Network) turnAway(ctx context.Context, l *quic.Link, why error) {
+	short, cancel := context.WithTimeout(ctx, farewellTime)
+	defer cancel()
+	_ = answer(short, l, introduceCorrelation, why)
+	n.finish(l)
+}
+
 // welcome finds out what a link is for, and gives it to whom it concerns. known is
 // called when that is known.
 func (n *Network) welcome(ctx context.Context, m *member, l *quic.Link, known func()) {
-	short, cancel := context.WithTimeoutCause(ctx, welcomeTime, fmt.Errorf("the peer did not say within %v what the link is for", welcomeTime))
-	defer cancel()
 	from := l.Peer()
 	var p purpose
 	var name string
 	var correlation uint32
+	short, cancel := context.WithTimeoutCause(ctx, introductionTime, fmt.Errorf("the peer did not say within %v what the link is for", introductionTime))
 	err := hear(short, l, func(v *wire.Vesicle) (err error) {
 		correlation = v.Header.Correlation
 		p, name, err = parseIntroduction(&v.Header, v.Payload)
 		return err
 	})
+	cancel()
+	known()
+	short, cancel = context.WithTimeout(ctx, welcomeTime)
+	defer cancel()
 	var serve func(link.Link) error
 	if err == nil {
 		switch p {
 		case purposeCell:
 			serve, err = n.o.Local.Lead(short, name, from.ID)
 		case purposeGossip:
-			serve = func(l link.Link) error { n.runGossip(ctx, m, from.ID, l); return nil }
+			serve = func(l link.Link) error { n.runGossip(ctx, m, from.ID, l, false); return nil }
 		case purposeList:
 			err = sendList(short, l, correlation, m.agent.ServiceList())
 		}
@@ -106,7 +156,6 @@ func (n *Network) welcome(ctx context.Context, m *member, l *quic.Link, known fu
 		n.finish(l)
 		return
 	}
-	known()
 	if err := serve(l); err != nil {
 		n.o.Logger.Warn("network: a link from another node can't be served", "cell", name, "err", err)
 		_ = l.Close()
@@ -138,33 +187,11 @@ func sendList(ctx context.Context, l link.Link, correlation uint32, list []byte)
 // refuse notes that somebody was turned away.
 func (n *Network) refuse(who, what string, why error) {
 	n.mu.Lock()
-	n.refusals.add(who, what, why)
+	tell := n.refusals.add(time.Now(), who, what, why)
 	n.mu.Unlock()
-	n.o.Refused(who, what, why)
-}
-
-// refusals are the last ones, for people.
-type refusals struct {
-	total uint64
-	last  []Refusal
-}
-
-// Refusal is a peer that was turned away, or that has turned this node away.
-type Refusal struct {
-	At        time.Time
-	Who, What string
-	Why       string
-}
-
-// refusalsKept is how many are remembered.
-const refusalsKept = 16
-
-func (r *refusals) add(who, what string, why error) {
-	r.total++
-	if len(r.last) == refusalsKept {
-		r.last = r.last[1:]
+	if tell {
+		n.o.Refused(sourceOf(who), who, what, why)
 	}
-	r.last = append(r.last, Refusal{time.Now(), who, what, printable(why.Error())})
 }
 
 // dialer opens links to cells of other nodes.

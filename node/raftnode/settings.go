@@ -7,12 +7,13 @@ import (
 	"os"
 
 	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/node/config"
 )
 
 // Names of sockets in the runtime directory.
 const (
-	AdminName   = "raft"
-	StorePrefix = "kv."
+	AdminName   = config.RaftName
+	StorePrefix = config.RaftPrefix
 )
 
 // Settings are what a member is told, by its node, in the environment.

@@ -1,0 +1,160 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cell-runtime/cell/engine"
+	"github.com/cell-runtime/cell/identity"
+	"github.com/cell-runtime/cell/node/netops"
+	"github.com/cell-runtime/cell/quic"
+	"github.com/cell-runtime/cell/rpc"
+	"github.com/cell-runtime/cell/uds"
+)
+
+func TestNamesOfTheNodeItselfAreNotTakenFromOthers(t *testing.T) {
+	w := newTown(t)
+	a := w.settle([]string{"node.ops", "raft", "kv.orders", "ledger", "kv"})
+	b := w.settle(nil, a.addr)
+	b.opens("ledger")
+	b.opens("kv")
+	for _, name := range []string{"node.ops", "raft", "kv.orders"} {
+		if b.has(name) {
+			t.Errorf("%s of another node has a socket here", name)
+		}
+	}
+	status, err := b.calls("ledger").Status(t.Context())
+	if err != nil || status.Name != a.addr {
+		t.Errorf("%+v, %v", status, err)
+	}
+}
+
+// TestOneNodeKeepsNobodyWaiting has a node open links and say nothing on them.
+func TestOneNodeKeepsNobodyWaiting(t *testing.T) {
+	w := newTown(t)
+	a := w.settle([]string{"ledger"})
+	hostile := w.settle(nil)
+	for range 4 * mostWelcomesOfPeer {
+		l, err := hostile.net.self.Load().endpoint.Dial(t.Context(), a.addr, a.id(), &quic.LinkOptions{Lanes: 1})
+		must(t, err)
+		defer l.Close()
+	}
+	eventually(t, "the places are taken", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return slices.ContainsFunc(a.refused, func(s string) bool { return strings.Contains(s, "have not said what they are for") })
+	})
+	begun := time.Now()
+	b := w.settle(nil, a.addr)
+	b.opens("ledger")
+	status, err := b.calls("ledger").Status(t.Context())
+	if err != nil || status.Name != a.addr {
+		t.Errorf("%+v, %v", status, err)
+	}
+	if took := time.Since(begun); took > introductionTime {
+		t.Errorf("an honest node was served after %v, when the hostile one's places were taken from it", took)
+	}
+	// Nor is who has no place for now taken for dead by the one that has all.
+	m := hostile.net.self.Load()
+	hostile.net.doubt(t.Context(), m, a.id())
+	if !m.endpoint.Connected(a.id()) {
+		t.Error("a node that refused a question was taken for dead")
+	}
+}
+
+// TestLongCallsOutliveWhatTakesTheirName: a call that is under way ends in its own
+// time, whether its name appears on the caller's host or its node leaves.
+func TestLongCallsOutliveWhatTakesTheirName(t *testing.T) {
+	for name, happens := range map[string]func(t *testing.T, a, b *inhabitant){
+		"a cell of this host takes the name": func(t *testing.T, _, b *inhabitant) {
+			e, err := engine.New(engine.Config{Name: "near", CPU: -1, Idle: engine.IdlePark})
+			must(t, err)
+			must(t, e.Start(t.Context()))
+			t.Cleanup(func() { e.Stop() })
+			near := &inhabitant{addr: "near", answer: make(chan struct{})}
+			close(near.answer)
+			s, err := rpc.NewServer(&rpc.ServerOptions{Name: "ledger"})
+			must(t, err)
+			must(t, netops.RegisterNetwork(s, near))
+			l, err := uds.Listen("ledger", &uds.Options{Dir: b.dir})
+			must(t, err)
+			t.Cleanup(func() { _ = l.Close(); _ = s.Close() })
+			go func() { _ = s.Accept(t.Context(), e, l.AcceptLink) }()
+		},
+		"the node leaves": func(_ *testing.T, a, _ *inhabitant) { <-a.leave() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTown(t)
+			a := w.settle([]string{"ledger"})
+			b := w.settle(nil, a.addr)
+			b.opens("ledger")
+			client := b.calls("ledger")
+			type answer struct {
+				list netops.PathList
+				err  error
+			}
+			answered := make(chan answer, 1)
+			go func() {
+				list, err := client.Path(context.Background(), netops.Name{Cell: "x"})
+				answered <- answer{list, err}
+			}()
+			eventually(t, "the call has begun", func() bool { return a.asked.Load() == 1 })
+			happens(t, a, b)
+			// Longer than idle callers are waited for, and proxies looked at.
+			select {
+			case x := <-answered:
+				t.Fatalf("the call was cut: %+v, %v", x.list, x.err)
+			case <-time.After(retireTime + 2*time.Second):
+			}
+			a.answer <- struct{}{}
+			if x := <-answered; x.err != nil || !slices.Equal(x.list.Why, []string{a.addr}) {
+				t.Errorf("the long call: %+v, %v", x.list, x.err)
+			}
+			if n := a.asked.Load(); n != 1 {
+				t.Errorf("it was executed %d times", n)
+			}
+		})
+	}
+}
+
+// TestTwoThatDialEachOtherGossipOverOneLink: neither ends what the other began,
+// again and again.
+func TestTwoThatDialEachOtherGossipOverOneLink(t *testing.T) {
+	w := newTown(t)
+	first, second := free(t), free(t)
+	a := w.settleAt(first, []string{"ledger"}, second)
+	b := w.settleAt(second, nil, first)
+	link := func(x *inhabitant, peer identity.ID) *gossip {
+		x.net.mu.Lock()
+		defer x.net.mu.Unlock()
+		return x.net.gossips[peer]
+	}
+	eventually(t, "they gossip", func() bool { return link(a, b.id()) != nil && link(b, a.id()) != nil })
+	b.opens("ledger")
+	time.Sleep(2 * gossipPace) // both have dialed
+	atA, atB := link(a, b.id()), link(b, a.id())
+	if atA == nil || atB == nil {
+		t.Fatal("they do not gossip")
+	}
+	for range 40 {
+		time.Sleep(gossipPace / 10)
+		if link(a, b.id()) != atA || link(b, a.id()) != atB {
+			t.Fatal("the link was exchanged for another")
+		}
+	}
+	if atA.dialed == atB.dialed {
+		t.Errorf("each took another link: dialed %v and %v", atA.dialed, atB.dialed)
+	}
+}
+
+func TestModeOnEndsWithAnError(t *testing.T) {
+	n := New(Options{})
+	n.o.Config.Mode, n.o.Config.Identity = "on", t.TempDir()
+	if err := n.Run(t.Context()); !errors.Is(err, ErrAlone) {
+		t.Errorf("%v", err)
+	}
+}
