@@ -60,8 +60,9 @@ func (m *Machine) dropSuspicion(place int32) {
 }
 
 // judge does what is due of the suspicions. Before a node is given up, everyone
-// who suspects it asks for himself, and one other: the accuser's word, or the
-// answer, may have gone a way that works in one direction only.
+// who suspects it asks for himself, and through others, and does so again: the
+// accuser's word, or the answer, may have gone a way that works in one direction
+// only, and so may the helper's.
 func (m *Machine) judge() {
 	for i := len(m.suspects) - 1; i >= 0; i-- {
 		s := &m.suspects[i]
@@ -74,18 +75,21 @@ func (m *Machine) judge() {
 			m.died(place, mine)
 			continue
 		}
-		if s.stage++; s.stage == 1 {
-			s.due = m.now + (s.end-m.now)/3
-			if s.mine {
-				m.tellSuspicion(s.place)
-			}
-		} else {
+		if s.stage++; s.stage > opinions {
 			s.due = s.end
-			m.secondOpinion(s.place)
+			continue
 		}
+		if s.due = m.now + (s.end-m.now)/3; s.stage == 1 && s.mine {
+			m.tellSuspicion(s.place)
+		}
+		m.secondOpinion(s.place)
 	}
 }
 
+// opinions is how often helpers are asked in one suspicion, others each time.
+const opinions = 2
+
+// secondOpinion asks a suspect, and others whether it answers them.
 func (m *Machine) secondOpinion(place int32) {
 	n := &m.table.members[place]
 	if !n.direct() || len(m.attempts) >= maxAttempts {
@@ -93,7 +97,7 @@ func (m *Machine) secondOpinion(place int32) {
 	}
 	m.attempts = append(m.attempts, attempt{place: place, stage: 3, second: true, nonce: m.random.Uint64(), sent: m.now, due: m.now + int64(m.c.Timing.Suspicion)})
 	a := &m.attempts[len(m.attempts)-1]
-	m.askHelpers(a, 1)
+	m.askHelpers(a, helpers)
 	m.sendProbe(n, a.nonce)
 }
 
@@ -151,8 +155,9 @@ func (m *Machine) refute(incarnation uint64) {
 	m.wake(m.refuteAt)
 }
 
-// reportedGone hears that another has given nodes up. Who is suspected here,
-// too, is given up at once; others get a short time to answer.
+// reportedGone hears that another has given nodes up. Who is suspected here, too,
+// is given up in its own time, which is nearly the same: the other may be who
+// can't hear it. Those that are not suspected get a short time to answer.
 func (m *Machine) reportedGone(body []byte) error {
 	if len(body) == 0 || len(body)%proofSize != 0 {
 		return ErrBody
@@ -176,8 +181,6 @@ func (m *Machine) reportedGone(body []byte) error {
 			}
 		case !m.in.From.IsValid(): // it is known better here
 		case n.state == stateSuspect:
-			m.dropSuspicion(place)
-			m.died(place, false)
 		case m.now-n.heard > int64(m.c.Timing.Patience):
 			m.suspect(place, 4*int64(m.c.Timing.Patience), false)
 			m.secondOpinion(place)

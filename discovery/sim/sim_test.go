@@ -48,7 +48,7 @@ func TestTheDeadAreForgottenWithinThreeSeconds(t *testing.T) {
 			w, x := world(t, Config{Nodes: n, Seed: seed, Loss: 0.01})
 			w.Run(20*time.Second+time.Duration(w.Random().Int64N(int64(3*time.Second))), nil)
 			gone := x.Kill(w.Any(), 20*time.Second)
-			if len(gone) != n-1 || gone.At(1) > 3*time.Second {
+			if len(gone) != n-1 || gone.At(1) > 2900*time.Millisecond { // 3 s, with something for hosts that are busy
 				t.Errorf("%d nodes, seed %d: %d found a dead one gone, the last after %v", n, seed, len(gone), gone.At(1))
 			}
 		}
@@ -84,6 +84,7 @@ func TestNobodyIsTakenForDeadWhoLives(t *testing.T) {
 	for name, c := range map[string]Config{
 		"loss of 1 %":                 {Nodes: 50, Seed: 1, Loss: 0.01},
 		"loss of 10 %, three nodes":   {Nodes: 3, Seed: 2, Loss: 0.1},
+		"loss of 10 %, ten nodes":     {Nodes: 10, Seed: 5, Loss: 0.1},
 		"clocks apart by seconds":     {Nodes: 30, Seed: 3, Skew: 20 * time.Second},
 		"a path of 60 ms, some of it": {Nodes: 10, Seed: 4, DelayMin: time.Millisecond, DelayMax: 60 * time.Millisecond},
 	} {
@@ -93,28 +94,27 @@ func TestNobodyIsTakenForDeadWhoLives(t *testing.T) {
 			}
 			w, _ := world(t, c)
 			w.Run(minutes*time.Minute, nil)
-			if f := w.Counts().FalseDeaths; f > 0 && c.Loss < 0.1 {
+			if f := w.Counts().FalseDeaths; f > 0 {
 				t.Errorf("%d false deaths", f)
-			} else if f > 20 {
-				t.Errorf("%d false deaths even for that loss", f)
 			}
 		})
 	}
 }
 
 func TestLinksThatWorkInOneDirectionOnly(t *testing.T) {
-	w, _ := world(t, Config{Nodes: 20, Seed: 5})
-	for range 20 {
-		a, b := w.Any(), w.Any()
-		if a != b && !w.blocked[[2]int{b.Number, a.Number}] {
-			w.Block(a, b)
+	for seed := range uint64(8) {
+		w, _ := world(t, Config{Nodes: 20, Seed: seed, Loss: float64(seed%2) / 100})
+		for blocked := 0; blocked < 20; {
+			a, b := w.Any(), w.Any()
+			if a != b && !w.blocked[[2]int{b.Number, a.Number}] && !w.blocked[[2]int{a.Number, b.Number}] {
+				w.Block(a, b)
+				blocked++
+			}
 		}
-	}
-	w.Run(5*time.Minute, nil)
-	// 380 pairs for five minutes; a node that can't reach its suspect and is
-	// unlucky in whom it asks is believed by others for a moment.
-	if f := w.Counts().FalseDeaths; f > 40 {
-		t.Errorf("%d false deaths", f)
+		w.Run(5*time.Minute, nil)
+		if f := w.Counts().FalseDeaths; f > 0 {
+			t.Errorf("seed %d: %d false deaths", seed, f)
+		}
 	}
 }
 

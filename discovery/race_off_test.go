@@ -1,0 +1,6 @@
+//go:build !race
+
+package discovery
+
+// raceOn: the race detector makes everything slow.
+const raceOn = false
