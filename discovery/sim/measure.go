@@ -157,6 +157,12 @@ type Rate struct {
 func (w *World) Steady(d time.Duration) Rate {
 	before := w.counted
 	w.Run(d, nil)
+	return w.RateSince(before, d)
+}
+
+// RateSince returns the mean traffic over the last d, since when counts were as
+// they are given.
+func (w *World) RateSince(before Counts, d time.Duration) Rate {
 	n := float64(w.up())
 	per := d.Seconds() * n
 	r := Rate{Received: float64(w.counted.Received-before.Received) / per, Sent: float64(w.counted.Sent-before.Sent) / per}
