@@ -350,7 +350,7 @@ func TestNodesCallEachOther(t *testing.T) {
 	if load.calls[2].Load() > 0 {
 		victim, other = c, b
 	}
-	watch := a.watch(t)
+	printed, unwatch := a.watch(t)
 	if err := victim.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -365,9 +365,11 @@ func TestNodesCallEachOther(t *testing.T) {
 	victim.start(s.token)
 	back := a.knows(2)
 	t.Logf("started again; back after %v", back)
-	if lines := watch(); !strings.Contains(lines, "died") || strings.Count(lines, "found") < 3 {
-		t.Errorf("discover --watch printed %s", lines)
-	}
+	s.eventually("discover --watch has printed that one died and came back", func() bool {
+		lines := printed()
+		return strings.Contains(lines, "died") && strings.Count(lines, "found") >= 3
+	})
+	unwatch()
 
 	// A cable is pulled, and put back.
 	must := func(err error) {
@@ -412,9 +414,9 @@ func TestNodesCallEachOther(t *testing.T) {
 	t.Logf("of %d calls by then %d failed", load.calls[1].Load()+load.calls[2].Load(), load.failed.Load())
 }
 
-// watch runs discover --watch until the returned function is called, which
-// returns what was printed.
-func (h *house) watch(t *testing.T) func() string {
+// watch runs discover --watch until it is stopped. It returns what was printed so
+// far, and what stops it.
+func (h *house) watch(t *testing.T) (printed func() string, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	out, over := &lockedBuffer{}, make(chan struct{})
 	go func() {
@@ -422,5 +424,7 @@ func (h *house) watch(t *testing.T) func() string {
 		Run(ctx, []string{"--runtime-dir", h.dir, "discover", "--watch"}, &Env{Out: out, Err: out})
 	}()
 	h.street.eventually("discover --watch begins", func() bool { return strings.Count(out.String(), "found") >= 2 })
-	return func() string { cancel(); <-over; return out.String() }
+	stop = func() { cancel(); <-over }
+	t.Cleanup(stop)
+	return out.String, stop
 }
