@@ -81,6 +81,9 @@ type ResolverOptions struct {
 	// Dialers, the preferred medium first: usually ring, afxdp, quic. A path
 	// over a medium that has no dialer is not taken.
 	Dialers []Dialer
+	// Apart are media in beacons that lead to no services: they are passed over
+	// without a word.
+	Apart []string
 	// AttemptTimeout bounds an attempt at one path where there are others.
 	// Default 1 s.
 	AttemptTimeout time.Duration
@@ -232,6 +235,8 @@ func (r *Resolver) reach(p *Peer, s *Service, ancestor bool) (paths []Path, why 
 	for _, a := range p.addresses() {
 		path := Path{Medium: a.Medium, Service: s.Name, Node: p.ID, Addr: a.Addr, Ancestor: ancestor, Draining: s.Draining, Load: s.Load}
 		switch {
+		case slices.Contains(r.o.Apart, a.Medium):
+			continue
 		case r.dialer(a.Medium) == nil:
 			why = append(why, fmt.Sprintf("%v: this process has no links over %s", path, a.Medium))
 			continue

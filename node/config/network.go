@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"time"
 )
 
 // Network is how a node meets others. Nothing of it has any effect before the
@@ -33,6 +34,22 @@ type Network struct {
 	Filter string `toml:"filter"`
 	// Identity is the folder of the node's identity; "" for the user's.
 	Identity string `toml:"identity"`
+	// Enrol has the node admit others that come with a token, and renew the
+	// memberships of those that came before. The cluster's key must lie here.
+	Enrol bool `toml:"enrol"`
+	// MembersFor is for how long they are admitted.
+	MembersFor Duration `toml:"members_for"`
+	// EnrolAt are host:port of nodes that enrol, for renewing this node's
+	// membership, besides those whose beacons say that they do.
+	EnrolAt []string `toml:"enrol_at"`
+	// Relay has the node pass packets on between nodes that it lets in.
+	Relay bool `toml:"relay"`
+	// WaitAt are host:port of the QUIC of relays at which this node waits to be
+	// reached by nodes that have no other way to it.
+	WaitAt []string `toml:"wait_at"`
+	// Punch has the two nodes on both sides of a relay look for a direct way
+	// through their address translators, if both want it.
+	Punch bool `toml:"punch"`
 	// Share is which names others may call: cells (the node's, but for those
 	// with remote = false), or none.
 	Share string `toml:"share"`
@@ -40,11 +57,12 @@ type Network struct {
 
 // defaultNetwork is the network of who has said nothing.
 func defaultNetwork() Network {
-	return Network{Mode: "auto", Multicast: true, Filter: "auto", Share: "cells"}
+	return Network{Mode: "auto", Multicast: true, Filter: "auto", Share: "cells", MembersFor: Duration(90 * 24 * time.Hour)}
 }
 
-// mostSeeds bounds lists of addresses.
-const mostSeeds = 64
+// mostSeeds bounds lists of addresses, and mostRelays those of relays, which a
+// node's beacons tell.
+const mostSeeds, mostRelays = 64, 4
 
 // check holds the network to its bounds.
 func (n Network) check(bad func(key, format string, args ...any)) {
@@ -57,12 +75,19 @@ func (n Network) check(bad func(key, format string, args ...any)) {
 	if n.Identity != "" && !filepath.IsAbs(n.Identity) {
 		bad("network.identity", "%q is not an absolute path", n.Identity)
 	}
+	if n.MembersFor < Duration(time.Minute) {
+		bad("network.members_for", "%v is too short for members to renew it; at least 1m", time.Duration(n.MembersFor))
+	}
 	if _, _, err := net.SplitHostPort(n.Listen); n.Listen != "" && err != nil {
 		bad("network.listen", "%q is no address such as :12356 or 192.0.2.1:12356", n.Listen)
 	}
-	for key, list := range map[string][]string{"network.seeds": n.Seeds, "network.peers": n.Peers} {
-		if len(list) > mostSeeds {
-			bad(key, "%d of them; at most %d", len(list), mostSeeds)
+	for key, list := range map[string][]string{"network.seeds": n.Seeds, "network.peers": n.Peers, "network.enrol_at": n.EnrolAt, "network.wait_at": n.WaitAt} {
+		most := mostSeeds
+		if key == "network.wait_at" {
+			most = mostRelays
+		}
+		if len(list) > most {
+			bad(key, "%d of them; at most %d", len(list), most)
 		}
 		for _, s := range list {
 			if host, port, err := net.SplitHostPort(s); err != nil || host == "" || port == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -79,7 +80,8 @@ type Network struct {
 	gossips  map[identity.ID]*gossip
 	fetching map[identity.ID]bool // whose list of services
 	refusals refusals
-	tooMany  bool // names that are served by others, for there to be sockets
+	relays   map[string]netip.AddrPort // at which this node waits
+	tooMany  bool                      // names that are served by others, for there to be sockets
 }
 
 // member is what a node has while it belongs to others.
@@ -102,7 +104,7 @@ func New(o Options) *Network {
 		o.Refused = func(string, string, string, error) {}
 	}
 	closing, end := context.WithCancel(context.Background())
-	return &Network{o: o, closing: closing, end: end, news: make(chan struct{}, 1), alone: "the node is starting", proxies: map[string]*proxy{}, gossips: map[identity.ID]*gossip{}, fetching: map[identity.ID]bool{}}
+	return &Network{o: o, closing: closing, end: end, news: make(chan struct{}, 1), alone: "the node is starting", proxies: map[string]*proxy{}, gossips: map[identity.ID]*gossip{}, fetching: map[identity.ID]bool{}, relays: map[string]netip.AddrPort{}}
 }
 
 // Changed says that Local has something else to tell.
@@ -201,7 +203,7 @@ func (n *Network) begin(ctx context.Context, dir string) (err error) {
 	if m.agent, err = discovery.Start(o); err != nil {
 		return errors.Join(err, m.endpoint.Close())
 	}
-	m.resolver = discovery.NewResolver(discovery.ResolverOptions{Peers: m.agent, Dialers: []discovery.Dialer{dialer{m.endpoint}}})
+	m.resolver = discovery.NewResolver(discovery.ResolverOptions{Peers: m.agent, Apart: []string{MediumEnrol}, Dialers: []discovery.Dialer{dialer{m.endpoint}, byRelay{dialer{m.endpoint}, n.o.Config.Punch}}})
 	m.filters.attach(n, m.agent, o)
 	m.trust.Watch(m.agent.Recheck)
 	n.work.Go(func() {
@@ -222,6 +224,9 @@ func (n *Network) listen(m *member) (*quic.Endpoint, error) {
 	o := &quic.Options{MaxLinks: linksOfPeer, Refused: func(addr string, why error) {
 		n.refuse(addr, "a connection", why)
 	}}
+	if err := n.offer(m, o); err != nil {
+		return nil, err
+	}
 	if at := n.o.Config.Listen; at != "" {
 		return quic.Listen(at, m.credentials, m.trust, o)
 	}
@@ -247,6 +252,10 @@ func (n *Network) serve(ctx context.Context) {
 	for _, addr := range n.o.Config.Peers {
 		n.work.Go(func() { n.keepGossip(over, m, addr) })
 	}
+	for _, addr := range n.o.Config.WaitAt {
+		n.work.Go(func() { n.waitAt(over, m, addr) })
+	}
+	n.work.Go(func() { n.keepMember(over, m) })
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	n.tell(m)
@@ -256,7 +265,7 @@ func (n *Network) serve(ctx context.Context) {
 			n.tell(m)
 		case <-tick.C:
 			n.tell(m)
-			n.renew(m)
+			n.show(m)
 			n.tidy()
 		case <-ctx.Done():
 			_ = m.agent.Close() // says farewell
@@ -270,23 +279,6 @@ func (n *Network) tell(m *member) {
 	if err := m.agent.Set(n.addresses(m), n.o.Local.Services()); err != nil && !errors.Is(err, discovery.ErrClosed) {
 		n.o.Logger.Error("network: others can't be told what is served here", "err", err)
 	}
-}
-
-// renew shows a membership that was prolonged meanwhile.
-func (n *Network) renew(m *member) {
-	fresh, err := identity.LoadCredentials(m.dir)
-	if err != nil || fresh.ID() != m.credentials.ID() {
-		return // another key takes a restart
-	}
-	now, before := fresh.Membership(), m.credentials.Membership()
-	if now == nil || before != nil && now.Serial == before.Serial && now.Until().Equal(before.Until()) {
-		return
-	}
-	if err := m.credentials.SetMembership(now); err != nil {
-		n.o.Logger.Error("network: the new membership", "err", err)
-		return
-	}
-	n.o.Logger.Info("network: member", "cluster", now.Cluster.String(), "until", now.Until())
 }
 
 // Close ends everything. Run must have returned.

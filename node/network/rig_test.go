@@ -75,11 +75,23 @@ func (w *town) settle(names []string, others ...string) *inhabitant {
 }
 
 func (w *town) settleAt(addr string, names []string, others ...string) *inhabitant {
+	w.t.Helper()
+	home := filepath.Join(w.t.TempDir(), "id")
+	_, err := identity.Join(home, w.token, time.Now())
+	must(w.t, err)
+	return w.start(addr, home, names, func(c *config.Network) { c.Peers = others })
+}
+
+// keeps starts a node that holds the cluster's key and enrols.
+func (w *town) keeps(home string) *inhabitant {
+	w.t.Helper()
+	return w.start(free(w.t), home, nil, func(c *config.Network) { c.Enrol = true })
+}
+
+func (w *town) start(addr, home string, names []string, change func(*config.Network)) *inhabitant {
 	t := w.t
 	t.Helper()
-	home := filepath.Join(t.TempDir(), "id")
-	_, err := identity.Join(home, w.token, time.Now())
-	must(t, err)
+	var err error
 	x := &inhabitant{t: t, dir: t.TempDir(), addr: addr, names: names, answer: make(chan struct{})}
 	x.engine, err = engine.New(engine.Config{Name: "test", CPU: -1, Idle: engine.IdlePark})
 	must(t, err)
@@ -88,8 +100,9 @@ func (w *town) settleAt(addr string, names []string, others ...string) *inhabita
 	must(t, err)
 	must(t, netops.RegisterNetwork(x.server, x))
 	c := config.Default().Network
-	c.Listen, c.Addresses, c.Peers, c.Identity = addr, []string{addr}, others, home
+	c.Listen, c.Addresses, c.Identity = addr, []string{addr}, home
 	c.Interfaces, c.Multicast, c.Filter, c.Mode = []string{"none"}, false, "off", "on"
+	change(&c)
 	x.net = New(Options{Config: c, Dir: x.dir, Engine: x.engine, Local: x, Refused: func(_, who, what string, why error) {
 		x.mu.Lock()
 		defer x.mu.Unlock()

@@ -77,14 +77,32 @@ func (n *Network) discoveryOptions(m *member) discovery.Options {
 	return o
 }
 
-// addresses are where others reach this node: where its pheromones come from,
-// and what the configuration adds.
-func (n *Network) addresses(m *member) []discovery.Address {
-	port := uint16(m.endpoint.Addr().Port)
-	all := []discovery.Address{{Medium: MediumQUIC, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), port)}}
+// addresses are what beacons tell: where others reach this node directly, where
+// it enrols them, and at which relays it waits for them.
+func (n *Network) addresses(m *member) (all []discovery.Address) {
+	for _, a := range n.reached(m) {
+		all = append(all, discovery.Address{Medium: MediumQUIC, Addr: a})
+	}
+	for _, a := range n.enrolling(m) {
+		all = append(all, discovery.Address{Medium: MediumEnrol, Addr: a})
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, addr := range n.o.Config.WaitAt { // in an order that does not change
+		if a := n.relays[addr]; a.IsValid() {
+			all = append(all, discovery.Address{Medium: MediumRelay, Addr: a})
+		}
+	}
+	return all[:min(len(all), discovery.MaxAddresses)]
+}
+
+// reached is where the endpoint is: where this node's pheromones come from, and
+// what the configuration adds.
+func (n *Network) reached(m *member) []netip.AddrPort {
+	all := []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(m.endpoint.Addr().Port))}
 	for _, text := range n.o.Config.Addresses {
 		if a, err := netip.ParseAddrPort(text); err == nil { // Check has seen it
-			all = append(all, discovery.Address{Medium: MediumQUIC, Addr: a})
+			all = append(all, a)
 		}
 	}
 	return all
@@ -211,6 +229,11 @@ func (d dialer) open(ctx context.Context, addr string, peer identity.ID, p purpo
 	if err != nil {
 		return nil, err
 	}
+	return introduced(ctx, l, p, name, each)
+}
+
+// introduced introduces a link that was dialed. It owns l if it fails.
+func introduced(ctx context.Context, l *quic.Link, p purpose, name string, each func([]byte) error) (*quic.Link, error) {
 	if err := introduce(ctx, l, p, name, each); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

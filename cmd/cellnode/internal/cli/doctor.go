@@ -13,6 +13,7 @@ import (
 	"github.com/cell-runtime/cell/afxdp"
 	"github.com/cell-runtime/cell/capsid"
 	"github.com/cell-runtime/cell/node/config"
+	"github.com/cell-runtime/cell/node/network"
 	"github.com/cell-runtime/cell/quic"
 	"github.com/cell-runtime/cell/sched"
 )
@@ -28,9 +29,9 @@ type probe struct {
 
 // needs is what a configuration asks of the host.
 type needs struct {
-	given    bool // there is a configuration
-	config   config.Config
-	backends []string // sandboxes of capsids that it names
+	given    bool          // there is a configuration
+	config   config.Config // or the default
+	backends []string      // sandboxes of capsids that it names
 }
 
 // probes are what doctor looks at, in the order of its report.
@@ -39,6 +40,7 @@ var probes = []probe{
 	{"sched", "cores, clocks, interrupts, memory limits", probeSched},
 	{"capsid", "what sandboxes need: programs, namespaces, filters, control groups", probeCapsid},
 	{"quic", "buffers and congestion control between hosts", func(context.Context, needs) ([]sched.Finding, error) { return quic.Probe(), nil }},
+	{"network", "whom the node belongs to, how others are found, the clock", func(_ context.Context, n needs) ([]sched.Finding, error) { return network.Probe(n.config.Network), nil }},
 	{"xdp", "AF_XDP sockets, programs, and what interfaces do about busy polling", func(context.Context, needs) ([]sched.Finding, error) { return afxdp.Probe(), nil }},
 }
 
@@ -163,7 +165,7 @@ func examine(ctx context.Context, only []string, n needs) (report, error) {
 // needsOf reads what a configuration asks of the host.
 func needsOf(env *Env, from *settings) (needs, error) {
 	if from.file == "" {
-		return needs{}, nil
+		return needs{config: config.Default()}, nil
 	}
 	c, _, err := from.load(env)
 	n := needs{given: true, config: c}

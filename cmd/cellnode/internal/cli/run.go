@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -95,14 +94,14 @@ to theirs: docs/NETWORK.md.`,
 			if err != nil {
 				return err
 			}
-			if err := joinFirst(env, token, c.Network); err != nil {
+			if err := joinFirst(cmd.Context(), env, token, c.Network); err != nil {
 				return err
 			}
 			return runNode(cmd.Context(), env, &s, c)
 		},
 	}
 	s.flags(cmd)
-	cmd.Flags().StringVar(&token, "join", "", "file with the token of a cluster to join first; - for standard input (default $"+envToken+")")
+	cmd.Flags().StringVar(&token, "join", "", "file with the token of a cluster to join first, or TOKEN@HOST:PORT to be enrolled there; - for standard input (default $"+envToken+"); a member stays what it is")
 	return cmd
 }
 
@@ -110,8 +109,9 @@ to theirs: docs/NETWORK.md.`,
 // joins when it starts.
 const envToken = "CELL_JOIN_TOKEN"
 
-// joinFirst makes the node a member of the cluster of a token, if one was given.
-func joinFirst(env *Env, file string, c config.Network) error {
+// joinFirst makes the node a member of the cluster of a token, if one was given
+// and it is not a member yet.
+func joinFirst(ctx context.Context, env *Env, file string, c config.Network) error {
 	text := os.Getenv(envToken)
 	if file == "" && text == "" {
 		return nil
@@ -122,7 +122,8 @@ func joinFirst(env *Env, file string, c config.Network) error {
 			return err
 		}
 	}
-	t, err := identity.ParseToken(text)
+	token, addr, _ := strings.Cut(text, "@")
+	t, err := identity.ParseToken(token)
 	if err != nil {
 		return &UsageError{err}
 	}
@@ -132,8 +133,37 @@ func joinFirst(env *Env, file string, c config.Network) error {
 			return err
 		}
 	}
-	_, err = identity.Join(dir, t, time.Now())
+	if isMember(dir, t, addr != "") {
+		return nil
+	}
+	_, err = join(ctx, dir, t, addr)
 	return err
+}
+
+// isMember reports whether the node in a folder is a member of the token's cluster
+// already, and the token would not make it one for longer: by a membership that
+// the cluster's key has signed, which the running node renews, or where nobody is
+// to confirm it, by another token that lasts as long.
+func isMember(dir string, t *identity.Token, confirms bool) bool {
+	if _, err := os.Stat(dir); err != nil {
+		return false
+	}
+	mine, err := identity.LoadCredentials(dir)
+	if err != nil {
+		return false
+	}
+	trust, err := identity.LoadTrust(dir)
+	if err != nil {
+		return false
+	}
+	m := mine.Membership()
+	if m == nil || m.Cluster != t.Grant.Cluster {
+		return false
+	}
+	if _, err := trust.Check(mine.ID(), identity.Evidence{Membership: m}); err != nil {
+		return false // it has expired, say
+	}
+	return m.Confirmed() || !confirms && !m.Counted() && !m.Until().Before(t.Grant.NotAfter)
 }
 
 // readToken reads the token in a file, or on standard input.
