@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cell-runtime/cell/afxdp/xsk"
 	"github.com/cell-runtime/cell/ebpf"
 	"github.com/cell-runtime/cell/sched"
 )
@@ -205,7 +206,49 @@ func (n nic) physical() bool {
 }
 
 func (n nic) findings() []sched.Finding {
-	return slices.Concat([]sched.Finding{n.busyPoll()}, n.program())
+	return slices.Concat([]sched.Finding{n.busyPoll()}, n.driver(), n.program())
+}
+
+// driver says what the driver offers, where the kernel tells.
+func (n nic) driver() []sched.Finding {
+	s, _ := n.text("ifindex")
+	index, err := strconv.Atoi(s)
+	if err != nil {
+		return nil
+	}
+	d, err := xsk.DriverFeatures(index)
+	if err != nil {
+		return nil // that the kernel is older, another finding says
+	}
+	f := sched.Finding{ID: "xdp.driver." + n.name, Severity: sched.Info,
+		Evidence: "netlink, family netdev (ynl --family netdev --do dev-get): " + fmt.Sprintf("%+v", d)}
+	switch {
+	case !d.Driver || !d.Redirect:
+		f.What = fmt.Sprintf("the driver of %s runs no programs that redirect; links run theirs in generic mode", n.name)
+		return []sched.Finding{f}
+	case d.ZeroCopy:
+		f.What = fmt.Sprintf("the driver of %s runs programs, and the device reads and writes frames itself (zero-copy)", n.name)
+	default:
+		f.What = fmt.Sprintf("the driver of %s runs programs; the kernel copies each packet once", n.name)
+	}
+	if offers := offered(&d); offers != "" {
+		f.What += "; it offers " + offers + ", of which links use nothing: they make checksums themselves"
+	}
+	return []sched.Finding{f}
+}
+
+// offered lists what metadata may ask for.
+func offered(d *xsk.Features) string {
+	var all []string
+	for _, o := range []struct {
+		there bool
+		what  string
+	}{{d.TxChecksum, "checksums of what is sent"}, {d.TxTime, "times of sending"}, {d.RxTime, "times of arrival"}, {d.MultiBuffer, "packets beyond a page"}} {
+		if o.there {
+			all = append(all, o.what)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // busyPoll looks whether the kernel leaves the NIC's interrupts to who polls.

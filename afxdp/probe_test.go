@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/cell-runtime/cell/afxdp/xsk"
 	"github.com/cell-runtime/cell/sched"
 )
 
@@ -66,6 +67,21 @@ func TestProbe(t *testing.T) {
 	for _, id := range []string{"xdp.socket", "xdp.program", "xdp.kernel", "xdp.memlock", "xdp.jit"} {
 		if !seen[id] {
 			t.Errorf("nothing about %s", id)
+		}
+	}
+}
+
+func TestWhatADriverOffers(t *testing.T) {
+	for _, v := range []struct {
+		f    xsk.Features
+		want string
+	}{
+		{xsk.Features{}, ""},
+		{xsk.Features{TxChecksum: true}, "checksums of what is sent"},
+		{xsk.Features{RxTime: true, MultiBuffer: true, RxHash: true}, "times of arrival, packets beyond a page"},
+	} {
+		if got := offered(&v.f); got != v.want {
+			t.Errorf("%+v: %q, want %q", v.f, got, v.want)
 		}
 	}
 }

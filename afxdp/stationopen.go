@@ -86,6 +86,7 @@ func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
 	default:
 		err := r.Attach(path.Interface, ebpf.ModeDriver)
 		if err == nil {
+			s.why = append(s.why, fmt.Sprintf("The driver's mode: the driver of %s runs the program.", path.Name))
 			return nil
 		}
 		if mode == ebpf.ModeDriver || errors.Is(err, ebpf.ErrOccupied) {

@@ -5,7 +5,7 @@ import "encoding/binary"
 // Metadata is what may stand before a packet that is sent, and ask the NIC for
 // a checksum or the time of sending: struct xsk_tx_metadata, Linux 6.8. Its
 // bytes end where the packet begins. Drivers that can't do what is asked drop
-// it or ignore it, so ask only for what [Offloads] lists.
+// it or ignore it, so ask only for what [DriverFeatures] says.
 type Metadata []byte
 
 // MetadataSize is how many bytes it takes.
