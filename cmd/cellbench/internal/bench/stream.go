@@ -28,13 +28,9 @@ const looksPerTime = 64
 //
 //go:noinline
 func (e *end) pump(s *Spec, length time.Duration) error {
-	out := make([]wire.Vesicle, s.Batch)
-	payload := make([]byte, s.Payload())
+	out, payload := make([]wire.Vesicle, s.Batch), make([]byte, s.Payload())
 	for i := range out {
-		out[i] = wire.Vesicle{Header: wire.Header{Fingerprint: fingerprint, Kind: wire.KindEvent, Hops: 1}, Payload: payload}
-	}
-	for i := range out {
-		out[i].Header.Correlation = uint32(i)
+		out[i] = wire.Vesicle{Header: wire.Header{Fingerprint: fingerprint, Correlation: uint32(i), Kind: wire.KindEvent, Hops: 1}, Payload: payload}
 	}
 	until, step, looks := after(length), uint32(len(out)), looksPerTime
 	if len(payload) > 4096 {
