@@ -32,6 +32,7 @@ type cable struct {
 	now   Instant
 	peers []*peer
 	told  []Event // what the first is told
+	see   func(from *peer, a *Action)
 }
 
 func (c *cable) step(p *peer, in *Packet) {
@@ -43,6 +44,9 @@ func (c *cable) step(p *peer, in *Packet) {
 	}
 	var out []sent
 	for i := range actions {
+		if c.see != nil {
+			c.see(p, &actions[i])
+		}
 		switch a := &actions[i]; a.Kind {
 		case SendGroup, SendTo:
 			for _, q := range c.peers {

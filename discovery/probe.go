@@ -27,15 +27,9 @@ type attempt struct {
 	stage  int8 // probes sent
 	nonce  uint64
 	sent   int64
-	due    int64 // for the next stage
-	helped helped
-	second bool // a suspicion is under way already
-}
-
-// helped is for whom a probe is made: nobody where peer is invalid.
-type helped struct {
-	peer  netip.AddrPort
-	nonce uint64
+	due    int64          // for the next stage
+	helped netip.AddrPort // for whom it is made, with his nonce; invalid: for this node
+	second bool           // a suspicion is under way already
 }
 
 // probing finds out who is alive. In every period each node probes one other,
@@ -106,17 +100,17 @@ func (m *Machine) probeTarget() {
 	// Who was just heard need not be asked: in small clusters that halves the
 	// traffic.
 	if n.state == stateAlive && n.direct() && m.now-n.heard >= int64(m.c.Timing.Period)/2 {
-		m.attempt(place, helped{})
+		m.attempt(place, netip.AddrPort{}, m.random.Uint64())
 	}
 }
 
 // attempt begins one attempt, unless one is under way.
-func (m *Machine) attempt(place int32, whom helped) {
-	if len(m.attempts) >= maxAttempts || !whom.peer.IsValid() &&
-		slices.ContainsFunc(m.attempts, func(a attempt) bool { return a.place == place && !a.helped.peer.IsValid() }) {
+func (m *Machine) attempt(place int32, helped netip.AddrPort, nonce uint64) {
+	if len(m.attempts) >= maxAttempts || !helped.IsValid() &&
+		slices.ContainsFunc(m.attempts, func(a attempt) bool { return a.place == place && !a.helped.IsValid() }) {
 		return
 	}
-	m.attempts = append(m.attempts, attempt{place: place, nonce: m.random.Uint64(), sent: m.now, helped: whom})
+	m.attempts = append(m.attempts, attempt{place: place, nonce: nonce, sent: m.now, helped: helped})
 	m.retry(len(m.attempts) - 1)
 }
 
@@ -131,11 +125,11 @@ func (m *Machine) retry(i int) {
 	n := &m.table.members[a.place]
 	patience := m.patience(n)
 	last := int8(3)
-	if a.helped.peer.IsValid() {
+	if a.helped.IsValid() {
 		last = 2
 	}
 	if a.stage == last {
-		place, mine := a.place, !a.helped.peer.IsValid() && !a.second
+		place, mine := a.place, !a.helped.IsValid() && !a.second
 		m.dropAttempt(i)
 		if mine && n.state == stateAlive {
 			m.accuse(place)
@@ -202,38 +196,64 @@ func parseProof(p []byte) (id ID, incarnation, counter uint64) {
 	return ID(p), binary.LittleEndian.Uint64(p[32:]), binary.LittleEndian.Uint64(p[40:])
 }
 
-// acked ends the attempt that an ack belongs to.
+// acked ends the attempt that an ack belongs to. A helper hands it on as the node
+// that was probed has signed it: nobody else can say that it answers.
 func (m *Machine) acked(body []byte) error {
-	if len(body) != 8 && len(body) != 8+proofSize {
+	switch {
+	case len(body) < 8:
+		return ErrBody
+	case len(body) > 8:
+		return m.handedOn(body[8:])
+	}
+	i := m.attemptOf(binary.LittleEndian.Uint64(body), m.place)
+	if i < 0 {
+		return nil // late, or asked for by nobody
+	}
+	a, n := &m.attempts[i], &m.table.members[m.place]
+	if rtt := (m.now - a.sent) / 1000; a.stage == 1 && rtt < 1e6 {
+		n.rtt = n.rtt - n.rtt/8 + int32(rtt)/8
+	}
+	if a.helped.IsValid() {
+		m.to(a.helped, m.seal(KindAck, 0, append(body[:8:8], m.in.Data...)))
+	}
+	m.dropAttempt(i)
+	return nil
+}
+
+// handedOn takes the ack of a node that answered a helper.
+func (m *Machine) handedOn(p []byte) error {
+	var e Envelope
+	body, err := m.opener.Open(p, &e, m.screenAck)
+	if err != nil {
+		return err
+	}
+	if e.Kind != KindAck || len(body) != 8 {
 		return ErrBody
 	}
-	nonce := binary.LittleEndian.Uint64(body)
-	sender := m.table.ids[m.place]
-	subject, incarnation, counter := sender, m.table.members[m.place].incarnation, m.table.members[m.place].counter
-	if len(body) > 8 {
-		subject, incarnation, counter = parseProof(body[8:])
-	}
-	for i := range m.attempts {
-		a := &m.attempts[i]
-		if a.nonce != nonce || m.table.ids[a.place] != subject {
-			continue
-		}
-		n := &m.table.members[a.place]
-		if subject == sender {
-			if rtt := (m.now - a.sent) / 1000; a.stage == 1 && rtt < 1e6 {
-				n.rtt = n.rtt - n.rtt/8 + int32(rtt)/8
-			}
-			if a.helped.peer.IsValid() {
-				proof := binary.LittleEndian.AppendUint64(nil, a.helped.nonce)
-				m.to(a.helped.peer, m.seal(KindAck, 0, m.appendProof(proof, subject, incarnation, counter)))
-			}
-		} else {
-			m.vouched(a.place, incarnation)
-		}
+	place := m.table.find(&e.Node)
+	if i := m.attemptOf(binary.LittleEndian.Uint64(body), place); i >= 0 {
+		m.vouched(place, e.Incarnation)
 		m.dropAttempt(i)
-		return nil
 	}
-	return nil // late, or asked for by nobody
+	return nil
+}
+
+// screenAck judges an ack that is handed on, before its signature is verified: it
+// must be of a node about which others were asked.
+func (m *Machine) screenAck(e *Envelope) error {
+	place := m.table.find(&e.Node)
+	if !slices.ContainsFunc(m.attempts, func(a attempt) bool { return a.place == place && a.stage == 3 }) {
+		return ErrReplay
+	}
+	if !m.other.take(m.now) {
+		return ErrRate
+	}
+	return nil
+}
+
+// attemptOf returns the attempt at a node with a nonce, or -1.
+func (m *Machine) attemptOf(nonce uint64, place int32) int {
+	return slices.IndexFunc(m.attempts, func(a attempt) bool { return a.nonce == nonce && a.place == place })
 }
 
 // vouched notes that a node answered somebody else just now.
@@ -259,7 +279,7 @@ func (m *Machine) askedFor(body []byte) error {
 	if place < 0 || !m.in.From.IsValid() || !m.table.members[place].direct() {
 		return nil // the asker has others to ask
 	}
-	m.attempt(place, helped{m.in.From, binary.LittleEndian.Uint64(body)})
+	m.attempt(place, m.in.From, binary.LittleEndian.Uint64(body))
 	return nil
 }
 
@@ -284,7 +304,7 @@ func (m *Machine) sweepExpired() {
 		case !n.alive() || age < life:
 			continue
 		case n.direct():
-			m.attempt(int32(m.sweep), helped{})
+			m.attempt(int32(m.sweep), netip.AddrPort{}, m.random.Uint64())
 			continue
 		case age < life+life/2:
 			m.askAround(int32(m.sweep))

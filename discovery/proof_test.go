@@ -1,8 +1,10 @@
 package discovery
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // Strangers whose credentials must be looked at cost what those cost.
@@ -52,4 +54,75 @@ func TestWeakKeysSignNoPheromones(t *testing.T) {
 	if message := []byte("x"); !Ed25519.Verify(id, message, signer.Sign(message)) {
 		t.Error("a signature is not believed")
 	}
+}
+
+// TestNobodyElseSaysThatANodeAnswers: a member that is asked to probe a dead node,
+// and says that it has answered, keeps it alive for nobody.
+func TestNobodyElseSaysThatANodeAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		// lie is what the helper hands on, given the nonce that it was asked with.
+		lie  func(now Instant, nonce []byte) []byte
+		dies bool
+	}{
+		"its own answer": {func(now Instant, nonce []byte) []byte {
+			return sealed(t, 2, Envelope{Kind: KindAck, Issued: uint64(now.Wall)}, nonce)
+		}, true},
+		"an answer that is not signed": {func(now Instant, nonce []byte) []byte {
+			p := sealed(t, 3, Envelope{Kind: KindAck, Issued: uint64(now.Wall)}, nonce)
+			p[len(p)-1] ^= 1
+			return p
+		}, true},
+		"an answer to another question": {func(now Instant, _ []byte) []byte {
+			return sealed(t, 3, Envelope{Kind: KindAck, Issued: uint64(now.Wall)}, make([]byte, 8))
+		}, true},
+		"something else that it has signed": {func(now Instant, nonce []byte) []byte {
+			return sealed(t, 3, Envelope{Kind: KindProbe, Issued: uint64(now.Wall)}, nonce)
+		}, true},
+		"its answer": {func(now Instant, nonce []byte) []byte {
+			return sealed(t, 3, Envelope{Kind: KindAck, Incarnation: 1, Counter: 1 << 20, Issued: uint64(now.Wall)}, nonce)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := Config{Cluster: NamedCluster("liars"), Trust: func(ID) Trust { return ByName }}
+			asker, helper, dead := newPeer(t, 1, config), newPeer(t, 2, config), newPeer(t, 3, config)
+			w := &cable{now: Instant{Mono: 1, Wall: 1_700_000_000_000}, peers: []*peer{asker, helper, dead}}
+			w.pass(5 * time.Second)
+			w.peers = w.peers[:2]
+			var asked [][]byte // nonces
+			w.see = func(from *peer, a *Action) {
+				if from == asker && a.Kind == SendTo && a.To == helper.addr && a.Data[5] == byte(KindAskFor) {
+					asked = append(asked, bytes.Clone(a.Data[bodyAt:bodyAt+8]))
+				}
+			}
+			signer, _ := testKey(2)
+			counter := uint64(1 << 30)
+			for range 4000 {
+				w.pass(time.Millisecond)
+				for _, nonce := range asked {
+					counter++
+					p, err := NewSealer(config.Cluster, helper.id, signer).Seal(&Envelope{Kind: KindAck, Incarnation: 1, Counter: counter, Issued: uint64(w.now.Wall)},
+						append(bytes.Clone(nonce), c.lie(w.now, nonce)...))
+					if err != nil {
+						t.Fatal(err)
+					}
+					w.step(asker, &Packet{Data: p, From: helper.addr})
+				}
+				asked = asked[:0]
+			}
+			if asker.Alive(dead.id) == c.dies {
+				t.Errorf("four seconds after it has died it is alive: %v", asker.Alive(dead.id))
+			}
+		})
+	}
+}
+
+// sealed is a pheromone of a node by its number.
+func sealed(t *testing.T, node byte, e Envelope, body []byte) []byte {
+	t.Helper()
+	signer, id := testKey(node)
+	p, err := NewSealer(NamedCluster("liars"), id, signer).Seal(&e, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
