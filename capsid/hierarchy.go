@@ -21,8 +21,10 @@ import (
 const EnvGroup = "CELL_CGROUP"
 
 // hierarchies is where this process makes control groups: below its own in
-// each hierarchy, in a folder "cell-node.PID.START" of its own, so that what a
-// killed node has left can be told from what a living one uses.
+// each hierarchy, in a folder "cell-node.PID.START.NAMESPACE" of its own, so that
+// what a killed node has left can be told from what a living one uses. NAMESPACE
+// is the pid namespace that the number counts in: of a node in another one nobody
+// here knows whether it lives.
 type hierarchies struct {
 	mine   string
 	serial atomic.Uint64
@@ -49,13 +51,26 @@ var places = sync.OnceValues(func() (*hierarchies, error) {
 	if err != nil {
 		return nil, err
 	}
+	namespace, err := pidNamespace()
+	if err != nil {
+		return nil, err
+	}
 	return &hierarchies{
-		mine: fmt.Sprintf("%s%d.%d", nodePrefix, os.Getpid(), st.start),
+		mine: fmt.Sprintf("%s%d.%d.%d", nodePrefix, os.Getpid(), st.start, namespace),
 		root: "/sys/fs/cgroup", self: string(self), at: map[string]hierarchy{},
 	}, nil
 })
 
 const nodePrefix = "cell-node."
+
+// pidNamespace returns the number of this process's pid namespace.
+func pidNamespace() (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
+		return 0, fmt.Errorf("capsid: this process's pid namespace: %w", err)
+	}
+	return st.Ino, nil
+}
 
 // of returns where groups with a controller are made, and makes that place.
 func (p *hierarchies) of(controller string) (hierarchy, error) {
@@ -184,15 +199,20 @@ func (p *hierarchies) prepare(parent string, h hierarchy, controller string) err
 
 // sweep removes the groups of nodes that are no more, and counts those that
 // can't be removed yet: the kernel is not done with their processes. Those of
-// living nodes aren't touched: pid and start time name a process for ever.
+// living nodes aren't touched, for pid and start time name a process for ever, nor
+// those of nodes in other pid namespaces.
 func sweep(parent string) (busy int) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
 		return 0
 	}
+	here, err := pidNamespace()
+	if err != nil {
+		return 0
+	}
 	for _, e := range entries {
-		pid, start, ok := parseNodeDir(e.Name())
-		if !ok {
+		pid, start, namespace, ok := parseNodeDir(e.Name())
+		if !ok || namespace != here {
 			continue
 		}
 		if st, err := readStat(pid); err == nil && st.start == start {
@@ -214,12 +234,16 @@ func sweep(parent string) (busy int) {
 	return busy
 }
 
-func parseNodeDir(name string) (pid int, start uint64, ok bool) {
-	rest, ok := strings.CutPrefix(name, nodePrefix)
-	p, s, both := strings.Cut(rest, ".")
-	pid, e1 := strconv.Atoi(p)
-	start, e2 := strconv.ParseUint(s, 10, 64)
-	return pid, start, ok && both && e1 == nil && e2 == nil && pid > 0
+func parseNodeDir(name string) (pid int, start, namespace uint64, ok bool) {
+	rest, found := strings.CutPrefix(name, nodePrefix)
+	f := strings.Split(rest, ".")
+	if !found || len(f) != 3 {
+		return 0, 0, 0, false
+	}
+	pid, e1 := strconv.Atoi(f[0])
+	start, e2 := strconv.ParseUint(f[1], 10, 64)
+	namespace, e3 := strconv.ParseUint(f[2], 10, 64)
+	return pid, start, namespace, errors.Join(e1, e2, e3) == nil && pid > 0
 }
 
 // Sweep removes what nodes have left which were killed: their control groups,

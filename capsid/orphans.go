@@ -48,7 +48,9 @@ func isOrphan(pid int) bool {
 		return false
 	}
 	st, err := parseStat(string(text))
-	if err != nil || st.pgrp == pid || exists(fmt.Sprintf("/proc/%d", st.pgrp)) {
+	// A group of 0 was made outside of this pid namespace, where nobody here sees
+	// whether its first process lives.
+	if err != nil || st.pgrp == 0 || st.pgrp == pid || exists(fmt.Sprintf("/proc/%d", st.pgrp)) {
 		return false
 	}
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))

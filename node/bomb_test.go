@@ -79,20 +79,27 @@ func TestBombsInCapsids(t *testing.T) {
 		rounds, rate, each = 3, 2000, 4*time.Second
 	}
 	for range rounds {
-		for _, hostile := range []bool{false, true} {
-			c := postage(privateDir(t), "v1", nil)
-			if hostile {
-				bombs(&c)
-			}
-			t.Run(fmt.Sprintf("bombs %v", hostile), func(t *testing.T) {
-				r := run(t, c, nil)
-				p := r.pace(2, rate, quoteV1)
-				time.Sleep(each)
+		for _, walls := range []string{"none", "bwrap"} {
+			for _, hostile := range []bool{false, true} {
+				c := postage(privateDir(t), "v1", func(c *config.Cell) {
+					c.Capsid, c.Files.System = walls, walls != "none"
+				})
 				if hostile {
-					r.bombed()
+					bombs(&c)
 				}
-				p.end(t, fmt.Sprintf("calls, bombs %v", hostile))
-			})
+				t.Run(fmt.Sprintf("a cell in %s, bombs %v", walls, hostile), func(t *testing.T) {
+					r := run(t, c, nil)
+					if hostile {
+						r.bombed() // they go on going off
+					}
+					p := r.paceBy(0, 1, rate, quoteV1)
+					time.Sleep(each)
+					p.end(t, fmt.Sprintf("calls of a cell in %s, bombs %v", walls, hostile))
+					if hostile {
+						r.bombed()
+					}
+				})
+			}
 		}
 	}
 }

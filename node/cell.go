@@ -202,7 +202,7 @@ func (c *cell) failedToStart(v *version, err error) {
 	if asleep {
 		return // it was stopped meanwhile
 	}
-	c.again(v, capsid.Exit{Cause: capsid.Exited, Code: 1, Why: err.Error()}, 0)
+	c.again(v, capsid.Exit{Cause: capsid.Exited, Code: 1}, err.Error(), 0)
 }
 
 // ended notes the end of a process, and has it started again by policy.
@@ -229,11 +229,12 @@ func (c *cell) ended(i *instance) {
 			c.node.log.Warn("last output", "cell", c.name, "line", text)
 		}
 	}
-	c.again(v, i.exit, time.Since(i.since))
+	c.again(v, i.exit, i.exit.String(), time.Since(i.since))
 }
 
-// again starts a version after a pause, if its policy says so.
-func (c *cell) again(v *version, exit capsid.Exit, lasted time.Duration) {
+// again starts a version after a pause, if its policy says so. what is how it
+// ended, or why it did not start.
+func (c *cell) again(v *version, exit capsid.Exit, what string, lasted time.Duration) {
 	v.mu.Lock()
 	wait, why, ok := v.retry.next(&v.config, exit, lasted)
 	if !ok {
@@ -241,9 +242,9 @@ func (c *cell) again(v *version, exit capsid.Exit, lasted time.Duration) {
 	} else if !v.waiting {
 		v.waiting, v.pause = true, make(chan struct{})
 	}
-	v.why = fmt.Sprintf("%v; %s", exit, why)
+	v.why = what + "; " + why
 	if ok {
-		v.why = fmt.Sprintf("%v; it is started again in %v", exit, wait.Round(time.Millisecond))
+		v.why = fmt.Sprintf("%s; it is started again in %v", what, wait.Round(time.Millisecond))
 	}
 	v.failed = !ok && !exit.Success() && v.config.Restart != "never"
 	v.asleep = !ok && !v.failed
@@ -268,7 +269,7 @@ func (c *cell) again(v *version, exit capsid.Exit, lasted time.Duration) {
 		v.mu.Unlock()
 		if still && ours {
 			c.restarts.Add(1)
-			_, _ = c.begin(v, whoPolicy, exit.String())
+			_, _ = c.begin(v, whoPolicy, what)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,7 +64,7 @@ func (c *cell) launch(ctx context.Context, v *version) (*instance, error) {
 		select {
 		case <-i.process.Done():
 			<-i.gone
-			err = fmt.Errorf("it ended before it was ready: %v", i.exit)
+			err = fmt.Errorf("it ended before it was ready: %v%s", i.exit, lastWords(i.exit.Tail))
 		default:
 			i.leave()
 			i.process.Kill(capsid.Hung, "it was not ready within "+time.Duration(v.config.ReadyTimeout).String())
@@ -72,6 +73,21 @@ func (c *cell) launch(ctx context.Context, v *version) (*instance, error) {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNotReady, c.name, err)
 	}
 	return i, nil
+}
+
+// mostWords bounds what an error repeats of a process's output, in bytes.
+const mostWords = 300
+
+// lastWords is the end of a process's output, for an error.
+func lastWords(tail []string) string {
+	text := strings.Join(tail[max(len(tail)-3, 0):], "; ")
+	if len(text) > mostWords {
+		text = "…" + strings.ToValidUTF8(text[len(text)-mostWords:], "")
+	}
+	if text == "" {
+		return ", and wrote nothing"
+	}
+	return "; its last words: " + text
 }
 
 func (i *instance) start(ctx context.Context, c *cell, v *version) error {

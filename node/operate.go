@@ -31,7 +31,10 @@ func (n *Node) listen() (*rpc.Server, *uds.Listener, error) {
 	}
 	l, err := uds.Listen(config.OpsName, &uds.Options{Dir: n.dir})
 	if err != nil {
-		return nil, nil, fmt.Errorf("is another node running in %s? %w", n.dir, err)
+		if errors.Is(err, uds.ErrInUse) {
+			err = fmt.Errorf("another node runs in %s: %w", n.dir, err)
+		}
+		return nil, nil, err
 	}
 	return server, l, nil
 }

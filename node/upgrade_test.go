@@ -28,11 +28,18 @@ type paced struct {
 	work   sync.WaitGroup
 }
 
-// tick is how often a paced caller makes its calls that are due.
+// tick is how often a paced caller makes its calls that are due, where their
+// number counts.
 const tick = time.Millisecond
 
-// pace has callers make rate calls a second between them.
+// pace has callers make rate calls a second between them, those of a tick at once.
 func (r rig) pace(callers, rate int, quote func(conn *rpc.Conn, weight int32) (int64, error)) *paced {
+	return r.paceBy(tick, callers, rate, quote)
+}
+
+// paceBy has callers make rate calls a second between them, waiting at least tick
+// where they wait; 0: each call is made when it is due, where its time counts.
+func (r rig) paceBy(tick time.Duration, callers, rate int, quote func(conn *rpc.Conn, weight int32) (int64, error)) *paced {
 	ctx, stop := context.WithCancel(context.Background())
 	p := &paced{stop: stop, began: time.Now()}
 	per := time.Duration(callers) * time.Second / time.Duration(rate)
@@ -46,7 +53,7 @@ func (r rig) pace(callers, rate int, quote func(conn *rpc.Conn, weight int32) (i
 				p.times = append(p.times, times...)
 				p.mu.Unlock()
 			}()
-			for due := time.Now().Add(time.Duration(n) * tick / time.Duration(callers)); ctx.Err() == nil; due = due.Add(per) {
+			for due := time.Now().Add(time.Duration(n) * per / time.Duration(callers)); ctx.Err() == nil; due = due.Add(per) {
 				if wait := time.Until(due); wait > 0 {
 					time.Sleep(max(wait, tick))
 				}

@@ -141,7 +141,11 @@ func explain(name string, err error) error {
 		return errors.Join(errs...)
 	case errors.As(err, &decode):
 		row, column := decode.Position()
-		return fmt.Errorf("%w: %s:%d:%d: %s: %w", ErrConfig, name, row, column, strings.Join(decode.Key(), "."), err)
+		key := strings.Join(decode.Key(), ".")
+		if key != "" {
+			key += ": "
+		}
+		return fmt.Errorf("%w: %s:%d:%d: %s%w", ErrConfig, name, row, column, key, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrConfig, name, err)
 }

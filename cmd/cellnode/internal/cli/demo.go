@@ -124,6 +124,16 @@ func (d demo) config(dir, run string) config.Config {
 	return c
 }
 
+// invoked is how this program is run from a shell: go run leaves no program
+// behind that could be named.
+func invoked() string {
+	self, err := os.Executable()
+	if err == nil && strings.Contains(self, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/cellnode"
+	}
+	return os.Args[0]
+}
+
 func (d demo) tell(env *Env, n *node.Node, run string) {
 	fmt.Fprintf(env.Out, "\nThe market is open (process %d):\n\n", os.Getpid())
 	for _, c := range n.State().Cells {
@@ -141,9 +151,10 @@ func (d demo) tell(env *Env, n *node.Node, run string) {
 	fmt.Fprintf(env.Out, "  curl -sS $url/orders -d '{\"Account\": \"bert\", \"Symbol\": \"TEA\", \"Side\": \"Sell\", \"Price\": 250, \"Quantity\": 10}'\n")
 	fmt.Fprintf(env.Out, "  curl -sS $url/orders -d '{\"Account\": \"anna\", \"Symbol\": \"TEA\", \"Side\": \"Buy\", \"Price\": 260, \"Quantity\": 4}'\n\n")
 	fmt.Fprintf(env.Out, "  export CELL_RUNTIME_DIR=%s\n", run)
-	fmt.Fprintf(env.Out, "  cellnode ps; cellnode top; cellnode path market-ledger\n")
-	fmt.Fprintf(env.Out, "  cellnode call market-ledger.Account '{\"Name\": \"anna\"}'\n")
-	fmt.Fprintf(env.Out, "  cellnode restart market-exchange   # no call fails meanwhile\n")
+	me := invoked()
+	fmt.Fprintf(env.Out, "  %[1]s ps\n  %[1]s top\n  %[1]s path market-ledger\n", me)
+	fmt.Fprintf(env.Out, "  %s call market-ledger.Account '{\"Name\": \"anna\"}'\n", me)
+	fmt.Fprintf(env.Out, "  %s restart market-exchange   # no call fails meanwhile\n", me)
 	if d.web != "" {
 		fmt.Fprintf(env.Out, "\nThe page: http://%s/\n", d.web)
 	}

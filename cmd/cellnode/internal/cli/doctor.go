@@ -62,6 +62,11 @@ func probeCapsid(ctx context.Context, n needs) (all []sched.Finding, err error) 
 			if !used && name != config.DefaultCell().Capsid && f.Severity > sched.Info {
 				f.Severity = sched.Info
 			}
+			// One sandbox may stand within another, and look at the same things.
+			if i := slices.IndexFunc(all, func(g sched.Finding) bool { return g.ID == f.ID }); i >= 0 {
+				all[i].Severity = max(all[i].Severity, f.Severity)
+				continue
+			}
 			all = append(all, f)
 		}
 	}

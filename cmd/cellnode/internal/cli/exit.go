@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/cell-runtime/cell/rpc"
@@ -71,6 +72,9 @@ func Main(args []string, in io.Reader, out, complaints io.Writer) int {
 	return Run(ctx, args, &Env{In: in, Out: out, Err: complaints})
 }
 
+// maxComplaint bounds what is printed of an error, in bytes.
+const maxComplaint = 4096
+
 // Run obeys a command line until ctx ends, and returns the exit code.
 func Run(ctx context.Context, args []string, env *Env) int {
 	root := NewRoot(env)
@@ -79,7 +83,11 @@ func Run(ctx context.Context, args []string, env *Env) int {
 	if err == nil || errors.Is(err, ErrReported) {
 		return ExitCode(err)
 	}
-	fmt.Fprintf(env.Err, "%s: %v\n", cmd.CommandPath(), err)
+	text := err.Error()
+	if len(text) > maxComplaint { // what was given may be repeated in it
+		text = fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(text[:maxComplaint], ""), len(text)-maxComplaint)
+	}
+	fmt.Fprintf(env.Err, "%s: %s\n", cmd.CommandPath(), text)
 	if ExitCode(err) == ExitUsage {
 		fmt.Fprintf(env.Err, "See %s --help.\n", cmd.CommandPath())
 	}

@@ -166,6 +166,9 @@ call.`,
 		if len(args) > 1 && (cmd.ArgsLenAtDash() != 1 || !strings.HasPrefix(args[1], "/")) {
 			return usagef("write -- before the command, which begins with an absolute path")
 		}
+		if watch < 0 {
+			return usagef("--watch must not be below 0")
+		}
 		return nil
 	}
 	cmd.Flags().StringVar(&version, "version", "", "a name for the version (default: made of the command)")

@@ -227,6 +227,9 @@ func checkups(ctx context.Context, dir string, names []string) ([]checkup, error
 		begun := time.Now()
 		l := ask(ctx, dir, name)
 		c := checkup{Name: name, Health: l.State, Why: l.Why}
+		if l.State == "dead" {
+			c.Why = "nobody listens by this name"
+		}
 		if l.State == "serving" || l.State == "draining" {
 			c.PingNs = int64(time.Since(begun))
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,13 +77,27 @@ func strict(cmd *cobra.Command) {
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return &UsageError{err}
+			return &UsageError{plain(cmd, args, err)}
 		}
 		return nil
 	}
 	for _, sub := range cmd.Commands() {
 		strict(sub)
 	}
+}
+
+// plain says in words what a command takes, where cobra counts arguments.
+func plain(cmd *cobra.Command, args []string, err error) error {
+	_, takes, _ := strings.Cut(cmd.Use, " ")
+	switch {
+	case takes == "" && len(args) > 0 && !cmd.HasSubCommands():
+		return fmt.Errorf("it takes no arguments, and %.80q was given", args[0])
+	case !strings.Contains(err.Error(), "arg(s)"):
+		return err
+	case len(args) == 0:
+		return fmt.Errorf("it takes %s, and nothing was given", takes)
+	}
+	return fmt.Errorf("it takes %s, and %d arguments were given", takes, len(args))
 }
 
 // oneOf is the check of a command that only has others below it.
@@ -94,7 +109,7 @@ func oneOf(cmd *cobra.Command, args []string) error {
 	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
 		near = "; did you mean " + strings.Join(s, " or ") + "?"
 	}
-	return usagef("there is no command %q%s", args[0], near)
+	return usagef("there is no command %.80q%s", args[0], near)
 }
 
 func names(cmd *cobra.Command) (all []string) {

@@ -237,8 +237,10 @@ exit code is 1 then. Whether the host has what it asks for is doctor's to say.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Out, "in order: %d cells\n", len(c.Cells))
-			return err
+			return env.Show(map[string]int{"cells": len(c.Cells), "devices": len(c.Devices)}, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "in order: %d cells, %d devices\n", len(c.Cells), len(c.Devices))
+				return err
+			})
 		},
 	}
 	checked.flags(check)

@@ -141,7 +141,10 @@ func newLeave(env *Env) *cobra.Command {
 		if err := identity.Leave(path); err != nil {
 			return err
 		}
-		return env.Show(struct{}{}, func(io.Writer) error { return nil })
+		return env.Show(struct{}{}, func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, "this node is a member of no cluster; a node that runs finds out when it is started again")
+			return err
+		})
 	}
 	return cmd
 }

@@ -80,8 +80,8 @@ func watchScreen(ctx context.Context, env *Env, screen tcell.Screen, every time.
 	defer close(quit)
 	go screen.ChannelEvents(events, quit)
 	v := &topView{dir: w.dir, every: every}
-	v.turn(0)
 	v.see(w.look())
+	v.begin()
 	for {
 		v.draw(screen)
 		select {

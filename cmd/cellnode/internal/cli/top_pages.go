@@ -53,7 +53,7 @@ func (r *topRow) times(s *metrics.Summary) {
 
 var topPages = []topPage{
 	{"methods", []string{"METHOD", "PROCESS", "CALLS/S", "CALLS", "P50", "P99", "P99.9", "MAX"}, 2,
-		"no server with metrics; inline handlers have counts and no times", methodRows},
+		"no server with metrics, which cells in sandboxes do not show; inline handlers have counts and no times", methodRows},
 	{"clients", []string{"METHOD", "PROCESS", "CALLS/S", "CALLS", "P50", "P99", "P99.9", "MAX"}, 2,
 		"no client with metrics", clientRows},
 	{"engines", []string{"ENGINE", "PROCESS", "VESICLES/S", "STALLS", "STALLS/S", "LONGEST", "LINKS", "PANICS", "DROPPED"}, 2,

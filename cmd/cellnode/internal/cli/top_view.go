@@ -123,6 +123,13 @@ func (v *topView) turn(page int) {
 	v.page, v.from, v.sort, v.reverse, v.help = page, 0, topPages[page].sort, false, false
 }
 
+// begin turns to the first page that shows anything: cells in sandboxes show
+// no methods, and the node shows its cells.
+func (v *topView) begin() {
+	page := slices.IndexFunc(topPages, func(p topPage) bool { return len(p.rows(v.all)) > 0 })
+	v.turn(max(page, 0))
+}
+
 // edit changes the filter.
 func (v *topView) edit(key *tcell.EventKey) {
 	switch key.Key() {

@@ -46,6 +46,19 @@ func TestTopViewFitsAnyScreen(t *testing.T) {
 	}
 }
 
+func TestTopBeginsWhereThereIsSomething(t *testing.T) {
+	cells := []instrument{{Process: "node", Alive: true, Name: "cell_node_state", Labels: map[string]string{"cell": "a"}, Kind: "gauge", Value: 2}}
+	for name, tc := range map[string]struct {
+		all  []instrument
+		page string
+	}{"methods": {instruments(3), "methods"}, "cells alone": {cells, "cells"}, "nothing": {nil, "methods"}} {
+		v := &topView{all: tc.all}
+		if v.begin(); topPages[v.page].name != tc.page {
+			t.Errorf("%s: it begins with %s", name, topPages[v.page].name)
+		}
+	}
+}
+
 func TestTopViewKeys(t *testing.T) {
 	for name, tc := range map[string]struct {
 		keys      []*tcell.EventKey

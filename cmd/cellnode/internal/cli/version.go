@@ -47,11 +47,14 @@ func newVersion(env *Env) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := readVersion()
 			return env.Show(v, func(w io.Writer) error {
-				changed := ""
-				if v.Modified {
-					changed = ", changed"
+				source := ""
+				if v.Revision != "" {
+					source = " (" + v.Revision + ")"
 				}
-				_, err := fmt.Fprintf(w, "cellnode %s (%s%s) %s %s\n", v.Version, v.Revision, changed, v.Go, v.Platform)
+				if v.Modified {
+					source = " (" + v.Revision + ", changed)"
+				}
+				_, err := fmt.Fprintf(w, "cellnode %s%s %s %s\n", v.Version, source, v.Go, v.Platform)
 				return err
 			})
 		},

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Wrong input is answered by what would be right, in a few words, whatever its
+// size.
+func TestWrongInput(t *testing.T) {
+	t.Setenv("CELL_RUNTIME_DIR", t.TempDir())
+	huge := strings.Repeat("x", 100_000)
+	for name, tc := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"no name":                       {[]string{"versions"}, ExitUsage, "it takes NAME, and nothing was given"},
+		"too many names":                {[]string{"versions", "a", "b"}, ExitUsage, "it takes NAME, and 2 arguments were given"},
+		"arguments where none belong":   {[]string{"ps", "a"}, ExitUsage, `it takes no arguments, and "a" was given`},
+		"no method":                     {[]string{"call"}, ExitUsage, "it takes NAME.Method [JSON], and nothing was given"},
+		"a huge command":                {[]string{huge}, ExitUsage, "there is no command"},
+		"a huge format":                 {[]string{"-o", huge}, ExitUsage, "bytes more"},
+		"a huge probe":                  {[]string{"doctor", huge}, ExitUsage, "bytes more"},
+		"a huge name":                   {[]string{"spawn", huge}, ExitUsage, "must have 1 to 64"},
+		"a negative time to watch":      {[]string{"deploy", "a", "--watch", "-1s"}, ExitUsage, "--watch must not be below 0"},
+		"a path for a name":             {[]string{"call", "../x.Y"}, ExitUsage, "is not NAME.Method"},
+		"metrics of nobody":             {[]string{"stat", "nobody"}, ExitFailed, "nobody shows metrics as nobody"},
+		"the operators of no node":      {[]string{"stop", "a"}, ExitFailed, "start one with cellnode run"},
+		"a configuration that is noise": {[]string{"config", "check", "-c", garbage(t)}, ExitFailed, "noise.toml:1:1: toml:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, complaints := run(t, tc.args...)
+			if code != tc.code || !strings.Contains(complaints, tc.says) {
+				t.Errorf("code %d, want %d and %q:\n%.500s%.500s", code, tc.code, tc.says, out, complaints)
+			}
+			if len(complaints) > maxComplaint+500 {
+				t.Errorf("the complaint has %d bytes", len(complaints))
+			}
+		})
+	}
+}
+
+func garbage(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "noise.toml")
+	if err := os.WriteFile(path, []byte("\x01\xff\x00[["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What a command prints for programs is one JSON value.
+func TestResultsForProgramsAreJSON(t *testing.T) {
+	t.Setenv("CELL_RUNTIME_DIR", t.TempDir())
+	for _, args := range [][]string{
+		{"config", "check"}, {"config", "print"}, {"ls"}, {"health"}, {"stat"}, {"version"}, {"man", t.TempDir()},
+		{"leave", "--dir", t.TempDir()}, {"trust", "ls", "--dir", t.TempDir()}, {"token", "ls", "--dir", t.TempDir()},
+	} {
+		t.Run(strings.Join(args[:min(len(args), 2)], " "), func(t *testing.T) {
+			code, out, complaints := run(t, append(args, "-o", "json")...)
+			var v any
+			if err := json.Unmarshal([]byte(out), &v); err != nil || code != ExitOK || v == nil {
+				t.Errorf("code %d, %v: %.300s%s", code, err, out, complaints)
+			}
+		})
+	}
+}
