@@ -399,7 +399,7 @@ func TestOutputsAreCheckedFirst(t *testing.T) {
 // kill -9 lets the program clean up nothing; its peer does.
 func TestKilledInTheMiddle(t *testing.T) {
 	needTwoCPUs(t)
-	for _, args := range []string{"rtt --wait park", "stream --link uds --no-c", "limit"} {
+	for _, args := range []string{"rtt --wait park", "stream --link uds --no-c", "fanin --peers 3"} {
 		t.Run(args, func(t *testing.T) {
 			cmd, finish := program(t, append(strings.Fields(args), "--duration", "10m")...)
 			if err := cmd.Start(); err != nil {
@@ -407,14 +407,14 @@ func TestKilledInTheMiddle(t *testing.T) {
 			}
 			temp := strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR=")
 			for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-				if dirs, _ := filepath.Glob(filepath.Join(temp, "*")); len(dirs) > 0 {
+				// A socket: the peer has started.
+				if sockets, _ := filepath.Glob(filepath.Join(temp, "*", "*.sock")); len(sockets) > 0 {
 					break
 				}
 				if time.Now().After(end) {
-					t.Fatal("no directory to be left behind: this test shows nothing")
+					t.Fatal("no socket to be left behind: this test shows nothing")
 				}
 			}
-			time.Sleep(100 * time.Millisecond) // into the peer's start or the measurement
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
