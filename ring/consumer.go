@@ -253,12 +253,6 @@ func (c *Consumer) ready() bool {
 	return atomic.LoadUint32(&c.state.reason) != 0 || atomic.LoadUint32(c.mem.word(c.next&c.mask)) != stateEmpty
 }
 
-// SleepsOften tells whether the consumer goes to sleep before almost every
-// record. Then the producer pays for the order between sleep and publication, by
-// a fence of some nanoseconds each time; otherwise, as at the beginning, each
-// sleep does, by microseconds.
-func (c *Consumer) SleepsOften(yes bool) { c.data.sleepsOften(yes) }
-
 // Disarm ends what Arm began.
 func (c *Consumer) Disarm() { c.data.disarm(&c.state) }
 

@@ -401,9 +401,6 @@ func (p *Producer) hasSpace(size int) bool {
 	return p.state.err() != nil || p.refresh() != nil || p.claim+pad+span <= p.limit
 }
 
-// SleepsOften is [Consumer.SleepsOften] for a producer that waits for room.
-func (p *Producer) SleepsOften(yes bool) { p.space.sleepsOften(yes) }
-
 // DisarmSpace ends what ArmSpace began.
 func (p *Producer) DisarmSpace() { p.space.disarm(&p.state) }
 

@@ -92,7 +92,6 @@ type sleeper struct {
 	peer  *uint32 // the peer's flags word
 	own   *Doorbell
 	armed bool
-	often bool // it sleeps before almost every record: the publisher fences, not it
 }
 
 func (m *Memory) newSleeper(word, peerFlags uint64, own *Doorbell) sleeper {
@@ -113,38 +112,16 @@ func (m *Memory) newSleeper(word, peerFlags uint64, own *Doorbell) sleeper {
 // look at the flag after that.
 func (s *sleeper) arm() bool {
 	s.armed = true
-	set := uint32(sleepArmed)
-	if s.often {
-		set |= sleepNeedsFence
-	}
-	before := atomic.OrUint32(s.word, set) // a full fence on this side
-	// A demand for fences that is only made now comes too late for publications
-	// under way, and is followed by a barrier.
-	if publishOrdersLoads || before&sleepNeedsFence != 0 ||
+	atomic.OrUint32(s.word, sleepArmed) // a full fence on this side
+	if publishOrdersLoads || atomic.LoadUint32(s.word)&sleepNeedsFence != 0 ||
 		atomic.LoadUint32(s.peer)&flagRegistered == 0 {
 		return true // the peer's own order or fence is enough
 	}
 	if membarrier(membarrierGlobalExpedited) {
 		return true
 	}
-	if s.often {
-		atomic.AndUint32(s.word, ^uint32(sleepNeedsFence)) // there was no barrier behind it
-	}
 	s.withdraw() // out of memory, say; the flag must not cost the peer wake-ups
 	return false
-}
-
-// sleepsOften says whether this side sleeps before almost every record. A barrier
-// before each sleep interrupts the core of the publisher, which in a virtual
-// machine takes some ten microseconds; a fence at each publication takes as many
-// nanoseconds, and a publisher that wakes somebody each time doesn't feel them.
-func (s *sleeper) sleepsOften(yes bool) {
-	if s.often == yes || !canBarrier {
-		return
-	}
-	if s.often = yes; !yes {
-		atomic.AndUint32(s.word, ^uint32(sleepNeedsFence)) // the next sleep has its barrier
-	}
 }
 
 // withdraw clears the flag of a side that doesn't sleep after all, and a wake-up

@@ -16,13 +16,11 @@ import (
 var barrierModes = []struct {
 	name                   string
 	registered, canBarrier bool
-	often                  bool // in turn
 }{
-	{"the sleeper fences both", true, true, false},
-	{"the sleeper has the publisher fence in turn", true, true, true},
-	{"the publisher has no membarrier", false, true, false},
-	{"the sleeper has no membarrier", true, false, false},
-	{"nobody has membarrier", false, false, false},
+	{"the sleeper fences both", true, true},
+	{"the publisher has no membarrier", false, true},
+	{"the sleeper has no membarrier", true, false},
+	{"nobody has membarrier", false, false},
 }
 
 // force makes this process look as if the kernel gave it no membarrier.
@@ -196,44 +194,6 @@ func costly() int {
 	return 0
 }
 
-// Who sleeps often has one barrier, and none from then on; who no longer does has
-// one before each sleep again.
-func TestWhoSleepsOftenNeedsOneBarrier(t *testing.T) {
-	if publishOrdersLoads {
-		t.Skip("nobody needs any here")
-	}
-	if !awaitRegistration() || !canBarrier {
-		t.Skip("the kernel has no membarrier")
-	}
-	barriers, works, real := 0, true, membarrier
-	t.Cleanup(func() { membarrier = real })
-	membarrier = func(cmd uintptr) bool { barriers++; return works && real(cmd) }
-	x := newPair(t, MinSize)
-	sleep := func(want int, what string) {
-		t.Helper()
-		before := barriers
-		if x.c.Arm() != works {
-			t.Fatalf("%s: Arm = %v", what, !works)
-		}
-		x.c.Disarm()
-		if got := barriers - before; got != want {
-			t.Errorf("%s: %d barriers, want %d", what, got, want)
-		}
-	}
-	sleep(1, "at first")
-	x.c.SleepsOften(true)
-	works = false
-	sleep(1, "the first of many, whose barrier fails")
-	works = true
-	sleep(1, "the first of many")
-	sleep(0, "the second")
-	x.c.SleepsOften(true)
-	sleep(0, "the third")
-	x.c.SleepsOften(false)
-	sleep(1, "after them")
-	sleep(1, "long after them")
-}
-
 // The litmus test of the sleep edge: a sleeper arms and looks while a
 // publisher publishes and looks. Both may notice; one must.
 func TestSleeperAndPublisherNeverMissEachOther(t *testing.T) {
@@ -284,7 +244,6 @@ func TestSleeperAndPublisherNeverMissEachOther(t *testing.T) {
 				for range round % 19 {
 					pause()
 				}
-				x.c.SleepsOften(mode.often && round%7 < 4)
 				sleeps := x.c.Arm()
 				meet(&done, 1, round)
 				switch {

@@ -54,9 +54,6 @@ func (c *Conn) PollWait(ctx context.Context, in []wire.Vesicle, mode WaitMode) (
 	if len(in) == 0 {
 		return 0, errors.New("uds: PollWait into no vesicles would wait for ever")
 	}
-	if c.rx != nil {
-		c.rx.SleepsOften(mode == WaitPark)
-	}
 	for i := 0; ; i++ {
 		if n, err := c.Poll(in); n != 0 || err != nil {
 			return n, err
@@ -71,9 +68,6 @@ func (c *Conn) PollWait(ctx context.Context, in []wire.Vesicle, mode WaitMode) (
 // Claim does. While it waits it flushes what was committed, or the room might
 // never come. It belongs to the sender's goroutine.
 func (c *Conn) ClaimWait(ctx context.Context, out []wire.Vesicle, size int, mode WaitMode) (int, error) {
-	if c.tx != nil {
-		c.tx.SleepsOften(mode == WaitPark)
-	}
 	for i := 0; ; i++ {
 		n, err := c.Claim(out, size)
 		if !errors.Is(err, link.ErrFull) {
