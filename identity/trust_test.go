@@ -202,8 +202,12 @@ func TestListsOfTwoClusters(t *testing.T) {
 		{"neither is", list(theirs, 1), list(theirs, 2), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &rules{cluster: ours.ID(), list: c.learned, files: &fileRules{list: c.read}}
-			counter := uint64(0)
+			tr := &Trust{}
+			must(t, tr.change(func(r *rules) error {
+				r.cluster, r.list, r.files = ours.ID(), c.learned, &fileRules{list: c.read}
+				return nil
+			}))
+			r, counter := tr.current(), uint64(0)
 			if l := r.revocations(); l != nil {
 				counter = l.Counter
 			}
