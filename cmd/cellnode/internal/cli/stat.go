@@ -188,7 +188,7 @@ func stat(cmd *cobra.Command, env *Env, only []string, every time.Duration, coun
 		all, err := w.look()
 		if len(only) > 0 {
 			all = slices.DeleteFunc(all, func(i instrument) bool { return !slices.Contains(only, i.Process) })
-			if len(all) == 0 && every == 0 {
+			if len(all) == 0 && every == 0 && !env.JSON() {
 				return fmt.Errorf("nobody shows metrics as %s in the runtime directory; cellnode stat without names lists who does", strings.Join(only, " or "))
 			}
 		}

@@ -53,12 +53,22 @@ func garbage(t *testing.T) string {
 	return path
 }
 
+// private returns a folder that nobody else can read, as identities need.
+func private(t *testing.T) string {
+	t.Helper()
+	d := t.TempDir()
+	if err := os.Chmod(d, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // What a command prints for programs is one JSON value.
 func TestResultsForProgramsAreJSON(t *testing.T) {
 	t.Setenv("CELL_RUNTIME_DIR", t.TempDir())
 	for _, args := range [][]string{
 		{"config", "check"}, {"config", "print"}, {"ls"}, {"health"}, {"stat"}, {"version"}, {"man", t.TempDir()},
-		{"leave", "--dir", t.TempDir()}, {"trust", "ls", "--dir", t.TempDir()}, {"token", "ls", "--dir", t.TempDir()},
+		{"leave", "--dir", private(t)}, {"trust", "ls", "--dir", private(t)}, {"token", "ls", "--dir", private(t)},
 	} {
 		t.Run(strings.Join(args[:min(len(args), 2)], " "), func(t *testing.T) {
 			code, out, complaints := run(t, append(args, "-o", "json")...)
