@@ -89,15 +89,14 @@ func TestFloods(t *testing.T) {
 		// packet returns the i-th of the flood; good is a beacon that was heard.
 		packet func(good []byte, now Instant, i int) []byte
 		from   func(victim, honest *peer) netip.AddrPort
-		most   time.Duration // for one packet, an order of magnitude above what it takes
 	}{
-		"truncated":                      {cluster: NewCluster(goldenSecret), packet: func(good []byte, _ Instant, i int) []byte { return good[:i%len(good)] }, most: 2 * time.Microsecond},
-		"oversized":                      {cluster: NewCluster(goldenSecret), packet: oversizedPacket(), most: 2 * time.Microsecond},
-		"of another cluster":             {cluster: NewCluster(goldenSecret), packet: changedPacket(8), most: 2 * time.Microsecond},
-		"replayed":                       {cluster: NewCluster(goldenSecret), packet: func(good []byte, _ Instant, _ int) []byte { return good }, most: 20 * time.Microsecond},
-		"forged, without a key":          {cluster: NewCluster(goldenSecret), packet: changedPacket(60), most: 20 * time.Microsecond},
-		"forged, the cluster has no key": {cluster: NamedCluster("flooded"), packet: newerPacket(), most: 20 * time.Microsecond},
-		"of strangers, well signed": {cluster: NamedCluster("flooded"), most: 20 * time.Microsecond, packet: func() func([]byte, Instant, int) []byte {
+		"truncated":                      {cluster: NewCluster(goldenSecret), packet: func(good []byte, _ Instant, i int) []byte { return good[:i%len(good)] }},
+		"oversized":                      {cluster: NewCluster(goldenSecret), packet: oversizedPacket()},
+		"of another cluster":             {cluster: NewCluster(goldenSecret), packet: changedPacket(8)},
+		"replayed":                       {cluster: NewCluster(goldenSecret), packet: func(good []byte, _ Instant, _ int) []byte { return good }},
+		"forged, without a key":          {cluster: NewCluster(goldenSecret), packet: changedPacket(60)},
+		"forged, the cluster has no key": {cluster: NamedCluster("flooded"), packet: newerPacket()},
+		"of strangers, well signed": {cluster: NamedCluster("flooded"), packet: func() func([]byte, Instant, int) []byte {
 			s := NewSealer(NamedCluster("flooded"), strangersID, stranger)
 			return func(_ []byte, now Instant, i int) []byte {
 				if i%1000 > 0 { // signing is dear for the attacker, too
@@ -154,9 +153,6 @@ func TestFloods(t *testing.T) {
 			}
 			if n := after.Drops.Signature - before.Drops.Signature; n > uint64((seconds+1)*victim.c.Limits.VerifyOther) {
 				t.Errorf("%d signatures were looked at, for a flood", n)
-			}
-			if !raceOn && spent/time.Duration(count) > attack.most {
-				t.Errorf("%v for each packet", spent/time.Duration(count))
 			}
 			for _, e := range w.told {
 				t.Errorf("in the flood the victim was told: %v %s", e.Kind, e.Peer.ID.Short())

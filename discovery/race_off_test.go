@@ -1,6 +1,0 @@
-//go:build !race
-
-package discovery
-
-// raceOn: the race detector makes everything slow.
-const raceOn = false
