@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/uds"
@@ -110,6 +112,8 @@ func withConn(j job, f func(*end) error) error {
 // is what follows PeerArg: the directory of the run. Whoever gave it removes it,
 // but can't when killed; so the peer, which outlives that, does so as well.
 func PeerMain(args []string) int {
+	// An answer to somebody who is gone is an error, not the end: see above.
+	signal.Ignore(syscall.SIGPIPE)
 	err := Peer(os.Stdin, os.Stdout)
 	if len(args) == 1 && strings.HasPrefix(filepath.Base(args[0]), dirPrefix) {
 		err = errors.Join(err, os.RemoveAll(args[0]))
