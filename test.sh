@@ -146,7 +146,7 @@ install_missing
 # The core in C is fuzzed for longer than a plain go test does it, and by
 # libFuzzer alone.
 if has_libfuzzer; then export CELL_FUZZ_LIBFUZZER=1; fi
-$quick || export CELL_FUZZ_SECONDS=20
+$quick || export CELL_FUZZ_SECONDS=12
 
 # ---- steps and their results ----
 
