@@ -186,11 +186,16 @@ func TestRingIsNotLostForWantOfMemory(t *testing.T) {
 		t.Run(unix.ErrnoName(e), func(t *testing.T) {
 			var left atomic.Int32
 			left.Store(3)
-			t.Cleanup(func() { sendByte = rawSendByte })
+			sent := make(chan struct{})
+			t.Cleanup(func() {
+				<-sent // by a goroutine, which reads sendByte until then
+				sendByte = rawSendByte
+			})
 			sendByte = func(fd int) unix.Errno {
 				if left.Add(-1) >= 0 {
 					return e
 				}
+				defer close(sent)
 				return rawSendByte(fd)
 			}
 			d := newBell(t)
