@@ -102,7 +102,7 @@ func (b *Broker) Serve(c *net.UnixConn) error {
 func (b *Broker) serve(c *net.UnixConn, in func(func() error) error) error {
 	queue, err := b.asked(c)
 	if err == nil {
-		err = b.take(queue)
+		err = b.await(queue)
 	}
 	if err != nil {
 		return errors.Join(err, refuse(c, queue, err.Error()))
@@ -156,6 +156,23 @@ func credentials(c *net.UnixConn) (unix.Ucred, error) {
 	return *who, nil
 }
 
+// goingTime is how long a queue may take to be given back.
+const goingTime = 500 * time.Millisecond
+
+// await takes a queue. Who closes a connection and asks again may be heard before
+// its going is: a queue that is taken is asked for a little longer.
+func (b *Broker) await(queue uint32) error {
+	for end := time.Now().Add(goingTime); ; time.Sleep(goingTime / 50) {
+		err := b.take(queue)
+		if !errors.Is(err, errTaken) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// errTaken: the queue has an owner.
+var errTaken = errors.New("is somebody else's")
+
 func (b *Broker) take(queue uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -163,7 +180,7 @@ func (b *Broker) take(queue uint32) error {
 	case !slices.Contains(b.options.Queues, queue):
 		return fmt.Errorf("broker: queue %d is not handed out here; %v are", queue, b.options.Queues)
 	case b.taken[queue]:
-		return fmt.Errorf("broker: queue %d is somebody else's; it is free when that process ends", queue)
+		return fmt.Errorf("broker: queue %d %w; it is free when that process ends", queue, errTaken)
 	}
 	b.taken[queue] = true
 	return nil
