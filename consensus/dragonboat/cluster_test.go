@@ -202,6 +202,7 @@ func (n *nodes) startOn(i int, name string, members map[consensus.ReplicaID]cons
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	consensustest.Run(t, func(t *testing.T) *consensustest.Cluster {
 		n := newNodes(t, 3)
 		c := &consensustest.Cluster{Restart: func(i int) consensus.Host {

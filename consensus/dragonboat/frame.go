@@ -171,7 +171,7 @@ func (f *frameReader) next() ([]byte, error) {
 }
 
 // receiveBatch passes on one frame of messages, if they are from the peer.
-func (f *frameReader) receiveBatch(from string, handle raftio.MessageHandler) error {
+func (f *frameReader) receiveBatch(from string, handle func(raftpb.MessageBatch) error) error {
 	b, err := f.next()
 	if err != nil {
 		return err
@@ -188,8 +188,7 @@ func (f *frameReader) receiveBatch(from string, handle raftio.MessageHandler) er
 			return fmt.Errorf("%w: node %s sends a message of kind %v to replica %d, which none does", errFrame, from, m.Requests[i].Type, m.Requests[i].To)
 		}
 	}
-	handle(m)
-	return nil
+	return handle(m)
 }
 
 // travels reports whether a message is of a kind that nodes send each other. On

@@ -216,6 +216,7 @@ func TestPowerLoss(t *testing.T) {
 		length /= 3
 	}
 	if kind == "" {
+		t.Parallel()
 		for _, kind := range []string{"honest", "torn", "lying"} {
 			t.Run(kind, func(t *testing.T) { t.Parallel(); powerChild(t, kind) })
 		}

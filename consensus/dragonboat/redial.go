@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,21 +25,35 @@ import (
 const redialPause = 50 * time.Millisecond
 
 // redialed carries messages to a node while it can be reached, and loses them
-// while it can't, which Raft is made for. One goroutine at a time sends.
+// while it can't, which Raft is made for.
 type redialed struct {
 	t      *transport
 	ctx    context.Context // dragonboat's: it ends before the transport is closed
 	target string
-	w      *frameWriter // nil: not connected
-	ended  *atomic.Bool // of w: the other end is no more
-	next   time.Time    // when to dial again
-	down   bool         // it was said that the node can't be reached
+
+	mu    sync.Mutex          // dragonboat sends, and the timer does
+	w     *frameWriter        // nil: not connected
+	ended *atomic.Bool        // of w: the other end is no more
+	next  time.Time           // when to dial again
+	down  bool                // it was said that the node can't be reached
+	held  raftpb.MessageBatch // what waits a little; see [redialed.hold]
+	timer *time.Timer         // of the first that waits
 }
 
 var _ raftio.IConnection = (*redialed)(nil)
 
-// Close implements raftio.IConnection.
+// Close implements raftio.IConnection. Nothing is sent afterwards.
 func (r *redialed) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	r.held.Requests = nil
+	r.disconnect()
+}
+
+func (r *redialed) disconnect() {
 	if r.w != nil {
 		r.w.Close()
 		r.w = nil
@@ -47,22 +62,32 @@ func (r *redialed) Close() {
 
 // SendMessageBatch implements raftio.IConnection. The error is for a transport
 // that was closed.
-func (r *redialed) SendMessageBatch(m raftpb.MessageBatch) error {
+func (r *redialed) SendMessageBatch(b raftpb.MessageBatch) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	if r.w != nil && r.ended.Load() {
-		r.Close()
-	}
-	if r.w == nil && !r.dial() {
-		return nil
-	}
-	if err := r.w.SendMessageBatch(m); err != nil {
-		r.say(err)
-		r.Close()
-		r.next = time.Now().Add(redialPause)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.hold(&b) {
+		r.send(b)
 	}
 	return nil
+}
+
+// send sends a batch, and before it what was held back. The caller has r.mu.
+func (r *redialed) send(b raftpb.MessageBatch) {
+	b = r.taken(b)
+	if r.w != nil && r.ended.Load() {
+		r.disconnect()
+	}
+	if r.w == nil && !r.dial() {
+		return
+	}
+	if err := r.w.SendMessageBatch(b); err != nil {
+		r.say(err)
+		r.disconnect()
+		r.next = time.Now().Add(redialPause)
+	}
 }
 
 // dial connects, unless it was tried just now.

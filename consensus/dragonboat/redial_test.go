@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
 	"github.com/lni/dragonboat/v4/raftpb"
 
 	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/consensus/consensustest"
 )
 
 // newTransport makes a transport of a node, whose messages go to a channel.
@@ -86,7 +88,7 @@ func TestMessagesThatNeverTravelAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		passed := false
-		err = newFrameReader(bytes.NewReader(appendFrame(nil, b))).receiveBatch("a", func(raftpb.MessageBatch) { passed = true })
+		err = newFrameReader(bytes.NewReader(appendFrame(nil, b))).receiveBatch("a", func(raftpb.MessageBatch) error { passed = true; return nil })
 		if passed != ok || ok != (err == nil) || !ok && !errors.Is(err, errFrame) {
 			t.Errorf("%v: passed on: %v, %v", kind, passed, err)
 		}
@@ -153,4 +155,36 @@ func TestStrangersTakeNotAllPlaces(t *testing.T) {
 	if !receiver.admit(&from{ip: stranger}) || receiver.admit(&from{ip: stranger}) {
 		t.Error("who has proven who it is must not count, and all others must")
 	}
+}
+
+// What a node sends in the name of a replica that is known to be another node's
+// is refused: dragonboat would end the process.
+func TestANodeSpeaksForItsOwnReplicas(t *testing.T) {
+	t.Parallel()
+	n := newNodes(t, 2)
+	groups := n.start("theirs", nil)
+	stranger := n.add() // a node like the others, without a replica
+	sender := newTransport(t, n, stranger, nil)
+	if err := sender.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	conn, err := sender.GetConnection(t.Context(), string(n.keys[0].id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r := conn.(*redialed)
+	for deadline := time.Now().Add(30 * time.Second); r.ended == nil || !r.ended.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection goes on")
+		}
+		forged := raftpb.Message{Type: raftpb.ReplicateResp, ShardID: uint64(groups[0].Status().ID), From: 2, To: 1, LogIndex: 1 << 40}
+		err := conn.SendMessageBatch(raftpb.MessageBatch{SourceAddress: string(n.keys[stranger].id),
+			BinVer: raftio.TransportBinVersion, DeploymentId: sender.deployment, Requests: []raftpb.Message{forged}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	consensustest.Ready(t, groups[0])
 }

@@ -3,17 +3,20 @@
 package dragonboat
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
+	"github.com/lni/dragonboat/v4/raftpb"
 
 	"github.com/cell-runtime/cell/consensus"
 )
@@ -36,6 +39,8 @@ const (
 	// maxStrangers bounds those of one address that have not proven yet who
 	// they are, so that no stranger takes all the others' places.
 	maxStrangers = 64
+	// readBuffer is of each connection: small frames come in one read.
+	readBuffer = 16 << 10
 )
 
 // transports makes the transport of a host; see [config.TransportFactory].
@@ -185,20 +190,37 @@ func (t *transport) serve(raw net.Conn) error {
 		return err
 	}
 	t.known(raw)
-	f := newFrameReader(c)
+	if p.kind == kindQuestion {
+		return t.answer(c, consensus.NodeID(p.from))
+	}
+	f := newFrameReader(bufio.NewReaderSize(c, readBuffer))
 	for t.ctx.Err() == nil {
 		switch p.kind {
-		case kindQuestion:
-			return t.answer(c, consensus.NodeID(p.from))
 		case kindSnapshot:
 			err = f.receiveChunk(t.chunk)
 		default:
-			err = f.receiveBatch(p.from, t.message)
+			err = f.receiveBatch(p.from, t.deliver)
 		}
 		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// deliver passes on messages of a node. dragonboat notes which node each replica
+// is on, and panics, before it does anything else, where another one sends in a
+// replica's name.
+func (t *transport) deliver(m raftpb.MessageBatch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if text, ok := r.(string); !ok || !strings.Contains(text, "inconsistent target") {
+				panic(r)
+			}
+			err = fmt.Errorf("%w: node %s sends messages of another node's replica", errFrame, m.SourceAddress)
+		}
+	}()
+	t.message(m)
 	return nil
 }
 

@@ -1,0 +1,28 @@
+//go:build !nodragonboat && !s390x
+
+package dragonboat
+
+import _ "unsafe" // for go:linkname
+
+// dragonboat takes 1.1 MiB for each group's queues, and can be told otherwise
+// only by a file in the directory where the process runs. These are its variables
+// (package dragonboat, nodehost.go and node.go), set before a host is made. Should
+// they be called otherwise in another version, groups take more memory, which
+// TestAGroupTakesLittleMemory notices.
+
+// receiveQueueLen is how many messages of other replicas wait for a group at most,
+// 320 bytes each, twice. What is beyond is lost, and sent again.
+//
+//go:linkname receiveQueueLen github.com/lni/dragonboat/v4.receiveQueueLen
+var receiveQueueLen uint64
+
+// incomingReadIndexMaxLen is how many reads wait to be begun. Those of a group
+// share a question to the leader, so there are hardly ever two.
+//
+//go:linkname incomingReadIndexMaxLen github.com/lni/dragonboat/v4.incomingReadIndexMaxLen
+var incomingReadIndexMaxLen uint64
+
+func init() {
+	receiveQueueLen = 384
+	incomingReadIndexMaxLen = 256
+}
