@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -39,7 +40,9 @@ const loadPace = time.Second
 
 // meet prepares the node to be one among others.
 func (n *Node) meet() *network.Network {
+	at, _ := netip.ParseAddrPort(n.config.Raft.Reached()) // a host's name is told nobody
 	return network.New(network.Options{
+		Raft:   at,
 		Config: n.config.Network, Dir: n.dir, Engine: n.engine, Logger: n.log,
 		Local: &others{node: n, loads: map[string]load{}},
 		Refused: func(source, who, what string, why error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/node/netops"
+	"github.com/cell-runtime/cell/node/network"
 	"github.com/cell-runtime/cell/node/raftnode"
 )
 
@@ -85,9 +86,8 @@ const (
 	introduceAgain = time.Minute
 )
 
-// introduce tells the node's member of a cluster where the nodes are that this
-// one has found: it is assumed that they listen at the same port. That of others
-// on one host, which can't, has to be named.
+// introduce tells the node's member of a cluster where those of the nodes are that
+// this one has found.
 func (n *Node) introduce(ctx context.Context, listen string) {
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -122,15 +122,29 @@ func (n *Node) introduce(ctx context.Context, listen string) {
 	}
 }
 
-// raftAddrs are where other nodes would listen for members of a cluster.
+// raftAddrs are where other nodes' members of a cluster are: where they say, or, of
+// those that name a host or say nothing, at this one's port.
 func raftAddrs(peers []netops.Peer, port string) (all []string) {
 	for _, p := range peers {
+		var said, guessed []string
 		for _, text := range append(slices.Clone(p.Links), p.Addr) {
-			text = text[strings.LastIndexByte(text, ' ')+1:] // a link's medium goes before
-			if a, err := netip.ParseAddrPort(text); err == nil {
-				all = append(all, net.JoinHostPort(a.Addr().Unmap().String(), port))
+			medium, addr, ok := strings.Cut(text, " ")
+			if !ok {
+				addr = text
+			}
+			a, err := netip.ParseAddrPort(addr)
+			switch {
+			case err != nil:
+			case medium == network.MediumRaft:
+				said = append(said, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String())
+			default:
+				guessed = append(guessed, net.JoinHostPort(a.Addr().Unmap().String(), port))
 			}
 		}
+		if len(said) == 0 {
+			said = guessed
+		}
+		all = append(all, said...)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)

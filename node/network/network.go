@@ -30,6 +30,10 @@ var (
 // MediumQUIC names paths over QUIC.
 const MediumQUIC = "quic"
 
+// MediumRaft names the TCP address of a node's member of a cluster, to which no
+// link is made.
+const MediumRaft = "raft"
+
 // RemoteDir is the folder of the runtime directory in which names lie that other
 // nodes serve.
 const RemoteDir = "remote"
@@ -47,13 +51,16 @@ type Local interface {
 	Fails(name string) bool
 }
 
-// Options are what a Network is made of. All fields but Logger and Refused must
-// be set.
+// Options are what a Network is made of. All fields but Raft, Logger and Refused
+// must be set.
 type Options struct {
 	Config config.Network
 	Dir    string         // the runtime directory
 	Engine *engine.Engine // which forwards; started
 	Local  Local
+	// Raft is where others reach this node's member of a cluster; the zero value
+	// where it has none, or one with an address that isn't numbers.
+	Raft   netip.AddrPort
 	Logger *slog.Logger
 	// Refused is told of peers that were turned away and why, at a bounded rate.
 	// source is what they have in common who are the same one: who without a
@@ -203,7 +210,7 @@ func (n *Network) begin(ctx context.Context, dir string) (err error) {
 	if m.agent, err = discovery.Start(o); err != nil {
 		return errors.Join(err, m.endpoint.Close())
 	}
-	m.resolver = discovery.NewResolver(discovery.ResolverOptions{Peers: m.agent, Apart: []string{MediumEnrol}, Dialers: []discovery.Dialer{dialer{m.endpoint}, byRelay{dialer{m.endpoint}, n.o.Config.Punch}}})
+	m.resolver = discovery.NewResolver(discovery.ResolverOptions{Peers: m.agent, Apart: []string{MediumEnrol, MediumRaft}, Dialers: []discovery.Dialer{dialer{m.endpoint}, byRelay{dialer{m.endpoint}, n.o.Config.Punch}}})
 	m.filters.attach(n, m.agent, o)
 	m.trust.Watch(m.agent.Recheck)
 	n.work.Go(func() {

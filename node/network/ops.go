@@ -102,8 +102,10 @@ func (o operator) peer(m *member, p *discovery.Peer) netops.Peer {
 		return x
 	}
 	x.Name, x.Since, x.SameHost = p.Beacon.Name, int64(p.Beacon.Incarnation), m.agent.SameHost(p)
-	for _, a := range p.Reach(MediumQUIC) {
-		x.Links = append(x.Links, MediumQUIC+" "+a.String())
+	for _, medium := range []string{MediumQUIC, MediumRaft} {
+		for _, a := range p.Reach(medium) {
+			x.Links = append(x.Links, medium+" "+a.String())
+		}
 	}
 	for _, s := range o.servicesOf(m, p) {
 		service := netops.Service{Name: s.Name, Load: s.Load, Draining: s.Draining}

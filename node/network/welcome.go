@@ -78,13 +78,17 @@ func (n *Network) discoveryOptions(m *member) discovery.Options {
 }
 
 // addresses are what beacons tell: where others reach this node directly, where
-// it enrols them, and at which relays it waits for them.
+// it enrols them, where its member of a cluster is, and at which relays it waits
+// for them.
 func (n *Network) addresses(m *member) (all []discovery.Address) {
 	for _, a := range n.reached(m) {
 		all = append(all, discovery.Address{Medium: MediumQUIC, Addr: a})
 	}
 	for _, a := range n.enrolling(m) {
 		all = append(all, discovery.Address{Medium: MediumEnrol, Addr: a})
+	}
+	if n.o.Raft.IsValid() {
+		all = append(all, discovery.Address{Medium: MediumRaft, Addr: n.o.Raft})
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
