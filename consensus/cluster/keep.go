@@ -99,7 +99,11 @@ func (m *Member) keep() {
 	}
 	for i := range entries {
 		if r, err := m.host.Group(entries[i].Name); err == nil && r.Status().Leads() {
-			if err := m.keepGroup(ctx, &entries[i], r); err != nil && !errors.Is(err, consensus.ErrConflict) {
+			err := m.keepGroup(ctx, &entries[i], r)
+			if err == nil && entries[i].Source != "" {
+				err = m.fill(ctx, &entries[i])
+			}
+			if err != nil && !errors.Is(err, consensus.ErrConflict) {
 				m.o.Logger.Warn("raft: changing a group", "group", entries[i].Name, "err", err)
 			}
 		}

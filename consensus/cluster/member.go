@@ -108,6 +108,7 @@ type Member struct {
 	work   sync.WaitGroup
 	opened chan struct{} // closed when host is there: others ask before
 	formed chan struct{} // closed when the system group runs here
+	poke   chan struct{} // the tables were changed here
 
 	mu     sync.Mutex
 	state  state
@@ -131,7 +132,7 @@ func Open(o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{o: o, state: s, opened: make(chan struct{}), formed: make(chan struct{}), known: addresses{}, peers: map[consensus.NodeID]peer{},
+	m := &Member{o: o, state: s, opened: make(chan struct{}), formed: make(chan struct{}), poke: make(chan struct{}, 1), known: addresses{}, peers: map[consensus.NodeID]peer{},
 		stores: map[string]*store{}, last: map[string]time.Time{}, why: "looking for others"}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, a := range o.Peers {
@@ -223,8 +224,18 @@ func (m *Member) run() {
 		}
 		select {
 		case <-m.ctx.Done():
+		case <-m.poke:
 		case <-time.After(every):
 		}
+	}
+}
+
+// soon has this node look at the tables at once, since it has changed them; the
+// others look when it is time.
+func (m *Member) soon() {
+	select {
+	case m.poke <- struct{}{}:
+	default:
 	}
 }
 

@@ -14,13 +14,14 @@ import (
 
 // Create makes a group with some replicas (0: as many as the cluster has
 // voters), on the nodes that have the fewest.
-// It returns when the table has it; nodes start their replicas within seconds.
+// It returns when the table has it; this node starts its replica at once, the others
+// within seconds.
 func (m *Member) Create(ctx context.Context, name, kind string, replicas int) (Entry, error) {
 	if _, other := m.o.Machines[kind]; kind != Kind && !other {
 		return Entry{}, fmt.Errorf("%w: no kind of group %q is known here", consensus.ErrConfig, kind)
 	}
-	if name == SystemGroup || name == "" || len(name) > 128 {
-		return Entry{}, fmt.Errorf("%w: a group can't be called %.40q", consensus.ErrConfig, name)
+	if err := checkName(name); err != nil {
+		return Entry{}, err
 	}
 	nodes, err := m.Nodes(ctx)
 	if err != nil {
@@ -36,34 +37,59 @@ func (m *Member) Create(ctx context.Context, name, kind string, replicas int) (E
 	slices.SortFunc(nodes, func(a, b NodeInfo) int {
 		return cmp.Or(cmp.Compare(a.Groups, b.Groups), cmp.Compare(a.Node, b.Node))
 	})
+	e := Entry{Name: name, Kind: kind}
+	err = m.insert(ctx, &e, nodes[:replicas])
+	return e, err
+}
+
+// insert puts a new group on some nodes into the table, beside what else is to be
+// changed there.
+func (m *Member) insert(ctx context.Context, e *Entry, nodes []NodeInfo, more ...Entry) error {
 	all, err := m.List(ctx)
 	if err != nil {
-		return Entry{}, err
+		return err
 	}
 	if len(all) >= maxGroups {
-		return Entry{}, fmt.Errorf("%w: the cluster has %d groups, as many as it may", consensus.ErrConfig, len(all))
+		return fmt.Errorf("%w: the cluster has %d groups, as many as it may", consensus.ErrConfig, len(all))
 	}
-	next, unchanged, err := m.nextReplica(ctx, name)
+	next, unchanged, err := m.nextReplica(ctx, e.Name)
 	if err != nil {
-		return Entry{}, err
+		return err
 	}
-	e := Entry{Name: name, Kind: kind, Next: next}
-	for _, n := range nodes[:replicas] {
+	e.Next = next
+	for _, n := range nodes {
 		e.Seats = append(e.Seats, Seat{Replica: e.Next, Node: n.Node})
 		e.Next++
 	}
-	value, err := json.Marshal(&e)
+	value, err := json.Marshal(e)
 	if err != nil {
-		return Entry{}, err
+		return err
 	}
-	r, err := m.Table().Txn(ctx, kv.TxnRequest{
-		If:   []kv.Condition{unchanged, {Test: kv.TestMissing, Key: []byte(groupsPrefix + name)}},
-		Then: []kv.Op{{Kind: kv.OpPut, Key: []byte(groupsPrefix + name), Value: value}},
-	})
+	t := kv.TxnRequest{
+		If:   []kv.Condition{unchanged, {Test: kv.TestMissing, Key: []byte(groupsPrefix + e.Name)}},
+		Then: []kv.Op{{Kind: kv.OpPut, Key: []byte(groupsPrefix + e.Name), Value: value}},
+	}
+	return m.commit(ctx, t, e.Name, more...)
+}
+
+// commit executes a change of the table, and that of other groups, if all are as
+// they were read.
+func (m *Member) commit(ctx context.Context, t kv.TxnRequest, name string, more ...Entry) error {
+	for i := range more {
+		value, err := json.Marshal(&more[i])
+		if err != nil {
+			return err
+		}
+		key := []byte(groupsPrefix + more[i].Name)
+		t.If = append(t.If, kv.Condition{Test: kv.TestModified, Key: key, Revision: more[i].modified})
+		t.Then = append(t.Then, kv.Op{Kind: kv.OpPut, Key: key, Value: value})
+	}
+	r, err := m.Table().Txn(ctx, t)
 	if err == nil && !r.Succeeded {
 		err = fmt.Errorf("%w: group %q was changed by somebody else at the same time", consensus.ErrConflict, name)
 	}
-	return e, err
+	m.soon()
+	return err
 }
 
 // nextReplica returns the number of the first replica of a new group, beyond
@@ -88,28 +114,32 @@ func (m *Member) nextReplica(ctx context.Context, name string) (consensus.Replic
 
 // Delete takes a group out of the table; its nodes delete its data.
 func (m *Member) Delete(ctx context.Context, name string) error {
-	e, err := m.find(ctx, name)
+	e, err := m.settled(ctx, name)
 	if err != nil {
 		return err
 	}
-	r, err := m.Table().Txn(ctx, kv.TxnRequest{
-		If: []kv.Condition{{Test: kv.TestModified, Key: []byte(groupsPrefix + name), Revision: e.modified}},
-		Then: []kv.Op{
-			{Kind: kv.OpDelete, Key: []byte(groupsPrefix + name)},
-			{Kind: kv.OpPut, Key: []byte(numbersPrefix + name), Value: strconv.AppendUint(nil, uint64(e.Next), 10)},
-		},
-	})
-	if err == nil && !r.Succeeded {
-		err = fmt.Errorf("%w: group %q was changed by somebody else at the same time", consensus.ErrConflict, name)
+	if err := m.mayGo(ctx, name); err != nil {
+		return err
 	}
-	return err
+	return m.commit(ctx, e.deletion(), name)
+}
+
+// deletion takes a group out of the table, if it is as it was read.
+func (e *Entry) deletion() kv.TxnRequest {
+	return kv.TxnRequest{
+		If: []kv.Condition{{Test: kv.TestModified, Key: []byte(groupsPrefix + e.Name), Revision: e.modified}},
+		Then: []kv.Op{
+			{Kind: kv.OpDelete, Key: []byte(groupsPrefix + e.Name)},
+			{Kind: kv.OpPut, Key: []byte(numbersPrefix + e.Name), Value: strconv.AppendUint(nil, uint64(e.Next), 10)},
+		},
+	}
 }
 
 // Move gives a node's replica of a group to another node: that one gets a new
 // replica, which catches up and becomes a voter, and then the old one goes.
 // Move returns when the table says so; the group's leader does the rest.
 func (m *Member) Move(ctx context.Context, name string, from, to consensus.NodeID) error {
-	e, err := m.find(ctx, name)
+	e, err := m.settled(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -134,7 +164,7 @@ func (m *Member) Move(ctx context.Context, name string, from, to consensus.NodeI
 
 // AddReplica gives a node a replica of a group beside those that there are.
 func (m *Member) AddReplica(ctx context.Context, name string, node consensus.NodeID) error {
-	e, err := m.find(ctx, name)
+	e, err := m.settled(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -154,7 +184,7 @@ func (m *Member) AddReplica(ctx context.Context, name string, node consensus.Nod
 
 // RemoveReplica takes a node's replica of a group away. One must stay.
 func (m *Member) RemoveReplica(ctx context.Context, name string, node consensus.NodeID) error {
-	e, err := m.find(ctx, name)
+	e, err := m.settled(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -56,12 +56,13 @@ type Entry struct {
 	Seats []Seat `json:"seats"`
 	// Next is the next replica's number.
 	Next consensus.ReplicaID `json:"next"`
-	// From and To are the keys of which it is the store, To not included; ""
-	// is the first, or beyond the last. Hash groups have neither.
-	From string `json:"from,omitempty"`
-	To   string `json:"to,omitempty"`
-	// Of is the store whose keys these are: groups of one Of share them out.
-	Of string `json:"of,omitempty"`
+	// Of a store that was split: its keys are those from From up to, without, To
+	// (nothing: from the first, to the last), and the group Beyond has what follows.
+	From   []byte `json:"from,omitempty"`
+	To     []byte `json:"to,omitempty"`
+	Beyond string `json:"beyond,omitempty"`
+	// Source is the group that gives it its keys, until it has them.
+	Source string `json:"source,omitempty"`
 
 	modified uint64
 }
@@ -184,6 +185,7 @@ func (m *Member) put(ctx context.Context, e *Entry) error {
 		return fmt.Errorf("%w: group %q was changed by somebody else at the same time", consensus.ErrConflict, e.Name)
 	}
 	e.modified = set.Revision
+	m.soon()
 	return nil
 }
 

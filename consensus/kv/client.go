@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,9 @@ type Client struct {
 	opening turn
 	mu      sync.Mutex
 	session *consensus.Session
+
+	part  func(group string) *Client // of a store that may be split; see [DialStore]
+	parts []part                     // that were heard of, by their first key
 }
 
 // NewClient returns a client of the store whose members are reached through
@@ -162,9 +166,14 @@ func (s sessions) CloseSession(ctx context.Context, id uint64) error {
 	return err
 }
 
-// do executes an action once. Errors: those of the session, and refusals of the
-// machine.
+// do executes an action once, at the part of the store that has its keys. Errors:
+// those of the session, and refusals of the machine.
 func (c *Client) do(ctx context.Context, a Action) (Outcome, error) {
+	return routed(ctx, c, firstKey(a), func(ctx context.Context, c *Client) (Outcome, error) { return c.execute(ctx, a) })
+}
+
+// execute executes an action once, here.
+func (c *Client) execute(ctx context.Context, a Action) (Outcome, error) {
 	ctx, cancel := consensus.WithDefaultDeadline(ctx)
 	defer cancel()
 	s, err := c.open(ctx)
@@ -212,26 +221,27 @@ func (c *Client) opened() *consensus.Session {
 	return c.session
 }
 
-// Close lets the store forget the client's session. The callers stay open.
+// Close lets the store forget the client's sessions. The callers stay open.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	s := c.session
+	s, parts := c.session, slices.Clone(c.parts)
 	c.session = nil
 	c.mu.Unlock()
-	if s == nil {
-		return nil
+	var all []error
+	for _, p := range parts {
+		all = append(all, p.c.Close(ctx))
 	}
-	return s.Close(ctx)
+	if s != nil {
+		all = append(all, s.Close(ctx))
+	}
+	return errors.Join(all...)
 }
 
 // Get reads a key: linearizable, unless req says otherwise.
 func (c *Client) Get(ctx context.Context, req GetRequest) (GetReply, error) {
-	return try(ctx, c, func(ctx context.Context, m *KVClient) (GetReply, error) { return m.Get(ctx, req) })
-}
-
-// Range reads keys in order.
-func (c *Client) Range(ctx context.Context, req RangeRequest) (RangeReply, error) {
-	return try(ctx, c, func(ctx context.Context, m *KVClient) (RangeReply, error) { return m.Range(ctx, req) })
+	return routed(ctx, c, req.Key, func(ctx context.Context, c *Client) (GetReply, error) {
+		return try(ctx, c, func(ctx context.Context, m *KVClient) (GetReply, error) { return m.Get(ctx, req) })
+	})
 }
 
 // Info asks the member that answered last.

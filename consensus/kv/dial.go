@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/cell-runtime/cell/rpc"
@@ -24,8 +25,11 @@ func Dial(o *rpc.ConnOptions, members ...rpc.DialFunc) *Client {
 
 // Hang closes the connections of a client that [Dial] made.
 func (c *Client) Hang() error {
+	c.mu.Lock()
+	hang := slices.Clone(c.hang)
+	c.mu.Unlock()
 	var all []error
-	for _, f := range c.hang {
+	for _, f := range hang {
 		all = append(all, f())
 	}
 	return errors.Join(all...)

@@ -16,13 +16,16 @@ const history = 16 << 10
 // pace, so a slow one costs nothing and holds up nobody.
 type hub struct {
 	mu     sync.Mutex
-	ring   [history]Event
-	end    uint64 // how many events there have been
-	whole  uint64 // events of revisions above this one are all here, until overwritten
+	ring   []Event // grows up to history, since most stores change little
+	begin  uint64  // the first event that is here
+	end    uint64  // how many events there have been
+	whole  uint64  // events of revisions above this one are all here
 	change chan struct{}
 }
 
 func newHub() *hub { return &hub{change: make(chan struct{})} }
+
+func (h *hub) at(i uint64) *Event { return &h.ring[i%uint64(len(h.ring))] }
 
 // publish adds the events of a batch.
 func (h *hub) publish(_ uint64, events []Event) {
@@ -32,12 +35,30 @@ func (h *hub) publish(_ uint64, events []Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range events {
-		if h.end >= history { // the oldest one goes
-			h.whole = max(h.whole, h.ring[h.end%history].Revision)
+		switch here := h.end - h.begin; {
+		case here < uint64(len(h.ring)):
+		case here < history:
+			h.grow()
+		default: // the oldest one goes
+			h.whole = max(h.whole, h.at(h.begin).Revision)
+			h.begin++
 		}
-		h.ring[h.end%history] = e
+		*h.at(h.end) = e
 		h.end++
 	}
+	h.wake()
+}
+
+// grow makes room for as many events again.
+func (h *hub) grow() {
+	old := h.ring
+	h.ring = make([]Event, min(history, max(64, 2*len(old))))
+	for i := h.begin; i < h.end; i++ {
+		*h.at(i) = old[i%uint64(len(old))]
+	}
+}
+
+func (h *hub) wake() {
 	close(h.change)
 	h.change = make(chan struct{})
 }
@@ -46,11 +67,11 @@ func (h *hub) publish(_ uint64, events []Event) {
 func (h *hub) reset(revision uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	clear(h.ring[:])
-	h.end += history + 1 // who reads is behind now
+	h.ring = nil
+	h.end++ // who reads is behind now
+	h.begin = h.end
 	h.whole = revision
-	close(h.change)
-	h.change = make(chan struct{})
+	h.wake()
 }
 
 // first returns where the events from a revision on begin.
@@ -64,7 +85,7 @@ func (h *hub) first(from uint64) (cursor uint64, err error) {
 		return 0, rpc.Errorf(wire.StatusOutOfRange, "revisions up to %d are no longer here: read the keys, and watch from the revision of that", h.whole)
 	}
 	cursor = h.end
-	for cursor > 0 && h.end-cursor < history && h.ring[(cursor-1)%history].Revision >= from {
+	for cursor > h.begin && h.at(cursor-1).Revision >= from {
 		cursor--
 	}
 	return cursor, nil
@@ -74,12 +95,12 @@ func (h *hub) first(from uint64) (cursor uint64, err error) {
 func (h *hub) next(ctx context.Context, cursor uint64, into []Event) (n int, after uint64, err error) {
 	for {
 		h.mu.Lock()
-		if h.end-cursor > history {
+		if cursor < h.begin {
 			h.mu.Unlock()
 			return 0, cursor, rpc.Errorf(wire.StatusAborted, "more than %d changes behind: read the keys, and watch from the revision of that", history)
 		}
 		for cursor < h.end && n < len(into) {
-			into[n] = h.ring[cursor%history]
+			into[n] = *h.at(cursor)
 			n, cursor = n+1, cursor+1
 		}
 		change := h.change

@@ -172,6 +172,13 @@ const (
 	OpGet    OpKind = 1
 	OpPut    OpKind = 2
 	OpDelete OpKind = 3 // Key, or with End a range
+	// What follows splits a store; package cluster does that. Each stands alone
+	// in a transaction without conditions, or OpFill beside others.
+	OpBound OpKind = 4 // makes an unused store one of the keys from Key to End, not open yet; Value names the group beyond
+	OpSplit OpKind = 5 // gives the keys from Key on to the group Value
+	OpFill  OpKind = 6 // puts a key into a store that is not open yet
+	OpOpen  OpKind = 7 // opens it
+	OpDrop  OpKind = 8 // removes up to 1,000 keys that are another group's; until Deleted is 0
 )
 
 // Op is one operation of a transaction.

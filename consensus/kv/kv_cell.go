@@ -2441,6 +2441,16 @@ func (e OpKind) String() string {
 		return "OpPut"
 	case 3:
 		return "OpDelete"
+	case 4:
+		return "OpBound"
+	case 5:
+		return "OpSplit"
+	case 6:
+		return "OpFill"
+	case 7:
+		return "OpOpen"
+	case 8:
+		return "OpDrop"
 	}
 	return "OpKind(" + strconv.FormatUint(uint64(e), 10) + ")"
 }
@@ -6160,14 +6170,14 @@ const (
 	KVPutFingerprint           uint64 = 0xf199be0ac2818fd5
 	KVCompareAndSetFingerprint uint64 = 0x8807b960cac5a467
 	KVDeleteFingerprint        uint64 = 0xe785d86fbd4b6f99
-	KVTxnFingerprint           uint64 = 0xe0780a08bc1b731a
+	KVTxnFingerprint           uint64 = 0x398b4dfbd7126446
 	KVGrantFingerprint         uint64 = 0xb63a206a7c016b84
 	KVKeepAliveFingerprint     uint64 = 0x67d35faee024ddd7
 	KVRevokeFingerprint        uint64 = 0xedc3936d2cd3e605
 	KVWatchFingerprint         uint64 = 0xcf47d9b86fdd49d3
-	KVExecuteFingerprint       uint64 = 0x3d671351ebe487e0
+	KVExecuteFingerprint       uint64 = 0x06073e969ae99cf2
 	KVOpenSessionFingerprint   uint64 = 0xe96aa0d2182f85db
-	KVProposeFingerprint       uint64 = 0x070f486894766975
+	KVProposeFingerprint       uint64 = 0x3bcb9efacfa44522
 	KVCloseSessionFingerprint  uint64 = 0x330d84cb79b2be22
 	KVInfoFingerprint          uint64 = 0x3f22384a7727a361
 )
@@ -6195,10 +6205,10 @@ const (
 var KVDesc = rpc.Describe(rpc.ServiceDesc{
 	Name: "KV",
 	Digest: [32]byte{
-		0x2b, 0xd4, 0xda, 0x37, 0x1b, 0x49, 0xfe, 0xa7,
-		0xe4, 0xfd, 0xd2, 0x00, 0xfd, 0xbf, 0x04, 0x1d,
-		0x2c, 0x1c, 0x36, 0x5f, 0x7f, 0xf0, 0x66, 0x4c,
-		0xff, 0x09, 0x4e, 0xcb, 0x9e, 0x7c, 0xa0, 0x64,
+		0x8f, 0x33, 0xd1, 0xf5, 0xa1, 0x41, 0x79, 0x27,
+		0xf3, 0xc2, 0x7c, 0x47, 0x94, 0x13, 0x85, 0xf5,
+		0x7b, 0x75, 0x4e, 0x13, 0xc7, 0xbf, 0xc7, 0xa5,
+		0x87, 0x20, 0x7b, 0x78, 0xfc, 0x63, 0x45, 0xc4,
 	},
 	Text: kvCell,
 	Methods: []rpc.Method{

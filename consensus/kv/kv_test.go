@@ -339,7 +339,7 @@ func random(n int, seed uint64) [][]byte {
 	for range n {
 		now += int64(r.IntN(3e8))
 		var a kv.Action
-		switch r.IntN(8) {
+		switch r.IntN(10) {
 		case 0:
 			a.Grant = &kv.GrantRequest{Ttl: int64(1+r.IntN(5)) * 1e9}
 		case 1:
@@ -348,6 +348,9 @@ func random(n int, seed uint64) [][]byte {
 			a.Revoke = &kv.LeaseRequest{Id: uint64(r.IntN(n))}
 		case 3:
 			a.Expire = &kv.Expire{}
+		case 4: // what splits a store, above most of the keys
+			o := kv.Op{Kind: kv.OpBound + kv.OpKind(r.IntN(5)), Key: fmt.Appendf(nil, "k4%d", r.IntN(10)), Value: []byte("other")}
+			a.Txn = &kv.TxnRequest{Then: []kv.Op{o}}
 		default:
 			t := &kv.TxnRequest{If: []kv.Condition{{Test: kv.Test(1 + r.IntN(4)), Key: key(), Revision: uint64(r.IntN(n))}}}
 			for range r.IntN(5) {

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/btree"
 
 	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -45,21 +47,30 @@ type Machine struct {
 	revision uint64
 	items    *btree.BTreeG[*item]
 	leases   map[uint64]*lease
-	next     int64 // the earliest deadline; 0: there are no leases
+	due      *btree.BTreeG[*lease] // the same leases, by deadline
+	bounds   bounds
 
-	hub *hub // not part of the state
-	now []Event
+	hub   *hub // not part of the state
+	now   []Event
+	moved bool // some keys went to another group just now
 }
 
 var _ consensus.ConcurrentMachine = (*Machine)(nil)
 
 // New returns an empty store.
 func New() *Machine {
-	return &Machine{items: newTree(), leases: make(map[uint64]*lease), hub: newHub()}
+	return &Machine{items: newTree(), leases: make(map[uint64]*lease), due: newDue(), hub: newHub()}
 }
 
 func newTree() *btree.BTreeG[*item] {
 	return btree.NewG(32, func(a, b *item) bool { return a.key < b.key })
+}
+
+// newDue orders leases by deadline, and those of one deadline as they were granted.
+func newDue() *btree.BTreeG[*lease] {
+	return btree.NewG(32, func(a, b *lease) bool {
+		return a.deadline < b.deadline || a.deadline == b.deadline && a.id < b.id
+	})
 }
 
 // Machines is what [consensus.GroupConfig] needs.
@@ -77,6 +88,10 @@ func (m *Machine) Apply(batch []consensus.Entry) {
 	m.hub.publish(m.revision, m.now)
 	clear(m.now)
 	m.now = m.now[:0]
+	if m.moved { // who watches has to look where they are
+		m.moved = false
+		m.hub.reset(m.revision)
+	}
 }
 
 func (m *Machine) applyOne(e *consensus.Entry) {
@@ -150,8 +165,12 @@ func (r *TxnRequest) check(leases func(uint64) bool) error {
 
 func (o *Op) check(leases func(uint64) bool) error {
 	switch {
-	case o.Kind < OpGet || o.Kind > OpDelete:
+	case o.Kind < OpGet || o.Kind > OpDrop:
 		return fmt.Errorf("kind %d is none", o.Kind)
+	case o.Kind == OpOpen || o.Kind == OpDrop:
+		return nil
+	case len(o.End) > MaxKey:
+		return checkKey(o.End)
 	case len(o.Value) > MaxValue:
 		return fmt.Errorf("a value of %d bytes, at most %d", len(o.Value), MaxValue)
 	case o.Kind == OpPut && o.Lease != 0 && !leases(o.Lease):
@@ -170,6 +189,14 @@ func checkKey(key []byte) error {
 func (m *Machine) txn(r *TxnRequest) Outcome {
 	if err := r.check(func(id uint64) bool { return m.leases[id] != nil }); err != nil {
 		return refuse(wire.StatusInvalidArgument, "%v", err)
+	}
+	if splits, err := r.checkParts(); err != nil {
+		return refuse(wire.StatusInvalidArgument, "%v", err)
+	} else if splits {
+		return m.split(r)
+	}
+	if err := m.bounds.admits(r); err != nil {
+		return refuse(rpc.StatusOf(err), "%v", err)
 	}
 	reply := &TxnReply{Succeeded: true}
 	for i := range r.If {
@@ -279,7 +306,7 @@ func (m *Machine) grant(ttl, now int64) Outcome {
 	m.revision++
 	l := &lease{id: m.revision, ttl: ttl, deadline: now + ttl, keys: make(map[string]bool)}
 	m.leases[l.id] = l
-	m.findNext()
+	m.due.ReplaceOrInsert(l)
 	return Outcome{Lease: &Lease{Id: l.id, Ttl: ttl}}
 }
 
@@ -288,8 +315,9 @@ func (m *Machine) keepAlive(id uint64, now int64) Outcome {
 	if l == nil {
 		return refuse(wire.StatusNotFound, "lease %d has ended", id)
 	}
+	m.due.Delete(l) // by the old deadline
 	l.deadline = now + l.ttl
-	m.findNext()
+	m.due.ReplaceOrInsert(l)
 	return Outcome{Lease: &Lease{Id: id, Ttl: l.ttl}}
 }
 
@@ -299,7 +327,6 @@ func (m *Machine) revoke(id uint64) Outcome {
 		return refuse(wire.StatusNotFound, "lease %d has ended", id)
 	}
 	m.end(l, ChangeDelete)
-	m.findNext()
 	return Outcome{}
 }
 
@@ -311,6 +338,7 @@ func (m *Machine) end(l *lease, why Change) {
 	}
 	slices.Sort(keys)
 	delete(m.leases, l.id)
+	m.due.Delete(l)
 	revision := m.revision + 1
 	for _, k := range keys {
 		m.remove(k, revision, why)
@@ -318,31 +346,28 @@ func (m *Machine) end(l *lease, why Change) {
 }
 
 // expire ends the leases whose deadline has come, before anything else is done
-// at that time of the log.
+// at that time of the log; those that are due at once in the order in which they
+// were granted.
 func (m *Machine) expire(now int64) {
-	if m.next == 0 || now < m.next {
-		return
-	}
 	var due []*lease
-	for _, l := range m.leases {
+	m.due.Ascend(func(l *lease) bool {
 		if l.deadline <= now {
 			due = append(due, l)
 		}
-	}
-	slices.SortFunc(due, func(a, b *lease) int { return int(int64(a.id) - int64(b.id)) })
+		return l.deadline <= now
+	})
+	slices.SortFunc(due, func(a, b *lease) int { return cmp.Compare(a.id, b.id) })
 	for _, l := range due {
 		m.end(l, ChangeExpired)
 	}
-	m.findNext()
 }
 
-func (m *Machine) findNext() {
-	m.next = 0
-	for _, l := range m.leases {
-		if m.next == 0 || l.deadline < m.next {
-			m.next = l.deadline
-		}
+// next is the earliest deadline; 0: there are no leases.
+func (m *Machine) next() int64 {
+	if l, ok := m.due.Min(); ok {
+		return l.deadline
 	}
+	return 0
 }
 
 // lookup is a query: a function that reads the machine.

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -58,7 +59,7 @@ func (s *Service) expire(ctx context.Context) {
 			return
 		case now := <-t.C:
 			var next int64
-			s.look(func(m *Machine) { next = m.next })
+			s.look(func(m *Machine) { next = m.next() })
 			if next == 0 || now.UnixNano() < next || !s.group.Status().Leads() {
 				continue
 			}
@@ -172,38 +173,102 @@ func (s *Service) read(ctx context.Context, stale bool, maxAge int64, f lookup) 
 
 // Get implements [KV].
 func (s *Service) Get(ctx context.Context, req GetRequest) (reply GetReply, err error) {
-	reply.Age, err = s.read(ctx, req.Stale, req.MaxAge, func(m *Machine) {
-		if i, found := m.items.Get(&item{key: string(req.Key)}); found {
+	var elsewhere error
+	age, err := s.read(ctx, req.Stale, req.MaxAge, func(m *Machine) {
+		elsewhere, reply = m.bounds.has(string(req.Key)), GetReply{}
+		if i, found := m.items.Get(&item{key: string(req.Key)}); found && elsewhere == nil {
 			reply = GetReply{Found: true, Value: i.value, Created: i.created, Modified: i.modified, Lease: i.lease}
 		}
 	})
-	return reply, err
+	reply.Age = age
+	return reply, cmp.Or(err, elsewhere)
 }
 
 // Range implements [KV].
 func (s *Service) Range(ctx context.Context, req RangeRequest) (reply RangeReply, err error) {
-	limit := int(req.Limit)
+	var elsewhere error
+	age, err := s.read(ctx, req.Stale, req.MaxAge, func(m *Machine) {
+		reply, elsewhere = m.keysFrom(&req)
+	})
+	reply.Age = age
+	return reply, cmp.Or(err, elsewhere)
+}
+
+// keysFrom returns the keys of a range that are this store's. Where all of those
+// were told already, the error says who has the others.
+func (m *Machine) keysFrom(req *RangeRequest) (reply RangeReply, elsewhere error) {
+	start, end := string(req.Start), string(req.End)
+	if start == "" { // before the first key that there can be
+		start = m.bounds.from
+	}
+	if elsewhere = m.bounds.has(start); elsewhere != nil {
+		return reply, elsewhere
+	}
+	beyond := m.bounds.hasRange(start, end)
+	if beyond != nil {
+		end = m.bounds.to
+	}
+	reply = m.page(start, end, int(req.Limit))
+	if beyond != nil && !reply.More {
+		if len(reply.Items) == 0 {
+			return reply, beyond
+		}
+		reply.More = true
+	}
+	return reply, nil
+}
+
+// page returns some keys, whosever they are.
+func (m *Machine) page(start, end string, limit int) RangeReply {
 	if limit == 0 {
 		limit = defaultLimit
 	}
-	age, err := s.read(ctx, req.Stale, req.MaxAge, func(m *Machine) {
-		size := 0
-		reply = RangeReply{Revision: m.revision}
-		m.items.AscendGreaterOrEqual(&item{key: string(req.Start)}, func(i *item) bool {
-			if len(req.End) > 0 && i.key >= string(req.End) {
-				return false
-			}
-			size += len(i.key) + len(i.value) + 64
-			if len(reply.Items) >= limit || size > rangeBytes && len(reply.Items) > 0 {
-				reply.More = true
-				return false
-			}
-			reply.Items = append(reply.Items, Item{Key: []byte(i.key), Value: i.value, Created: i.created, Modified: i.modified, Lease: i.lease})
-			return true
-		})
+	size, reply := 0, RangeReply{Revision: m.revision}
+	m.items.AscendGreaterOrEqual(&item{key: start}, func(i *item) bool {
+		if end != "" && i.key >= end {
+			return false
+		}
+		size += len(i.key) + len(i.value) + 64
+		if len(reply.Items) >= limit || size > rangeBytes && len(reply.Items) > 0 {
+			reply.More = true
+			return false
+		}
+		reply.Items = append(reply.Items, Item{Key: []byte(i.key), Value: i.value, Created: i.created, Modified: i.modified, Lease: i.lease})
+		return true
 	})
-	reply.Age = age
-	return reply, err
+	return reply
+}
+
+// Part is which keys a store has, where it was split.
+type Part struct {
+	From, To string // From and what follows up to To, which is not; "": the last
+	Next     string // the group that has To and what follows; "" where there is none
+	Filling  bool   // it is not open yet
+	Last     string // the last key that there is in the store; "": none
+}
+
+// Part returns which keys the store has.
+func (s *Service) Part(ctx context.Context) (p Part, err error) {
+	_, err = s.read(ctx, false, 0, func(m *Machine) {
+		b := &m.bounds
+		p = Part{From: b.from, To: b.to, Next: b.next, Filling: b.filling}
+		if i, ok := m.items.Max(); ok {
+			p.Last = i.key
+		}
+	})
+	return p, err
+}
+
+// Moved returns some keys, from start on, that are here though they are another
+// group's; none when those are over.
+func (s *Service) Moved(ctx context.Context, start string) (items []Item, err error) {
+	_, err = s.read(ctx, false, 0, func(m *Machine) {
+		items = nil
+		if m.bounds.to != "" {
+			items = m.page(max(start, m.bounds.to), "", 0).Items
+		}
+	})
+	return items, err
 }
 
 // Put implements [KV].
@@ -268,8 +333,12 @@ func (s *Service) Revoke(ctx context.Context, req LeaseRequest) error {
 
 // Watch implements [KV].
 func (s *Service) Watch(ctx context.Context, req WatchRequest, out rpc.Sender[Event]) error {
+	var elsewhere error
+	if !req.All {
+		s.look(func(m *Machine) { elsewhere = m.bounds.has(string(req.Key)) })
+	}
 	cursor, err := s.hub.first(req.From)
-	if err != nil {
+	if err := cmp.Or(elsewhere, err); err != nil {
 		return err
 	}
 	var batch [watchBatch]Event

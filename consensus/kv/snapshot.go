@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -17,17 +18,20 @@ import (
 //	revision u64, leases u32, each: id u64, ttl i64, deadline i64
 //	items u64, each: created u64, modified u64, lease u64,
 //	                 key and value, each with its length u32 before it
+//	of a store that was split: filling u32 (1: it is not open yet), and from, to
+//	and next, each with its length before it
 type frozen struct {
 	revision uint64
 	leases   []lease
 	items    *btree.BTreeG[*item]
+	bounds   bounds
 }
 
 // Freeze implements [consensus.ConcurrentMachine]: a copy on write.
 func (m *Machine) Freeze() (consensus.Frozen, error) {
 	m.mu.Lock() // Clone changes the tree that it copies
 	defer m.mu.Unlock()
-	f := &frozen{revision: m.revision, items: m.items.Clone()}
+	f := &frozen{revision: m.revision, items: m.items.Clone(), bounds: m.bounds}
 	for _, l := range m.leases {
 		f.leases = append(f.leases, lease{id: l.id, ttl: l.ttl, deadline: l.deadline})
 	}
@@ -63,9 +67,39 @@ func (f *frozen) Write(w io.Writer) error {
 		return err == nil
 	})
 	if err == nil {
-		_, err = w.Write(b)
+		_, err = w.Write(f.bounds.append(b))
 	}
 	return err
+}
+
+// append appends the section of a store that was split.
+func (b *bounds) append(to []byte) []byte {
+	if *b == (bounds{}) {
+		return to
+	}
+	filling := uint32(0)
+	if b.filling {
+		filling = 1
+	}
+	to = binary.LittleEndian.AppendUint32(to, filling)
+	for _, s := range []string{b.from, b.to, b.next} {
+		to = append(binary.LittleEndian.AppendUint32(to, uint32(len(s))), s...)
+	}
+	return to
+}
+
+// bounds reads that section, if it is there.
+func (d *decoder) bounds() (b bounds) {
+	filling := d.u32()
+	if errors.Is(d.err, io.EOF) { // not even its first byte
+		d.err = nil
+		return b
+	}
+	b.filling = filling != 0
+	for _, s := range []*string{&b.from, &b.to, &b.next} {
+		*s = string(d.bytes(MaxKey))
+	}
+	return b
 }
 
 // Restore implements [consensus.ConcurrentMachine].
@@ -73,9 +107,14 @@ func (m *Machine) Restore(r io.Reader) error {
 	fresh := New()
 	d := decoder{r: r}
 	fresh.revision = d.u64()
-	for range d.count(uint64(d.u32()), MaxLeases) {
+	leases := d.count(uint64(d.u32()), MaxLeases)
+	for n := uint64(0); n < leases && d.err == nil; n++ {
 		l := &lease{id: d.u64(), ttl: int64(d.u64()), deadline: int64(d.u64()), keys: make(map[string]bool)}
+		if old := fresh.leases[l.id]; old != nil { // twice: the last one counts
+			fresh.due.Delete(old)
+		}
 		fresh.leases[l.id] = l
+		fresh.due.ReplaceOrInsert(l)
 	}
 	items := d.u64()
 	for n := uint64(0); n < items && d.err == nil; n++ {
@@ -87,13 +126,15 @@ func (m *Machine) Restore(r io.Reader) error {
 		}
 		fresh.items.ReplaceOrInsert(i)
 	}
+	if d.err == nil {
+		fresh.bounds = d.bounds()
+	}
 	if d.err != nil {
 		return fmt.Errorf("%w: kv: a snapshot: %w", consensus.ErrDamaged, d.err)
 	}
-	fresh.findNext()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.revision, m.items, m.leases, m.next = fresh.revision, fresh.items, fresh.leases, fresh.next
+	m.revision, m.items, m.leases, m.due, m.bounds = fresh.revision, fresh.items, fresh.leases, fresh.due, fresh.bounds
 	m.hub.reset(m.revision)
 	return nil
 }

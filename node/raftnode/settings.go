@@ -56,3 +56,11 @@ func FromEnv() (s Settings, err error) {
 func Refused(err error) bool {
 	return errors.Is(err, consensus.ErrDirectory) || errors.Is(err, consensus.ErrDamaged) || errors.Is(err, consensus.ErrConfig)
 }
+
+// Loaded is what was written of a backup into a store.
+type Loaded struct {
+	From   string `json:"from"`  // the group that the backup is of
+	Index  uint64 `json:"index"` // its state was that at this index
+	Keys   int    `json:"keys"`
+	Leased int    `json:"leased"` // keys that were left out, since they had a lease
+}

@@ -26,3 +26,8 @@ func Restore(Settings, io.ReadSeeker, map[consensus.ReplicaID]consensus.NodeID, 
 
 // CheckDir fails: Raft is not in this program.
 func CheckDir(string) ([]string, error) { return nil, errWithout }
+
+// Load fails: Raft is not in this program.
+func Load(context.Context, string, string, string, io.ReadSeeker) (Loaded, error) {
+	return Loaded{}, errWithout
+}

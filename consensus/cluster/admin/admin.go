@@ -29,6 +29,8 @@ type Raft interface {
 	Remove(ctx context.Context, req Place) (Done, error)
 	// Move gives a node's replica to another node.
 	Move(ctx context.Context, req Moving) (Done, error)
+	// Split gives the keys of a store from a key on to a new group.
+	Split(ctx context.Context, req Splitting) (Done, error)
 	// Transfer makes a node's replica the leader of its group.
 	Transfer(ctx context.Context, req Place) (Done, error)
 	// Snapshot takes a snapshot of this node's replica and compacts its log.
@@ -71,6 +73,11 @@ type Group struct {
 	Term    uint64
 	Applied uint64 // index, here
 	Seats   []Seat
+	// Of a store that was split: the keys from From up to, without, To.
+	From   []byte
+	To     []byte
+	Beyond string // the group that has what follows
+	Source string // the group that still gives it its keys
 }
 
 // Seat is one replica.
@@ -97,6 +104,13 @@ type Moving struct {
 	Group string
 	From  string
 	To    string
+}
+
+// Splitting is a store's cut.
+type Splitting struct {
+	Group string
+	At    []byte // the first key that goes
+	New   string // the group that gets them
 }
 
 // Addresses are TCP addresses of nodes.

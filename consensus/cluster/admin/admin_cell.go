@@ -524,7 +524,7 @@ func (v GroupListView) block() *[GroupListBlock]byte { v.lease.Use(); return v.p
 
 // Groups returns the field Groups.
 func (v GroupListView) Groups() GroupParts {
-	return GroupParts{v.lease, view.Elements(v.msg, v.block()[4:12], 64), v.msg}
+	return GroupParts{v.lease, view.Elements(v.msg, v.block()[4:12], 96), v.msg}
 }
 
 // CheckGroupList says whether msg is well-formed, by an error that wraps one of
@@ -540,7 +540,7 @@ func CheckGroupList(msg []byte, minimum int) error {
 
 func (v GroupListView) check(c *view.Checker) error {
 	p := v.block()
-	if b, err := c.Elements(p[4:12], 64, 8); err != nil {
+	if b, err := c.Elements(p[4:12], 96, 8); err != nil {
 		return view.In("Groups", err)
 	} else if err := (GroupParts{v.lease, b, v.msg}).check(c); err != nil {
 		return view.In("Groups", err)
@@ -598,7 +598,7 @@ func (b GroupListBuilder) block() *[GroupListBlock]byte { b.lease.Use(); return 
 // MakeGroups makes room for n elements in the field Groups, which are zero;
 // there are none where the message has no more room.
 func (b GroupListBuilder) MakeGroups(n int) GroupPartBuilders {
-	return GroupPartBuilders{b.lease, b.a.Elements(b.block()[4:12], n, 64, 8), b.a}
+	return GroupPartBuilders{b.lease, b.a.Elements(b.block()[4:12], n, 96, 8), b.a}
 }
 
 // SizeCell returns the length in bytes of t as a message.
@@ -661,7 +661,7 @@ func (t *GroupList) UnmarshalJSON(text []byte) error {
 
 // sizeCell returns the length of a message that has n bytes before the parts of t are added.
 func (t *GroupList) sizeCell(n int) int {
-	n = view.Grow(n, len(t.Groups), 64, 8)
+	n = view.Grow(n, len(t.Groups), 96, 8)
 	for i4 := range t.Groups {
 		n = t.Groups[i4].sizeCell(n)
 	}
@@ -677,14 +677,14 @@ func (t *GroupList) putCell(b GroupListBuilder) {
 
 func (t *GroupList) getCell(v GroupListView, d *view.Budget) {
 	groupsList := v.Groups()
-	t.Groups = view.MakeSlice[Group](d, groupsList.Len(), 64)
+	t.Groups = view.MakeSlice[Group](d, groupsList.Len(), 96)
 	for groupsListI := range t.Groups {
 		t.Groups[groupsListI].getCellPart(groupsList.At(groupsListI), d)
 	}
 }
 
 // GroupPartBlock is the length in bytes of the block of Group within a message.
-const GroupPartBlock = 64
+const GroupPartBlock = 96
 
 // GroupPart reads a Group in its place within a message; see package view.
 type GroupPart struct {
@@ -739,6 +739,29 @@ func (v GroupPart) Seats() SeatParts {
 	return SeatParts{v.lease, view.Elements(v.msg, v.block()[56:64], 24), v.msg}
 }
 
+// From returns the field From.
+// Of a store that was split: the keys from From up to, without, To.
+func (v GroupPart) From() []byte {
+	return view.Text(v.msg, v.block()[64:72])
+}
+
+// To returns the field To.
+func (v GroupPart) To() []byte {
+	return view.Text(v.msg, v.block()[72:80])
+}
+
+// Beyond returns the field Beyond.
+// the group that has what follows
+func (v GroupPart) Beyond() []byte {
+	return view.Text(v.msg, v.block()[80:88])
+}
+
+// Source returns the field Source.
+// the group that still gives it its keys
+func (v GroupPart) Source() []byte {
+	return view.Text(v.msg, v.block()[88:96])
+}
+
 func (v GroupPart) check(c *view.Checker) error {
 	p := v.block()
 	if err := c.Text(p[0:8]); err != nil {
@@ -751,6 +774,18 @@ func (v GroupPart) check(c *view.Checker) error {
 		return view.In("Seats", err)
 	} else if err := (SeatParts{v.lease, b, v.msg}).check(c); err != nil {
 		return view.In("Seats", err)
+	}
+	if err := c.Text(p[64:72]); err != nil {
+		return view.In("From", err)
+	}
+	if err := c.Text(p[72:80]); err != nil {
+		return view.In("To", err)
+	}
+	if err := c.Text(p[80:88]); err != nil {
+		return view.In("Beyond", err)
+	}
+	if err := c.Text(p[88:96]); err != nil {
+		return view.In("Source", err)
 	}
 	return nil
 }
@@ -828,6 +863,56 @@ func (b GroupPartBuilder) MakeSeats(n int) SeatPartBuilders {
 	return SeatPartBuilders{b.lease, b.a.Elements(b.block()[56:64], n, 24, 8), b.a}
 }
 
+// SetFrom sets the field From.
+// Of a store that was split: the keys from From up to, without, To.
+func (b GroupPartBuilder) SetFrom(x []byte) {
+	b.a.PutBytes(b.block()[64:72], x)
+}
+
+// MakeFrom makes room for n bytes in the field From; all of them must be
+// written, and there are none where the message has no more room.
+// Of a store that was split: the keys from From up to, without, To.
+func (b GroupPartBuilder) MakeFrom(n int) []byte {
+	return b.a.Text(b.block()[64:72], n)
+}
+
+// SetTo sets the field To.
+func (b GroupPartBuilder) SetTo(x []byte) {
+	b.a.PutBytes(b.block()[72:80], x)
+}
+
+// MakeTo makes room for n bytes in the field To; all of them must be written,
+// and there are none where the message has no more room.
+func (b GroupPartBuilder) MakeTo(n int) []byte {
+	return b.a.Text(b.block()[72:80], n)
+}
+
+// SetBeyond sets the field Beyond.
+// the group that has what follows
+func (b GroupPartBuilder) SetBeyond(x string) {
+	b.a.PutString(b.block()[80:88], x)
+}
+
+// MakeBeyond makes room for n bytes in the field Beyond; all of them must be
+// written, and there are none where the message has no more room.
+// the group that has what follows
+func (b GroupPartBuilder) MakeBeyond(n int) []byte {
+	return b.a.Text(b.block()[80:88], n)
+}
+
+// SetSource sets the field Source.
+// the group that still gives it its keys
+func (b GroupPartBuilder) SetSource(x string) {
+	b.a.PutString(b.block()[88:96], x)
+}
+
+// MakeSource makes room for n bytes in the field Source; all of them must be
+// written, and there are none where the message has no more room.
+// the group that still gives it its keys
+func (b GroupPartBuilder) MakeSource(n int) []byte {
+	return b.a.Text(b.block()[88:96], n)
+}
+
 // sizeCell returns the length of a message that has n bytes before the parts of t are added.
 func (t *Group) sizeCell(n int) int {
 	n = view.Grow(n, len(t.Name), 1, 1)
@@ -836,6 +921,10 @@ func (t *Group) sizeCell(n int) int {
 	for i2 := range t.Seats {
 		n = t.Seats[i2].sizeCell(n)
 	}
+	n = view.Grow(n, len(t.From), 1, 1)
+	n = view.Grow(n, len(t.To), 1, 1)
+	n = view.Grow(n, len(t.Beyond), 1, 1)
+	n = view.Grow(n, len(t.Source), 1, 1)
 	return n
 }
 
@@ -851,6 +940,10 @@ func (t *Group) putCellPart(b GroupPartBuilder) {
 	for seatsListI := range t.Seats {
 		t.Seats[seatsListI].putCellPart(seatsList.At(seatsListI))
 	}
+	b.SetFrom(t.From)
+	b.SetTo(t.To)
+	b.SetBeyond(t.Beyond)
+	b.SetSource(t.Source)
 }
 
 func (t *Group) getCellPart(v GroupPart, d *view.Budget) {
@@ -866,6 +959,10 @@ func (t *Group) getCellPart(v GroupPart, d *view.Budget) {
 	for seatsListI := range t.Seats {
 		t.Seats[seatsListI].getCellPart(seatsList.At(seatsListI), d)
 	}
+	t.From = d.CopyBytes(v.From())
+	t.To = d.CopyBytes(v.To())
+	t.Beyond = d.CopyString(v.Beyond())
+	t.Source = d.CopyString(v.Source())
 }
 
 // GroupParts is a list of GroupPart in place, to be read.
@@ -882,7 +979,7 @@ func (v GroupParts) at(i int) []byte { v.lease.Use(); return view.Element(v.b, i
 
 // At returns element i. What lies beyond the end reads as zero.
 func (v GroupParts) At(i int) GroupPart {
-	return GroupPart{v.lease, (*[GroupPartBlock]byte)(v.at(i)[0:64]), v.msg}
+	return GroupPart{v.lease, (*[GroupPartBlock]byte)(v.at(i)[0:96]), v.msg}
 }
 
 // All yields indexes and elements in order.
@@ -899,7 +996,7 @@ func (v GroupParts) All() iter.Seq2[int, GroupPart] {
 func (v GroupParts) check(c *view.Checker) error {
 	for i := range v.Len() {
 		p := v.at(i)
-		if err := (GroupPart{v.lease, (*[GroupPartBlock]byte)(p[0:64]), v.msg}).check(c); err != nil {
+		if err := (GroupPart{v.lease, (*[GroupPartBlock]byte)(p[0:96]), v.msg}).check(c); err != nil {
 			return view.InElement(i, err)
 		}
 	}
@@ -921,7 +1018,7 @@ func (b GroupPartBuilders) at(i int) []byte { b.lease.Use(); return view.Place(b
 
 // At returns what writes element i.
 func (b GroupPartBuilders) At(i int) GroupPartBuilder {
-	return GroupPartBuilder{b.lease, (*[GroupPartBlock]byte)(b.at(i)[0:64]), b.a}
+	return GroupPartBuilder{b.lease, (*[GroupPartBlock]byte)(b.at(i)[0:96]), b.a}
 }
 
 // SeatPartBlock is the length in bytes of the block of Seat within a message.
@@ -1704,6 +1801,237 @@ func (t *Moving) getCell(v MovingView, d *view.Budget) {
 	t.Group = d.CopyString(v.Group())
 	t.From = d.CopyString(v.From())
 	t.To = d.CopyString(v.To())
+}
+
+// SplittingBlock is the length in bytes of the block of Splitting as a message.
+const SplittingBlock = 28
+
+// SplittingView reads a Splitting in a message; see package view.
+type SplittingView struct {
+	lease view.Lease
+	p     *[SplittingBlock]byte
+	msg   []byte
+}
+
+// ViewSplitting returns a view of the message msg, which is not checked: what
+// is missing or lies reads as zero or empty.
+func ViewSplitting(msg []byte) SplittingView {
+	if len(msg) < SplittingBlock || binary.LittleEndian.Uint32(msg) < SplittingBlock {
+		return olderSplitting(msg)
+	}
+	return SplittingView{p: (*[SplittingBlock]byte)(msg), msg: msg}
+}
+
+// olderSplitting views a message whose sender knew less of the block.
+func olderSplitting(msg []byte) SplittingView {
+	p := view.Extended(msg[:view.Carried(msg)], SplittingBlock, 12, 20, 28)
+	return SplittingView{p: (*[SplittingBlock]byte)(p), msg: msg}
+}
+
+func (v SplittingView) block() *[SplittingBlock]byte { v.lease.Use(); return v.p }
+
+// Group returns the field Group.
+func (v SplittingView) Group() []byte {
+	return view.Text(v.msg, v.block()[4:12])
+}
+
+// At returns the field At.
+// the first key that goes
+func (v SplittingView) At() []byte {
+	return view.Text(v.msg, v.block()[12:20])
+}
+
+// New returns the field New.
+// the group that gets them
+func (v SplittingView) New() []byte {
+	return view.Text(v.msg, v.block()[20:28])
+}
+
+// CheckSplitting says whether msg is well-formed, by an error that wraps one of
+// those of package view. minimum is the block length of the form that the
+// sender knows: SplittingBlock for today's, 0 for any.
+func CheckSplitting(msg []byte, minimum int) error {
+	c, err := view.NewChecker(msg, minimum)
+	if err == nil {
+		err = ViewSplitting(msg).check(&c)
+	}
+	return view.In("Splitting", err)
+}
+
+func (v SplittingView) check(c *view.Checker) error {
+	p := v.block()
+	if err := c.Text(p[4:12]); err != nil {
+		return view.In("Group", err)
+	}
+	if err := c.Text(p[12:20]); err != nil {
+		return view.In("At", err)
+	}
+	if err := c.Text(p[20:28]); err != nil {
+		return view.In("New", err)
+	}
+	return nil
+}
+
+// Struct returns a copy, which outlives the message.
+func (v SplittingView) Struct() (t Splitting) {
+	d := view.NewBudget(len(v.msg))
+	t.getCell(v, &d)
+	return t
+}
+
+// MarshalJSON returns the message as JSON, as docs/SCHEMA.md describes it.
+func (v SplittingView) MarshalJSON() ([]byte, error) {
+	t := v.Struct()
+	return t.jsonCell()
+}
+
+// String returns the message as JSON, for people.
+func (v SplittingView) String() string {
+	text, err := v.MarshalJSON()
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// SplittingBuilder writes a Splitting in a message; see package view.
+type SplittingBuilder struct {
+	lease view.Lease
+	p     *[SplittingBlock]byte
+	a     *view.Arena
+}
+
+// BuildSplitting begins a message at the front of place; a keeps account of its
+// parts until it is finished. The error wraps view.ErrSpace.
+func BuildSplitting(place []byte, a *view.Arena) (b SplittingBuilder, err error) {
+	if err := a.Begin(place, SplittingBlock); err != nil {
+		return b, err
+	}
+	b.p, b.a = (*[SplittingBlock]byte)(place), a
+	*b.p = [SplittingBlock]byte{}
+	binary.LittleEndian.PutUint32(b.p[0:4], SplittingBlock)
+	return b, nil
+}
+
+// Finish returns the length of the message. The error wraps view.ErrSpace: a
+// part did not fit.
+func (b SplittingBuilder) Finish() (int, error) { return b.a.Finish() }
+
+func (b SplittingBuilder) block() *[SplittingBlock]byte { b.lease.Use(); return b.p }
+
+// SetGroup sets the field Group.
+func (b SplittingBuilder) SetGroup(x string) {
+	b.a.PutString(b.block()[4:12], x)
+}
+
+// MakeGroup makes room for n bytes in the field Group; all of them must be
+// written, and there are none where the message has no more room.
+func (b SplittingBuilder) MakeGroup(n int) []byte {
+	return b.a.Text(b.block()[4:12], n)
+}
+
+// SetAt sets the field At.
+// the first key that goes
+func (b SplittingBuilder) SetAt(x []byte) {
+	b.a.PutBytes(b.block()[12:20], x)
+}
+
+// MakeAt makes room for n bytes in the field At; all of them must be written,
+// and there are none where the message has no more room.
+// the first key that goes
+func (b SplittingBuilder) MakeAt(n int) []byte {
+	return b.a.Text(b.block()[12:20], n)
+}
+
+// SetNew sets the field New.
+// the group that gets them
+func (b SplittingBuilder) SetNew(x string) {
+	b.a.PutString(b.block()[20:28], x)
+}
+
+// MakeNew makes room for n bytes in the field New; all of them must be written,
+// and there are none where the message has no more room.
+// the group that gets them
+func (b SplittingBuilder) MakeNew(n int) []byte {
+	return b.a.Text(b.block()[20:28], n)
+}
+
+// SizeCell returns the length in bytes of t as a message.
+func (t Splitting) SizeCell() int { return t.sizeCell(SplittingBlock) }
+
+// EncodeCell writes t as a message to the front of b, which has SizeCell bytes or
+// more, and returns its length. The error wraps view.ErrSpace.
+func (t Splitting) EncodeCell(b []byte) (int, error) {
+	var a view.Arena
+	w, err := BuildSplitting(b, &a)
+	if err != nil {
+		return 0, err
+	}
+	t.putCell(w)
+	return w.Finish()
+}
+
+// DecodeCell sets t to the message b, of which it keeps nothing. Fields that the
+// sender did not know are zero. The error wraps one of those of package view.
+func (t *Splitting) DecodeCell(b []byte) error { return t.decodeCell(b, 0) }
+
+// decodeCell is DecodeCell for a message whose block has minimum bytes or more.
+func (t *Splitting) decodeCell(b []byte, minimum int) error {
+	*t = Splitting{}
+	if err := CheckSplitting(b, minimum); err != nil {
+		return err
+	}
+	d := view.NewBudget(len(b))
+	t.getCell(ViewSplitting(b), &d)
+	return d.Err()
+}
+
+func (t *Splitting) jsonCell() ([]byte, error) {
+	codec, err := adminCodec("Splitting")
+	if err != nil {
+		return nil, err
+	}
+	msg := make([]byte, t.SizeCell())
+	if _, err := t.EncodeCell(msg); err != nil {
+		return nil, err
+	}
+	return codec.ToJSON(msg, 0)
+}
+
+// MarshalJSON returns t as JSON, as docs/SCHEMA.md describes it.
+func (t Splitting) MarshalJSON() ([]byte, error) { return t.jsonCell() }
+
+// UnmarshalJSON sets t to what the JSON text says.
+func (t *Splitting) UnmarshalJSON(text []byte) error {
+	codec, err := adminCodec("Splitting")
+	if err != nil {
+		return err
+	}
+	msg, err := codec.FromJSON(text)
+	if err != nil {
+		return err
+	}
+	return t.DecodeCell(msg)
+}
+
+// sizeCell returns the length of a message that has n bytes before the parts of t are added.
+func (t *Splitting) sizeCell(n int) int {
+	n = view.Grow(n, len(t.Group), 1, 1)
+	n = view.Grow(n, len(t.At), 1, 1)
+	n = view.Grow(n, len(t.New), 1, 1)
+	return n
+}
+
+func (t *Splitting) putCell(b SplittingBuilder) {
+	b.SetGroup(t.Group)
+	b.SetAt(t.At)
+	b.SetNew(t.New)
+}
+
+func (t *Splitting) getCell(v SplittingView, d *view.Budget) {
+	t.Group = d.CopyString(v.Group())
+	t.At = d.CopyBytes(v.At())
+	t.New = d.CopyString(v.New())
 }
 
 // AddressesBlock is the length in bytes of the block of Addresses as a message.
@@ -2489,11 +2817,12 @@ func (t *BackupInfo) getCell(v BackupInfoView, d *view.Budget) {
 // Fingerprints of the methods of Raft.
 const (
 	RaftStatusFingerprint    uint64 = 0x5c66d90471e7b780
-	RaftGroupsFingerprint    uint64 = 0x79b0f95f21d06d10
+	RaftGroupsFingerprint    uint64 = 0xcd11b3d9204e77ab
 	RaftCreateFingerprint    uint64 = 0x02a717aca4ad6dbb
 	RaftAddFingerprint       uint64 = 0x88da17ca75d228f2
 	RaftRemoveFingerprint    uint64 = 0x30a2a2dabd3ff802
 	RaftMoveFingerprint      uint64 = 0x1bebfa45e1204cf7
+	RaftSplitFingerprint     uint64 = 0x6b54ec0a8e7618f1
 	RaftTransferFingerprint  uint64 = 0xc0481bd3ab293cf4
 	RaftSnapshotFingerprint  uint64 = 0x627e417e1bc1f670
 	RaftBackupFingerprint    uint64 = 0x50d89caf80698c86
@@ -2508,20 +2837,21 @@ const (
 	raftAdd       = 3
 	raftRemove    = 4
 	raftMove      = 5
-	raftTransfer  = 6
-	raftSnapshot  = 7
-	raftBackup    = 8
-	raftIntroduce = 9
+	raftSplit     = 6
+	raftTransfer  = 7
+	raftSnapshot  = 8
+	raftBackup    = 9
+	raftIntroduce = 10
 )
 
 // RaftDesc describes Raft.
 var RaftDesc = rpc.Describe(rpc.ServiceDesc{
 	Name: "Raft",
 	Digest: [32]byte{
-		0x76, 0x70, 0xc1, 0x70, 0x05, 0x2e, 0x34, 0x32,
-		0x6f, 0x6a, 0x84, 0x60, 0x0e, 0x3d, 0xe2, 0x34,
-		0x36, 0xf5, 0xe5, 0x58, 0x44, 0x18, 0xd6, 0x14,
-		0x30, 0x57, 0xf8, 0xa2, 0xf4, 0x20, 0x4c, 0xe7,
+		0xa1, 0xd3, 0x62, 0xbe, 0x50, 0x4e, 0xa4, 0xf0,
+		0x33, 0x28, 0x59, 0x35, 0x02, 0xc4, 0x62, 0x44,
+		0xd7, 0x17, 0x39, 0x9b, 0x28, 0xc6, 0xf8, 0xca,
+		0xb1, 0x17, 0xb6, 0x33, 0x59, 0x51, 0x2f, 0xc3,
 	},
 	Text: adminCell,
 	Methods: []rpc.Method{
@@ -2551,6 +2881,11 @@ var RaftDesc = rpc.Describe(rpc.ServiceDesc{
 		{
 			Name: "Move", Fingerprint: RaftMoveFingerprint, Mode: schema.Unary,
 			Request: rpc.Shape{Block: MovingBlock, Variable: true},
+			Reply:   rpc.Shape{Block: DoneBlock, Variable: true},
+		},
+		{
+			Name: "Split", Fingerprint: RaftSplitFingerprint, Mode: schema.Unary,
+			Request: rpc.Shape{Block: SplittingBlock, Variable: true},
 			Reply:   rpc.Shape{Block: DoneBlock, Variable: true},
 		},
 		{
@@ -2584,6 +2919,7 @@ var (
 	raftAddCalls       rpc.Calls[Place, Done]
 	raftRemoveCalls    rpc.Calls[Place, Done]
 	raftMoveCalls      rpc.Calls[Moving, Done]
+	raftSplitCalls     rpc.Calls[Splitting, Done]
 	raftTransferCalls  rpc.Calls[Place, Done]
 	raftSnapshotCalls  rpc.Calls[Place, Done]
 	raftIntroduceCalls rpc.Calls[Addresses, Done]
@@ -2627,6 +2963,11 @@ func (c *RaftClient) Move(ctx context.Context, req Moving) (Done, error) {
 	return raftMoveCalls.Call(ctx, c.caller, &RaftDesc.Methods[raftMove], req)
 }
 
+// Split gives the keys of a store from a key on to a new group.
+func (c *RaftClient) Split(ctx context.Context, req Splitting) (Done, error) {
+	return raftSplitCalls.Call(ctx, c.caller, &RaftDesc.Methods[raftSplit], req)
+}
+
 // Transfer makes a node's replica the leader of its group.
 func (c *RaftClient) Transfer(ctx context.Context, req Place) (Done, error) {
 	return raftTransferCalls.Call(ctx, c.caller, &RaftDesc.Methods[raftTransfer], req)
@@ -2663,6 +3004,7 @@ func RegisterRaft(s *rpc.Server, impl Raft) error {
 		rpc.Blocking(g.serveAdd),
 		rpc.Blocking(g.serveRemove),
 		rpc.Blocking(g.serveMove),
+		rpc.Blocking(g.serveSplit),
 		rpc.Blocking(g.serveTransfer),
 		rpc.Blocking(g.serveSnapshot),
 		rpc.Blocking(g.serveBackup),
@@ -2736,6 +3078,18 @@ func (g raftServer) serveMove(ctx context.Context, x *rpc.Exchange) error {
 	return x.Reply(&reply)
 }
 
+func (g raftServer) serveSplit(ctx context.Context, x *rpc.Exchange) error {
+	var req Splitting
+	if err := req.decodeCell(x.Request(), x.RequestBlock()); err != nil {
+		return rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	reply, err := g.impl.Split(ctx, req)
+	if err != nil {
+		return err
+	}
+	return x.Reply(&reply)
+}
+
 func (g raftServer) serveTransfer(ctx context.Context, x *rpc.Exchange) error {
 	var req Place
 	if err := req.decodeCell(x.Request(), x.RequestBlock()); err != nil {
@@ -2802,6 +3156,8 @@ type RaftViews interface {
 	Remove(c *rpc.Call, req PlaceView, reply DoneBuilder) error
 	// Move gives a node's replica to another node.
 	Move(c *rpc.Call, req MovingView, reply DoneBuilder) error
+	// Split gives the keys of a store from a key on to a new group.
+	Split(c *rpc.Call, req SplittingView, reply DoneBuilder) error
 	// Transfer makes a node's replica the leader of its group.
 	Transfer(c *rpc.Call, req PlaceView, reply DoneBuilder) error
 	// Snapshot takes a snapshot of this node's replica and compacts its log.
@@ -2823,6 +3179,7 @@ func RegisterRaftViews(s *rpc.Server, impl RaftViews) error {
 		rpc.Inline(g.serveAdd),
 		rpc.Inline(g.serveRemove),
 		rpc.Inline(g.serveMove),
+		rpc.Inline(g.serveSplit),
 		rpc.Inline(g.serveTransfer),
 		rpc.Inline(g.serveSnapshot),
 		rpc.Blocking(g.serveBackup),
@@ -2942,6 +3299,26 @@ func (g raftInline) serveMove(c *rpc.Call, msg, place []byte) (int, error) {
 	return reply.Finish()
 }
 
+func (g raftInline) serveSplit(c *rpc.Call, msg, place []byte) (int, error) {
+	if err := CheckSplitting(msg, c.RequestBlock()); err != nil {
+		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
+	}
+	req := ViewSplitting(msg)
+	reply, err := BuildDone(place, c.Arena())
+	if err != nil {
+		return 0, err
+	}
+	lease := view.Lend()
+	req.lease = lease
+	reply.lease = lease
+	err = g.impl.Split(c, req, reply)
+	lease.End()
+	if err != nil {
+		return 0, err
+	}
+	return reply.Finish()
+}
+
 func (g raftInline) serveTransfer(c *rpc.Call, msg, place []byte) (int, error) {
 	if err := CheckPlace(msg, c.RequestBlock()); err != nil {
 		return 0, rpc.Errorf(wire.StatusInvalidArgument, "malformed request: %w", err)
@@ -3026,6 +3403,7 @@ type RaftAsync struct {
 	boundAdd       *rpc.Bound
 	boundRemove    *rpc.Bound
 	boundMove      *rpc.Bound
+	boundSplit     *rpc.Bound
 	boundTransfer  *rpc.Bound
 	boundSnapshot  *rpc.Bound
 	boundIntroduce *rpc.Bound
@@ -3041,6 +3419,7 @@ func NewRaftAsync(c *rpc.AsyncConn) *RaftAsync {
 		boundAdd:       c.Bind(&RaftDesc.Methods[raftAdd]),
 		boundRemove:    c.Bind(&RaftDesc.Methods[raftRemove]),
 		boundMove:      c.Bind(&RaftDesc.Methods[raftMove]),
+		boundSplit:     c.Bind(&RaftDesc.Methods[raftSplit]),
 		boundTransfer:  c.Bind(&RaftDesc.Methods[raftTransfer]),
 		boundSnapshot:  c.Bind(&RaftDesc.Methods[raftSnapshot]),
 		boundIntroduce: c.Bind(&RaftDesc.Methods[raftIntroduce]),
@@ -3289,6 +3668,56 @@ func (c *RaftAsync) SendMove(req MovingBuilder, tag uint64, done func(tag uint64
 }
 
 func raftMoveDone(r *rpc.Completion) {
+	done := r.Done().(func(uint64, DoneView, error))
+	if r.Err != nil {
+		done(r.Tag, ViewDone(nil), r.Err)
+		return
+	}
+	if err := CheckDone(r.Reply, 0); err != nil {
+		done(r.Tag, ViewDone(nil), rpc.Errorf(wire.StatusInternal, "malformed reply: %w", err))
+		return
+	}
+	reply := ViewDone(r.Reply)
+	reply.lease = view.Lend()
+	done(r.Tag, reply, nil)
+	reply.lease.End()
+}
+
+// BeginSplit begins a call of Split: set the fields of the request in place,
+// then call SendSplit, before anything else is begun on this connection. size
+// is the room in bytes for all of the request.
+//
+// Split gives the keys of a store from a key on to a new group.
+func (c *RaftAsync) BeginSplit(size int) (SplittingBuilder, error) {
+	place, err := c.conn.Begin(c.boundSplit, size)
+	if err != nil {
+		return SplittingBuilder{}, err
+	}
+	req, err := BuildSplitting(place, &c.a)
+	if err != nil {
+		c.conn.Abort()
+		return req, err
+	}
+	c.lease = view.Lend()
+	req.lease = c.lease
+	return req, nil
+}
+
+// SendSplit sends the request that BeginSplit began. done runs on the engine's
+// thread when the call ends, with the tag that was given; the reply may be read
+// until it returns. A done that is made once, and not for each call, costs no
+// allocation.
+func (c *RaftAsync) SendSplit(req SplittingBuilder, tag uint64, done func(tag uint64, reply DoneView, err error)) error {
+	c.lease.End()
+	n, err := req.Finish()
+	if err != nil {
+		c.conn.Abort()
+		return err
+	}
+	return c.conn.Send(n, raftSplitDone, done, tag)
+}
+
+func raftSplitDone(r *rpc.Completion) {
 	done := r.Done().(func(uint64, DoneView, error))
 	if r.Err != nil {
 		done(r.Tag, ViewDone(nil), r.Err)

@@ -65,7 +65,7 @@ func (s *Service) Groups(ctx context.Context) (list GroupList, err error) {
 	}
 	byName := map[string]*Group{cluster.SystemGroup: {Name: cluster.SystemGroup, Kind: cluster.Kind}}
 	for _, e := range entries {
-		g := &Group{Name: e.Name, Kind: e.Kind}
+		g := &Group{Name: e.Name, Kind: e.Kind, From: e.From, To: e.To, Beyond: e.Beyond, Source: e.Source}
 		for _, x := range e.Seats {
 			if role := ""; !x.Gone {
 				if x.Leaving {
@@ -174,6 +174,16 @@ func (s *Service) Move(ctx context.Context, req Moving) (Done, error) {
 		return Done{}, err
 	}
 	return did("node %s gets a replica of group %q, and node %s loses its own when that has caught up", req.To, req.Group, req.From), nil
+}
+
+// Split implements [Raft].
+func (s *Service) Split(ctx context.Context, req Splitting) (Done, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if err := s.member.Split(ctx, req.Group, req.At, req.New); err != nil {
+		return Done{}, err
+	}
+	return did("group %q gets the keys of %q from %q on", req.New, req.Group, req.At), nil
 }
 
 // here returns a group of which a replica runs here.

@@ -32,8 +32,8 @@ func newRaft(env *Env) *cobra.Command {
 tables are the store at the socket kv.cluster: cellnode call kv.cluster.KV.Range.`,
 		Example: "  cellnode raft status\n  cellnode raft create orders",
 	}
-	cmd.AddCommand(newRaftStatus(env), newRaftGroups(env), newRaftCreate(env), newRaftAdd(env), newRaftRemove(env), newRaftMove(env),
-		newRaftTransfer(env), newRaftSnapshot(env), newRaftBackup(env), newRaftRestore(env), newRaftCheck(env), newRaftMember(env))
+	cmd.AddCommand(newRaftStatus(env), newRaftGroups(env), newRaftCreate(env), newRaftAdd(env), newRaftRemove(env), newRaftMove(env), newRaftSplit(env),
+		newRaftTransfer(env), newRaftSnapshot(env), newRaftBackup(env), newRaftRestore(env), newRaftLoad(env), newRaftCheck(env), newRaftMember(env))
 	return cmd
 }
 
@@ -177,7 +177,14 @@ func printGroups(w io.Writer, groups []admin.Group) error {
 		if g.Here {
 			here = strconv.FormatUint(g.Replica, 10)
 		}
-		rows = append(rows, []string{g.Name, g.Kind, here, leader, strconv.FormatUint(g.Term, 10), strconv.FormatUint(g.Applied, 10), strings.Join(seats, "; ")})
+		kind := g.Kind
+		if len(g.From) > 0 || len(g.To) > 0 {
+			kind += fmt.Sprintf(" from %q to %q", g.From, g.To)
+		}
+		if g.Source != "" {
+			kind += ", filled by " + g.Source
+		}
+		rows = append(rows, []string{g.Name, kind, here, leader, strconv.FormatUint(g.Term, 10), strconv.FormatUint(g.Applied, 10), strings.Join(seats, "; ")})
 	}
 	return table(w, []string{"NAME", "KIND", "HERE", "LEADER", "TERM", "APPLIED", "MEMBERS"}, rows)
 }

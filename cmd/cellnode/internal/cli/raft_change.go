@@ -110,6 +110,21 @@ shows how far it is.`,
 	}.command(env)
 }
 
+func newRaftSplit(env *Env) *cobra.Command {
+	return raftStep{
+		use: "split GROUP KEY NEW", short: "Give the keys of a store from KEY on to a new group",
+		long: `The new group has its replicas on the same nodes; raft move takes them elsewhere
+afterwards. Its leader gives it the keys, in order; until it has them, calls that need
+one wait. The old group tells callers who has the keys that it gave away, and clients
+of Go (kv.DialStore) go there. A store in which one of those keys has a lease is left
+as it was.`,
+		example: "  cellnode raft split orders m orders.2", args: cobra.ExactArgs(3),
+		do: func(ctx context.Context, m *admin.RaftClient, args []string) (admin.Done, error) {
+			return m.Split(ctx, admin.Splitting{Group: args[0], At: []byte(args[1]), New: args[2]})
+		},
+	}.command(env)
+}
+
 func newRaftTransfer(env *Env) *cobra.Command {
 	return raftStep{
 		use: "transfer GROUP NODE", short: "Make a node the leader of a group",

@@ -58,6 +58,7 @@ func TestRaftCommands(t *testing.T) {
 	}
 	stop := startMember(t, run, data)
 	defer func() { stop() }()
+	orders := filepath.Join(data, "orders.backup")
 	for _, tc := range []struct {
 		args string
 		code int
@@ -83,6 +84,19 @@ func TestRaftCommands(t *testing.T) {
 		{"raft backup cluster " + backup + " --force", 0, "is in " + backup, ""},
 		{"raft check " + backup, 0, "in order", ""},
 		{"raft check " + filepath.Join(data, "raft"), 1, "", "in use by process"},
+		{`call kv.orders.KV.Put {"Key":"YQ==","Value":"Yg=="}`, 0, "", ""},
+		{"raft backup orders " + orders, 0, "is in " + orders, ""},
+		{"raft load orders " + orders, 64 + 10, "", "raft create"},
+		{"raft load none " + orders, 64 + 5, "", "none"},
+		{"raft load orders " + data + "/nothing", 1, "", "no such file"},
+		{"raft create copy", 0, "with 1 replicas", ""},
+		{`call kv.copy.KV.Get {"Key":"YQ=="}`, 0, `"Found":false`, ""},
+		{"raft load copy " + backup, 0, "keys of group \"cluster\"", ""},
+		{"raft remove copy --yes", 0, "delete its data", ""},
+		{"raft create again", 0, "with 1 replicas", ""},
+		{`call kv.again.KV.Get {"Key":"YQ=="}`, 0, `"Found":false`, ""},
+		{"raft load again " + orders, 0, "1 keys of group \"orders\"", ""},
+		{`call kv.again.KV.Get {"Key":"YQ=="}`, 0, `"Value":"Yg=="`, ""},
 		{"raft remove orders", 2, "", "--yes"},
 		{"raft remove orders --yes", 0, "delete its data", ""},
 		{"raft remove cluster nobody", 64 + 9, "", "no member"},
@@ -94,6 +108,11 @@ func TestRaftCommands(t *testing.T) {
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			code, out, complaint := h.run(t, strings.Fields(tc.args)...)
+			// A group that was made just now has to be started.
+			for end := time.Now().Add(30 * time.Second); strings.HasPrefix(tc.args, "call ") && code != tc.code && time.Now().Before(end); {
+				time.Sleep(20 * time.Millisecond)
+				code, out, complaint = h.run(t, strings.Fields(tc.args)...)
+			}
 			if code != tc.code || !strings.Contains(out, tc.out) || !strings.Contains(complaint, tc.err) {
 				t.Errorf("%d, want %d\n%s%s", code, tc.code, out, complaint)
 			}
