@@ -36,6 +36,9 @@ func Dial(ctx context.Context, name string, o *Options) (*Conn, error) {
 		}
 		return patiently(ctx, s.WaitForListener, func() (*Conn, error) { return dialNode(ctx, n, s.brokered(o), name) })
 	}
+	if err := tooManyLeft(); err != nil {
+		return nil, err
+	}
 	d, path, err := locate(s, name)
 	if err != nil {
 		return nil, err

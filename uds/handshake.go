@@ -61,6 +61,9 @@ func overSocketOf(ctx context.Context, c *net.UnixConn, o *Options, peer link.Pe
 		x.close()
 		return nil, err
 	}
+	if fds > 0 {
+		return shakeHandsApart(ctx, x, o, shake)
+	}
 	return shakeHands(ctx, x, o, shake)
 }
 
@@ -343,6 +346,7 @@ func newConn(x *exchange, r *rings, max int, why string) (*Conn, error) {
 	if err != nil {
 		return nil, refuse(wire.StatusResourceExhausted, "no descriptor for the socket: %w; raise RLIMIT_NOFILE", err)
 	}
+	takeNoDescriptors(fd)
 	c := &Conn{rings: r}
 	c.fd, c.pid = fd, x.peer.PID
 	c.info = link.Info{Kind: "uds", Peer: x.peer, MaxPayload: max, Ordered: true, Reliable: true}
