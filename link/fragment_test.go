@@ -355,6 +355,33 @@ func TestReassemblerIsBounded(t *testing.T) {
 			t.Errorf("%q, %q", p.Payload, q.Payload)
 		}
 	})
+	t.Run("several share a budget, and leave each other a part", func(t *testing.T) {
+		budget := link.NewReassemblyBudget(8 * 4096)
+		limits := link.ReassemblyLimits{Message: 4096, Budget: budget}
+		var all []*link.Reassembler
+		held := []int{4, 2, 1, 0, 0} // buffers: no more than what it leaves
+		for i, want := range held {
+			r := newReassembler(t, limits)
+			all = append(all, r)
+			var err error
+			for seq := range uint32(10) {
+				p := piece(seq, 4096, 0, "abc")
+				_, err = r.Add(&p, 0)
+			}
+			if got, memory := r.Pending(); memory != want*4096 || got > want || errors.Is(err, link.ErrBudget) != (want == 0) {
+				t.Errorf("number %d holds %d vesicles in %d bytes, want %d: %v", i, got, memory, want*4096, err)
+			}
+		}
+		if budget.Held() != 7*4096 {
+			t.Errorf("%d bytes held of the budget", budget.Held())
+		}
+		for _, r := range all {
+			r.Close()
+		}
+		if budget.Held() != 0 {
+			t.Errorf("%d bytes held after Close", budget.Held())
+		}
+	})
 	for _, bad := range []link.ReassemblyLimits{
 		{Message: -1}, {Message: wire.MaxLength + 1}, {Partial: -1}, {Partial: 5000}, {Ahead: -1}, {Idle: -1}, {Message: 1 << 20, Memory: 1 << 20},
 	} {

@@ -97,9 +97,10 @@ const minBuffer = 4 << 10
 // that a steady flow allocates nothing. What is out and what is kept together
 // stay within limit.
 type buffers struct {
-	limit int
-	held  int
-	free  [bits.UintSize][][]byte // by the logarithm of the size
+	limit  int
+	held   int
+	shared *ReassemblyBudget
+	free   [bits.UintSize][][]byte // by the logarithm of the size
 }
 
 func sizeClass(n int) int { return bits.Len(uint(max(n, minBuffer) - 1)) }
@@ -118,19 +119,22 @@ func (b *buffers) take(n int) []byte {
 }
 
 // make returns a new buffer of at least n bytes, at the expense of kept ones,
-// or nil if what is out leaves no room.
+// or nil if what is out leaves no room, here or within the shared budget.
 func (b *buffers) make(n int) []byte {
 	size := 1 << sizeClass(n)
-	for class := len(b.free) - 1; class >= 0 && b.held+size > b.limit; class-- {
-		for b.held+size > b.limit && len(b.free[class]) > 0 {
-			b.forget(b.take(1 << class))
+	for class := len(b.free) - 1; ; {
+		if b.held+size <= b.limit && b.shared.take(size, b.held) {
+			b.held += size
+			return make([]byte, size)
 		}
+		for class >= 0 && len(b.free[class]) == 0 {
+			class--
+		}
+		if class < 0 {
+			return nil
+		}
+		b.forget(b.take(1 << class))
 	}
-	if b.held+size > b.limit {
-		return nil
-	}
-	b.held += size
-	return make([]byte, size)
 }
 
 // give takes a buffer back. nil is fine.
@@ -142,7 +146,10 @@ func (b *buffers) give(buf []byte) {
 }
 
 // forget gives up a buffer that is out. nil is fine.
-func (b *buffers) forget(buf []byte) { b.held -= len(buf) }
+func (b *buffers) forget(buf []byte) {
+	b.held -= len(buf)
+	b.shared.give(len(buf))
+}
 
 // shrink gives up everything that is kept.
 func (b *buffers) shrink() {

@@ -43,6 +43,10 @@ type ReassemblyLimits struct {
 	// Idle is how long a vesicle under way may make no progress; default
 	// 10 s.
 	Idle time.Duration
+	// Budget bounds what several Reassemblers hold together; nil: nothing does.
+	// Call Expire of each now and then, and Close when its link ends, lest they
+	// keep from each other what they no longer use.
+	Budget *ReassemblyBudget
 }
 
 const maxPartial = 1024
@@ -123,8 +127,11 @@ func NewReassembler(limits ReassemblyLimits) (*Reassembler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reassembler{limits: limits, buffers: buffers{limit: limits.Memory}}, nil
+	return &Reassembler{limits: limits, buffers: buffers{limit: limits.Memory, shared: limits.Budget}}, nil
 }
+
+// Idle returns the limit of that name, after which Expire has something to do.
+func (r *Reassembler) Idle() time.Duration { return r.limits.Idle }
 
 // Add takes a polled vesicle. If it is not a fragment, Add returns true and
 // leaves v as it is. If it is the piece that completes a vesicle, Add returns
@@ -134,7 +141,7 @@ func NewReassembler(limits ReassemblyLimits) (*Reassembler, error) {
 // v has nothing for the caller.
 //
 // Pieces are copied, so v may be released right after Add. An error,
-// [ErrFragment] or [ErrTooLarge], says that a vesicle was dropped and why;
+// [ErrFragment], [ErrTooLarge] or [ErrBudget], says that a vesicle was dropped and why;
 // on a link that neither loses nor mixes up anything it means that the peer
 // broke the protocol.
 //
@@ -172,6 +179,13 @@ func (r *Reassembler) Reset() {
 		r.stats.Expired++
 		r.drop(r.partials[0])
 	}
+}
+
+// Close drops everything and gives up all memory, also of the payload that Add
+// returned last unless it was kept.
+func (r *Reassembler) Close() {
+	r.Reset()
+	r.buffers.shrink()
 }
 
 // Stats returns the counters.
@@ -281,7 +295,7 @@ func (r *Reassembler) grow(p *partial, n int) error {
 		}
 		if r.partials[0] == p {
 			r.stats.Refused++
-			return errWholeTooLarge
+			return ErrBudget // the own limit suffices for one vesicle
 		}
 		r.stats.Evicted++
 		r.drop(r.partials[0])

@@ -11,3 +11,13 @@ func NeverTryByTheClock(t testing.TB) {
 	parkMost, unflushedPace = time.Hour, time.Hour
 	t.Cleanup(func() { parkMost, unflushedPace = most, pace })
 }
+
+// DropPiecesAfter has servers drop requests in pieces that make no progress for d.
+func DropPiecesAfter(t testing.TB, d time.Duration) {
+	old := piecesIdle
+	piecesIdle = d
+	t.Cleanup(func() { piecesIdle = old })
+}
+
+// PiecesHeld returns the bytes that s holds of requests in pieces.
+func (s *Server) PiecesHeld() int64 { return s.pieces.Held() }

@@ -19,6 +19,7 @@ type Server struct {
 	opts   ServerOptions
 	pool   *pool
 	counts serverCounts
+	pieces *link.ReassemblyBudget // of all links
 	born   time.Time
 
 	table    atomic.Pointer[dispatchTable[served]]
@@ -79,6 +80,7 @@ func NewServer(o *ServerOptions) (*Server, error) {
 	if err := s.counts.init(s.opts.Metrics, s.opts.Name); err != nil {
 		return nil, err
 	}
+	s.pieces = link.NewReassemblyBudget(s.opts.MaxPieces)
 	s.pool = newPool(s.opts.Workers, s.opts.Queue)
 	s.table.Store(newDispatchTable[served](nil))
 	return s, nil

@@ -220,6 +220,9 @@ func (s *serverLink) gone(p *engine.Port, err error) {
 	p.Engine().StopTimer(&s.timer)
 	p.Engine().StopTimer(&s.stats.timer)
 	s.publish()
+	if s.whole != nil {
+		s.whole.Close()
+	}
 	s.outbox.close()
 	for _, x := range s.active {
 		x.end(failure(nil, wire.StatusPeerGone, err, "the caller is gone"))

@@ -28,6 +28,11 @@ type ServerOptions struct {
 	// MaxRequest is the most bytes of a request or item; larger ones end with
 	// wire.StatusTooLarge. Default 16 MiB.
 	MaxRequest int
+	// MaxPieces bounds the bytes held of requests and items that come in pieces,
+	// over all links; more end with wire.StatusResourceExhausted. One link may
+	// hold as much as it leaves to the others. Default 32 times MaxRequest, at
+	// least 8 times.
+	MaxPieces int64
 	// InlineReply is the room in bytes for an inline handler's reply with
 	// variable parts, where the link takes as much. Default 4096.
 	InlineReply int
@@ -93,6 +98,13 @@ func (o *ServerOptions) setDefaults() error {
 		if err := setCount(f.name, f.value, f.def, f.most); err != nil {
 			return err
 		}
+	}
+	unit := int64(max(o.MaxRequest, 4<<10)) // link.Reassembler's buffers are no smaller
+	if o.MaxPieces == 0 {
+		o.MaxPieces = 32 * unit
+	}
+	if o.MaxPieces < 8*unit {
+		return fmt.Errorf("%w: MaxPieces %d is less than %d, which one request of MaxRequest needs", ErrOptions, o.MaxPieces, 8*unit)
 	}
 	if o.MaxDeadline < 0 {
 		return fmt.Errorf("%w: MaxDeadline %v is negative", ErrOptions, o.MaxDeadline)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/engine"
-	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/wire"
@@ -26,33 +25,6 @@ func (s *serverLink) handle(v *wire.Vesicle) (handled bool) {
 		return true
 	}
 	return s.dispatch(&v.Header, v.Payload, false)
-}
-
-// piece takes a part of a vesicle, and the whole once it is there.
-func (s *serverLink) piece(v wire.Vesicle) {
-	if s.whole == nil {
-		r, err := link.NewReassembler(link.ReassemblyLimits{Message: s.server.opts.MaxRequest + wire.DeadlineSize})
-		if err != nil {
-			return // MaxRequest was checked
-		}
-		s.whole = r
-	}
-	first := binary.LittleEndian.Uint32(v.Payload[4:]) == 0 // Poll has checked the length
-	head := v.Header
-	whole, err := s.whole.Add(&v, s.port.Now())
-	switch {
-	case whole:
-		s.dispatch(&v.Header, v.Payload, true)
-	case err != nil && head.Kind == wire.KindRequest && first && errors.Is(err, link.ErrTooLarge):
-		s.tooLarge(&head)
-	case err != nil && !errors.Is(err, link.ErrTooLarge):
-		s.stats.malformed++
-	}
-}
-
-func (s *serverLink) tooLarge(h *wire.Header) {
-	s.stats.requests++
-	s.fail(h, Errorf(wire.StatusTooLarge, "the request has more than the %d bytes that this server takes (MaxRequest)", s.server.opts.MaxRequest))
 }
 
 // dispatch acts on a whole vesicle. copied: its payload is this side's own,
@@ -242,7 +214,8 @@ func (s *serverLink) schedule(due int64) {
 
 // expire ends the calls whose time is up, and finds out when to look again.
 func (s *serverLink) expire() {
-	now, next := s.port.Now(), noDeadline
+	now := s.port.Now()
+	next := s.expirePieces(now)
 	for correlation, x := range s.active {
 		if x.due > now {
 			next = min(next, x.due)
