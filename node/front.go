@@ -258,6 +258,9 @@ func begins(v *wire.Vesicle) bool {
 	return false
 }
 
+// UnderWay implements rpc.RelayLink.
+func (l *frontLink) UnderWay(h *wire.Header) bool { return l.next.UnderWay(h) }
+
 // Detach implements rpc.RelayLink.
 func (l *frontLink) Detach() { l.next.Detach() }
 

@@ -35,6 +35,15 @@ var _ Stream = (*clientStream)(nil)
 
 // Stream implements [Caller].
 func (c *Conn) Stream(ctx context.Context, m *Method, req Encoder) (Stream, error) {
+	st, err := c.streamOnce(ctx, m, req)
+	if c.unsent(err) {
+		return c.streamOnce(ctx, m, req)
+	}
+	return st, err
+}
+
+// streamOnce opens a call with streams over the current link.
+func (c *Conn) streamOnce(ctx context.Context, m *Method, req Encoder) (Stream, error) {
 	switch m.Mode {
 	case schema.ServerStream, schema.ClientStream, schema.BothStreams:
 	default:

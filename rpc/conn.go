@@ -138,6 +138,15 @@ func (c *Conn) callOnce(ctx context.Context, m *Method, budget time.Duration, re
 
 // Send implements [Caller].
 func (c *Conn) Send(ctx context.Context, m *Method, req Encoder) error {
+	err := c.sendOnce(ctx, m, req)
+	if c.unsent(err) {
+		return c.sendOnce(ctx, m, req)
+	}
+	return err
+}
+
+// sendOnce sends a one-way request over the current link.
+func (c *Conn) sendOnce(ctx context.Context, m *Method, req Encoder) error {
 	if m.Mode != schema.OneWay {
 		return failure(m, wire.StatusInvalidArgument, nil, "it is not one-way")
 	}
@@ -147,7 +156,11 @@ func (c *Conn) Send(ctx context.Context, m *Method, req Encoder) error {
 	}
 	s, err := c.session(ctx, m)
 	if err != nil {
-		return err
+		// A server that drains takes one-way requests as long as there is none
+		// to go to.
+		if s = c.current.Load(); !s.draining.Load() || s.dead.Load() != nil {
+			return err
+		}
 	}
 	if err := c.ensureBound(ctx, s, m); err != nil {
 		return err
@@ -162,7 +175,7 @@ func (c *Conn) Send(ctx context.Context, m *Method, req Encoder) error {
 	if failed := s.send(ctx, m, &h, 0, due, req); failed != nil {
 		return failed
 	}
-	return nil
+	return s.flushAll(ctx, m, due)
 }
 
 // Stats returns the connection's counters.

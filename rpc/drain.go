@@ -13,11 +13,14 @@ const drainPace = time.Millisecond
 // emptyTable serves nothing: what a server that drains looks requests up in.
 var emptyTable = newDispatchTable[served](nil)
 
+var errDraining = &Error{Status: wire.StatusDraining, Message: "the server is stopping"}
+
 // Drain stops the server in an orderly way: from now on new calls end with
 // wire.StatusDraining, which says that they were not executed; subscriptions
-// end with it; calls under way are finished. It returns when none is left and
-// their answers are on their way, or with the cause of ctx. Links stay open,
-// so that clients learn of it; Close ends them.
+// end with it; calls under way are finished, and one-way requests are served,
+// whose senders then go elsewhere by themselves. It returns when none is left
+// and their answers are on their way, or with the cause of ctx. Links stay
+// open, so that clients learn of it; Close ends them.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.mu.Lock()
@@ -86,7 +89,7 @@ func (s *serverLink) endSubscriptions() {
 	for correlation, sub := range s.subs {
 		delete(s.subs, correlation)
 		sub.topic.remove(sub)
-		s.fail(&sub.header, Errorf(wire.StatusDraining, "the server is stopping"))
+		s.fail(&sub.header, errDraining)
 	}
 	s.out.end()
 }

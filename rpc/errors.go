@@ -30,7 +30,14 @@ type Error struct {
 	wait  time.Duration // until the link may be opened again, if that is why
 	sent  uint64        // the fingerprint that was sent, and the life of the
 	life  uint64        // link over which; of calls that the peer refused
+	// unserved: the peer knows no such method, in the dispatcher's word. No
+	// handler saw the call.
+	unserved bool
 }
+
+// unservedMark is what a dispatcher has for details of StatusUnimplemented, so
+// that a handler's error of that status is not taken for its word.
+const unservedMark = "cell: unserved"
 
 // Errorf returns an [*Error] with a status and a message. A %w works as in
 // [fmt.Errorf], for this side's eyes; the peer gets the text.
@@ -119,6 +126,9 @@ func asPayload(err error) wire.ErrorPayload {
 		if p.Status == wire.StatusOK { // an error is never OK
 			p.Status = wire.StatusUnknown
 		}
+		if string(p.Details) == unservedMark {
+			p.Details = nil
+		}
 		return p
 	}
 	status := StatusOf(err)
@@ -149,7 +159,10 @@ func remoteError(m *Method, payload []byte) *Error {
 		return failure(m, wire.StatusInternal, err, "the peer's error can't be read")
 	}
 	e := &Error{Status: p.Status, Message: p.Message, Remote: true}
-	if len(p.Details) > 0 {
+	switch {
+	case p.Status == wire.StatusUnimplemented && string(p.Details) == unservedMark:
+		e.unserved = true
+	case len(p.Details) > 0:
 		e.Details = append([]byte(nil), p.Details...)
 	}
 	if m != nil {

@@ -21,3 +21,12 @@ func DropPiecesAfter(t testing.TB, d time.Duration) {
 
 // PiecesHeld returns the bytes that s holds of requests in pieces.
 func (s *Server) PiecesHeld() int64 { return s.pieces.Held() }
+
+// UnservedMark is what tells a dispatcher's refusal.
+const UnservedMark = unservedMark
+
+// LetLookAgain has the next call look for the link's end, as after a while.
+func LetLookAgain(c *Conn) {
+	s := c.current.Load()
+	s.glanced.Store(s.glanced.Load() - glancePace)
+}

@@ -82,3 +82,30 @@ func TestMetrics(t *testing.T) {
 		})
 	}
 }
+
+// Of inline handlers a sample of the calls is timed, the first among them.
+func TestTimesOfInlineHandlers(t *testing.T) {
+	f, err := metrics.Anonymous(metrics.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := newServer(t, &rpc.ServerOptions{Metrics: f})
+	viewsArith(t, s)
+	c := arith.NewArithClient(connect(t, s, openPipe, nil))
+	if _, err := c.Add(soon(t), arith.AddRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := all.Merged()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, ok := merged.Find("cell_rpc_server_inline_seconds", metrics.L("method", "Arith.Add"))
+	if !ok || x.Histogram.Count() != 1 {
+		t.Errorf("%+v", x)
+	}
+}

@@ -64,7 +64,11 @@ func (c *Conn) ensureBound(ctx context.Context, s *session, m *Method) error {
 		s.learn(m.service, nil) // it doesn't say, so it's tried
 		return nil
 	}
-	return failure(m, StatusOf(err), err, "not sent: the server could not be asked whether it serves this form")
+	status := StatusOf(err)
+	if status == wire.StatusPeerGone {
+		status = wire.StatusUnavailable // only the question was under way
+	}
+	return failure(m, status, err, "not sent: the server could not be asked whether it serves this form")
 }
 
 // rebind binds a method's service after the server refused it as unknown. nil
@@ -89,7 +93,7 @@ func (c *Conn) rebind(ctx context.Context, m *Method, refused *Error) error {
 		return err
 	}
 	b := &all[m.index]
-	if b.Err == nil && b.Use == refused.sent && (s.life == refused.life || !m.Idempotent) {
+	if b.Err == nil && b.Use == refused.sent && !refused.unserved && (s.life == refused.life || !m.Idempotent) {
 		// The server serves it: this was the handler's own answer.
 		return refused
 	}

@@ -41,7 +41,7 @@ func (d *dialing) close() {
 // session returns the link's session, a new one if it was lost.
 func (c *Conn) session(ctx context.Context, m *Method) (*session, error) {
 	s := c.current.Load()
-	if s.usable() {
+	if s.glance(); s.usable() {
 		return s, nil
 	}
 	return c.reconnect(ctx, m)
@@ -167,10 +167,17 @@ func (c *Conn) mayResend(m *Method, err error) *Error {
 		return nil
 	case m.Idempotent && e.Status == wire.StatusPeerGone,
 		m.Idempotent && e.Status == wire.StatusUnavailable,
-		e.Status == wire.StatusUnavailable && e.wait == 0: // one attempt, at once
+		c.unsent(e): // one attempt, at once
 		return e
 	}
 	return nil
+}
+
+// unsent reports whether something failed before anything of it was sent, on a
+// link that turned out to be lost: another link may take it, once and at once.
+func (c *Conn) unsent(err error) bool {
+	e, ok := err.(*Error) // this package's own, unwrapped
+	return ok && c.dialing.dial != nil && !e.Remote && e.Status == wire.StatusUnavailable && e.wait == 0
 }
 
 // sleep waits and reports whether ctx lasted as long.

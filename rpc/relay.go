@@ -28,6 +28,10 @@ type RelayLink interface {
 	// answered, and anything else is dropped. v may be read until Offer
 	// returns.
 	Offer(v *wire.Vesicle) (taken bool, err error)
+	// UnderWay reports whether the request of h's correlation and fingerprint
+	// belongs to a call that the relay has begun: a server that drains offers
+	// the rest of that, and no other requests.
+	UnderWay(h *wire.Header) bool
 	// Detach is called once, when the link has ended.
 	Detach()
 }
@@ -36,8 +40,10 @@ type RelayLink interface {
 // again, since where it goes there is no room.
 func (s *serverLink) relayed(v *wire.Vesicle) (taken, waits bool) {
 	h := &v.Header
-	if h.Channel != wire.ChannelApplication || s.table.find(h.Fingerprint) != nil ||
-		h.Kind == wire.KindRequest && s.server.draining.Load() {
+	if h.Channel != wire.ChannelApplication || s.table.find(h.Fingerprint) != nil {
+		return false, false
+	}
+	if h.Kind == wire.KindRequest && s.server.draining.Load() && (s.relay == nil || !s.relay.UnderWay(h)) {
 		return false, false
 	}
 	if !s.attached {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -14,7 +15,8 @@ import (
 type serverLink struct {
 	server *Server
 	port   *engine.Port
-	table  *dispatchTable[served]
+	table  *dispatchTable[served] // all that the server serves
+	takes  *dispatchTable[served] // the same, or nothing while it drains
 	call   Call
 	out    places
 	batch  []wire.Vesicle // of the turn under way
@@ -34,6 +36,7 @@ type serverLink struct {
 
 	relay    RelayLink // nil: none, or none for this link
 	attached bool      // relay was asked for
+	saidThat bool      // the peer was told that the server drains; see oneWay
 }
 
 func newServerLink(s *Server, l link.Link) *serverLink {
@@ -51,6 +54,7 @@ func newServerLink(s *Server, l link.Link) *serverLink {
 	sl.outbox.places = &sl.out
 	sl.timer.Func = func(*engine.Timer) { sl.expire() }
 	sl.stats.timer.Func = func(*engine.Timer) { sl.publish() }
+	sl.stats.sample = s.counts.writer != nil
 	return sl
 }
 
@@ -78,15 +82,16 @@ func (s *serverLink) Handle(p *engine.Port, v *wire.Vesicle) {
 // HandleBatch implements engine.BatchHandler.
 func (s *serverLink) HandleBatch(_ *engine.Port, vs []wire.Vesicle) (done int) {
 	s.table = s.server.table.Load()
+	s.takes = s.table
 	if s.server.draining.Load() {
-		s.table = emptyTable
+		s.takes = emptyTable
 	}
 	s.batch, s.at = vs, 0
 	for s.at < len(vs) {
 		v := &vs[s.at]
 		h := &v.Header
 		if h.Kind == wire.KindRequest && h.Channel == wire.ChannelApplication && h.Flags&wire.FlagFragment == 0 {
-			if m := s.table.find(h.Fingerprint); m != nil && m.inline != nil {
+			if m := s.takes.find(h.Fingerprint); m != nil && m.inline != nil {
 				if !s.inline(m, h, v.Payload) {
 					break
 				}
@@ -124,7 +129,7 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 	if m.copies && s.wary {
 		req = s.copy(req)
 	}
-	n, err := m.inline(c, req, place.Payload)
+	n, err := s.run(m, req, place.Payload)
 	if err == nil && uint(n) <= uint(len(place.Payload)) {
 		place.Payload = place.Payload[:n]
 		setHeader(&place.Header, wire.KindReply, h.Flags&priorityFlags, h.Fingerprint, h.Correlation)
@@ -141,6 +146,17 @@ func (s *serverLink) inline(m *served, h *wire.Header, req []byte) (handled bool
 	}
 	s.fail(h, err)
 	return true
+}
+
+// run runs an inline handler for s.call.
+func (s *serverLink) run(m *served, req, reply []byte) (n int, err error) {
+	if !s.stats.sample {
+		return m.inline(&s.call, req, reply)
+	}
+	began := sched.TicksRelaxed()
+	n, err = m.inline(&s.call, req, reply)
+	s.sampled(m, began)
+	return n, err
 }
 
 const (

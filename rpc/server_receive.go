@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cell-runtime/cell/engine"
@@ -53,10 +54,9 @@ func (s *serverLink) request(h *wire.Header, payload []byte, copied bool) (handl
 	m := s.table.find(h.Fingerprint)
 	switch {
 	case s.server.draining.Load():
-		s.fail(h, Errorf(wire.StatusDraining, "the server is stopping"))
+		s.fail(h, errDraining)
 	case m == nil || h.Channel != wire.ChannelApplication:
-		s.stats.unknown++
-		s.fail(h, Errorf(wire.StatusUnimplemented, "nobody serves fingerprint %s here", schema.FormatFingerprint(h.Fingerprint)))
+		s.unserved(h)
 	case len(payload) > s.server.opts.MaxRequest+wire.DeadlineSize:
 		s.tooLarge(h)
 	case m.method.Mode == schema.Topic:
@@ -71,6 +71,17 @@ func (s *serverLink) request(h *wire.Header, payload []byte, copied bool) (handl
 	return true
 }
 
+// unserved refuses what nobody serves here.
+func (s *serverLink) unserved(h *wire.Header) {
+	s.stats.unknown++
+	s.stats.failed++
+	s.answerError(h, wire.ErrorPayload{
+		Status:  wire.StatusUnimplemented,
+		Message: fmt.Sprintf("nobody serves fingerprint %s here", schema.FormatFingerprint(h.Fingerprint)),
+		Details: []byte(unservedMark),
+	})
+}
+
 // inlineWhole serves a request that came in pieces: the answer goes through
 // the outbox, since a request can't be put together a second time.
 func (s *serverLink) inlineWhole(m *served, h *wire.Header, req []byte) {
@@ -79,7 +90,7 @@ func (s *serverLink) inlineWhole(m *served, h *wire.Header, req []byte) {
 	c.budget, req = splitBudget(h, req)
 	s.began(m)
 	b := newBuffer(m.replySize)
-	n, err := m.inline(c, req, b.b)
+	n, err := s.run(m, req, b.b)
 	if err != nil || uint(n) > uint(len(b.b)) {
 		b.free()
 		s.fail(h, errOrReplySize(err, n))
@@ -105,12 +116,18 @@ func splitBudget(h *wire.Header, payload []byte) (budget uint64, rest []byte) {
 	return wire.Deadline((*[wire.DeadlineSize]byte)(payload)), payload[wire.DeadlineSize:]
 }
 
-// oneWay runs the handler of a request without answer.
+// oneWay runs the handler of a request without answer. A server that drains
+// does so too, since nobody would hear of a refusal; but it says so once, in an
+// error of no call, so that the next ones go elsewhere.
 func (s *serverLink) oneWay(h *wire.Header, payload []byte, copied bool) {
 	m := s.table.find(h.Fingerprint)
-	if m == nil || m.method.Mode != schema.OneWay || s.server.draining.Load() {
+	if m == nil || m.method.Mode != schema.OneWay {
 		s.stats.unknown++
 		return
+	}
+	if !s.saidThat && s.server.draining.Load() {
+		s.saidThat = true
+		s.answerError(&wire.Header{Fingerprint: h.Fingerprint, Channel: h.Channel}, asPayload(errDraining))
 	}
 	if m.inline == nil {
 		s.begin(m, h, payload)
@@ -124,7 +141,7 @@ func (s *serverLink) oneWay(h *wire.Header, payload []byte, copied bool) {
 	if m.copies && s.wary && !copied {
 		req = s.copy(req)
 	}
-	if _, err := m.inline(c, req, nil); err != nil {
+	if _, err := s.run(m, req, nil); err != nil {
 		s.stats.failed++
 	}
 }

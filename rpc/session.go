@@ -33,6 +33,7 @@ type session struct {
 	bindings atomic.Pointer[bindings] // nil: its server was not asked yet
 	// unflushed: the medium took only a part of what was flushed.
 	unflushed atomic.Bool
+	glanced   atomic.Int64 // when somebody looked after the link last
 
 	_      [64]byte
 	sendMu sync.Mutex // guards what follows
@@ -64,6 +65,7 @@ type deadLink struct{ err error }
 func newSession(c *Conn, l link.Link) *session {
 	s := &session{conn: c, link: l, born: time.Now(), life: c.counts.reconnects.Load(), max: l.Info().MaxPayload, want: 1}
 	s.due.Store(noDeadline)
+	s.glanced.Store(clock())
 	s.table.init(c.opts.MaxInFlight)
 	s.bell.fd = -1
 	s.restless = c.opts.Wait != WaitPark
@@ -240,16 +242,34 @@ func (s *session) sendLarge(ctx context.Context, m *Method, h *wire.Header, budg
 // takes only in part goes on when somebody polls; a dead link shows itself
 // there as well.
 func (s *session) flush() {
-	if errors.Is(s.link.Flush(), link.ErrFull) {
+	switch {
+	case errors.Is(s.link.Flush(), link.ErrFull):
 		s.unflushed.Store(true)
 		s.bell.ring() // a parked poller waits for answers alone
+	case s.unflushed.Load():
+		s.unflushed.Store(false)
 	}
+}
+
+// flushAll waits until the medium has taken everything, holding the send lock
+// but for waits. Perhaps nobody polls from now on, and the rest would stay here.
+func (s *session) flushAll(ctx context.Context, m *Method, due int64) error {
+	for tries := 0; s.unflushed.Load(); tries++ {
+		failed := s.waitForRoom(ctx, m, due, tries)
+		switch {
+		case failed == nil:
+		case failed.Status == wire.StatusUnavailable:
+			return failure(m, wire.StatusPeerGone, failed.cause, "the link was lost while it was sent; it may have been executed")
+		default:
+			return failure(m, failed.Status, failed.cause, "a part of it was not sent yet; it may be executed")
+		}
+	}
+	return nil
 }
 
 // flushRest goes on with a flush that was cut short.
 func (s *session) flushRest() {
 	if s.sendMu.TryLock() {
-		s.unflushed.Store(false)
 		s.flush()
 		s.sendMu.Unlock()
 	}

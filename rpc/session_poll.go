@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/cell-runtime/cell/link"
@@ -48,13 +49,13 @@ func (s *session) await(ctx context.Context, bed *bedside, w waiter) error {
 // lead polls until w is ready or the context ends, holding recvMu.
 func (s *session) lead(ctx context.Context, w waiter) error {
 	done := ctx.Done()
-	idleSince := int64(0)
+	idleSince, yielded := int64(0), false
 	for spins := 1; ; spins++ {
 		if n := s.pollOnce(); n > 0 {
 			if w.ready() {
 				return nil
 			}
-			spins, idleSince = 0, 0
+			spins, idleSince, yielded = 0, 0, false
 			continue
 		} else if n < 0 && w.ready() {
 			return nil // the end of the link ends every call
@@ -79,6 +80,15 @@ func (s *session) lead(ctx context.Context, w waiter) error {
 				idleSince = now
 			}
 			if !s.restless || s.conn.opts.Wait == WaitAdaptive && now-idleSince > adaptiveSpin {
+				if !yielded && s.lot.waiting.Load() > 0 {
+					// Those whose answers came just now are about to call
+					// again, perhaps on this thread's P, which a system call
+					// keeps from them for a while.
+					yielded = true
+					runtime.Gosched()
+					continue
+				}
+				yielded = false
 				s.park(ctx, now)
 				continue
 			}
@@ -116,6 +126,30 @@ func (s *session) pollOnce() int {
 	return 0
 }
 
+// glancePace is how long a link may go without a look at its end.
+const glancePace = int64(time.Millisecond)
+
+// glance looks, now and then, for the link's end and for what its server says,
+// before something is sent: a loss that is found beforehand costs that nothing,
+// and who only sends would find it never.
+func (s *session) glance() {
+	now := clock()
+	if now-s.glanced.Load() < glancePace {
+		return
+	}
+	s.glanced.Store(now)
+	if !s.recvMu.TryLock() {
+		return // somebody polls
+	}
+	if !s.closed {
+		_ = s.link.CheckPeer() // Poll tells what it found
+	}
+	for s.pollOnce() > 0 {
+	}
+	s.recvMu.Unlock()
+	s.lot.promote()
+}
+
 // receive acts on one vesicle.
 func (s *session) receive(v *wire.Vesicle) {
 	if v.Header.Flags&wire.FlagFragment != 0 && !s.assemble(v) {
@@ -148,6 +182,10 @@ func (s *session) receive(v *wire.Vesicle) {
 // complete ends the call that an answer belongs to.
 func (s *session) complete(p *pending, h *wire.Header, payload []byte) {
 	if !p.seize(h.Correlation) {
+		if h.Correlation == 0 && h.Kind == wire.KindError { // of no call: it drains
+			s.drains(remoteError(nil, payload))
+			return
+		}
 		s.conn.counts.late.Add(1)
 		s.table.adopt(p, h.Correlation)
 		return

@@ -204,7 +204,6 @@ func (s *session) armFlush() bool {
 	if slow.ArmFlush() {
 		return true
 	}
-	s.unflushed.Store(false)
 	s.flush() // nothing, unless ArmFlush has failed
 	return false
 }

@@ -54,6 +54,15 @@ func (c *Conn) Subscribe(ctx context.Context, m *Method, o SubscribeOptions) (Su
 	if err != nil {
 		return nil, failure(m, wire.StatusInvalidArgument, err, "not sent")
 	}
+	sub, err := c.subscribeOnce(ctx, m, request)
+	if c.unsent(err) || leaves(err) { // who drains refuses subscriptions
+		return c.subscribeOnce(ctx, m, request)
+	}
+	return sub, err
+}
+
+// subscribeOnce subscribes over the current link.
+func (c *Conn) subscribeOnce(ctx context.Context, m *Method, request subscribeMessage) (Subscription, error) {
 	s, err := c.session(ctx, m)
 	if err != nil {
 		return nil, err

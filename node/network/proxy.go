@@ -295,6 +295,9 @@ func (c *caller) Offer(v *wire.Vesicle) (taken bool, err error) {
 	return c.next.Offer(v)
 }
 
+// UnderWay implements rpc.RelayLink.
+func (c *caller) UnderWay(h *wire.Header) bool { return c.next.UnderWay(h) }
+
 // Detach implements rpc.RelayLink.
 func (c *caller) Detach() { c.next.Detach() }
 

@@ -66,6 +66,12 @@ func (k *caller) Detach() {
 	k.out.port = nil
 }
 
+// UnderWay implements [rpc.RelayLink].
+func (k *caller) UnderWay(h *wire.Header) bool {
+	c := k.forwarder.table.find(k, h.Correlation)
+	return k.skip || c != nil && c.state == stateLive && (c.fingerprint == h.Fingerprint || c.announced)
+}
+
 // Offer implements [rpc.RelayLink].
 func (k *caller) Offer(v *wire.Vesicle) (taken bool, err error) {
 	if k.skip {

@@ -3,6 +3,7 @@ package forward_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/cell-runtime/cell/link"
@@ -198,4 +199,65 @@ func TestKeep(t *testing.T) {
 	if err := <-kept; !errors.Is(err, stop) {
 		t.Errorf("Keep returned %v", err)
 	}
+}
+
+// relaying is a rig whose only caller calls a server that relays to it.
+func relaying(t *testing.T, c linktest.PipeConfig) (*rig, *rpc.Server, *linktest.End) {
+	t.Helper()
+	r := newRig(t, 0, nil, c)
+	s, err := rpc.NewServer(&rpc.ServerOptions{Relay: r.f})
+	r.must(err)
+	near, far := pipe(t, linktest.PipeConfig{})
+	r.must(s.Serve(r.engine, near))
+	return r, s, far
+}
+
+// What a relay has begun goes on while the server drains, and nothing else
+// begins.
+func TestCallsUnderWayPassWhileTheServerDrains(t *testing.T) {
+	ends := func(r *rig, far *linktest.End, h wire.Header, correlation uint32) {
+		r.Helper()
+		r.send(r.device, answer(h, wire.KindReply), "done")
+		if h, payload := r.receive(far); h.Kind != wire.KindReply || h.Correlation != correlation || payload != "done" {
+			t.Errorf("%+v %q", h, payload)
+		}
+		r.send(far, request(99), "")
+		if s := r.status(far, 99); s != wire.StatusDraining {
+			t.Errorf("another call: %v", s)
+		}
+	}
+	t.Run("pieces of a request", func(t *testing.T) {
+		r, s, far := relaying(t, linktest.PipeConfig{})
+		piece := func(offset int, text string) {
+			var prefix [wire.FragmentSize]byte
+			wire.PutFragment(&prefix, wire.Fragment{Total: 8, Offset: uint32(offset)})
+			h := request(5)
+			if h.Flags = wire.FlagFragment; offset == 0 {
+				h.Flags |= wire.FlagMore
+			}
+			r.send(far, h, string(prefix[:])+text)
+		}
+		piece(0, "half")
+		r.receive(r.device)
+		r.must(s.Drain(t.Context()))
+		piece(4, "rest")
+		h, payload := r.receive(r.device)
+		if !strings.HasSuffix(payload, "rest") {
+			t.Errorf("%+v %q", h, payload)
+		}
+		ends(r, far, h, 5)
+	})
+	t.Run("a request that waits for room", func(t *testing.T) {
+		r, s, far := relaying(t, linktest.PipeConfig{Slots: 1})
+		r.send(far, request(1), "in the way")
+		r.send(far, request(2), "waits")
+		r.eventually("both begun", func(s forward.Stats) bool { return s.Calls == 2 })
+		r.must(s.Drain(t.Context()))
+		r.receive(r.device)
+		h, payload := r.receive(r.device)
+		if payload != "waits" {
+			t.Errorf("%+v %q", h, payload)
+		}
+		ends(r, far, h, 2)
+	})
 }

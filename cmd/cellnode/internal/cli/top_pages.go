@@ -82,7 +82,11 @@ func methodRows(all []instrument) (rows []topRow) {
 		r.text(processName(i))
 		r.rate(i.Rate)
 		r.add(float64(i.Value), fmt.Sprint(i.Value))
-		r.times(find(all, i, "cell_rpc_server_seconds").Times)
+		took := find(all, i, "cell_rpc_server_seconds")
+		if took.Name == "" { // an inline handler's, a sample
+			took = find(all, i, "cell_rpc_server_inline_seconds")
+		}
+		r.times(took.Times)
 		rows = append(rows, r)
 	}
 	return rows
