@@ -83,6 +83,7 @@ type Agent struct {
 	seeds  atomic.Pointer[[]netip.AddrPort]
 	failed atomic.Uint64 // sends
 	rested atomic.Uint64
+	sifted atomic.Uint64
 
 	lists listCache
 }
@@ -302,6 +303,7 @@ type AgentStats struct {
 	Stats
 	SendsFailed uint64 // datagrams that the kernel refused
 	Rests       uint64 // times that a socket rested in a flood
+	Sifts       uint64 // times that the kernel let through to one what known nodes sent alone
 	Interfaces  []string
 }
 
@@ -309,7 +311,7 @@ type AgentStats struct {
 func (a *Agent) Stats() AgentStats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := AgentStats{Stats: a.machine.Stats(), SendsFailed: a.failed.Load(), Rests: a.rested.Load()}
+	s := AgentStats{Stats: a.machine.Stats(), SendsFailed: a.failed.Load(), Rests: a.rested.Load(), Sifts: a.sifted.Load()}
 	for i := range a.nics {
 		s.Interfaces = append(s.Interfaces, a.nics[i].name)
 	}

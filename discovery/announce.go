@@ -156,7 +156,7 @@ func (m *Machine) groupBeacon(flags uint8) {
 		n := &m.table.members[place]
 		n.answered = true
 		if n.outside && !n.alive() { // group tells only members
-			m.to(n.addr, p)
+			m.to(n.at(), p)
 		}
 	}
 	m.pending, m.answerAt = m.pending[:0], never
@@ -190,7 +190,7 @@ func (m *Machine) answer() {
 		n := &m.table.members[place]
 		n.answered = true
 		if n.direct() {
-			m.to(n.addr, m.beacon(0))
+			m.to(n.at(), m.beacon(0))
 		}
 	}
 	m.pending = m.pending[:0]

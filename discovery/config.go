@@ -59,8 +59,9 @@ type Limits struct {
 	Peers int
 	// VerifyKnown and VerifyOther are the most signatures a second that are
 	// verified of nodes that come from where they were before, and of all
-	// others together, those of a new node's credentials included. Defaults
-	// 10,000 and 5,000.
+	// others together, those of a new node's credentials included. Of the former
+	// half is for each node in equal parts, the rest for whoever comes first.
+	// Defaults 10,000 and 5,000.
 	VerifyKnown, VerifyOther int
 	// Relays is the most packets of other nodes' beacons a second that are
 	// sent on. Default 64.

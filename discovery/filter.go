@@ -48,6 +48,9 @@ func socketFilter(cluster [8]byte) []unix.SockFilter {
 
 // attachFilter puts the filter on a socket.
 func attachFilter(fd int, cluster [8]byte) error {
-	program := socketFilter(cluster)
+	return setFilter(fd, socketFilter(cluster))
+}
+
+func setFilter(fd int, program []unix.SockFilter) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }

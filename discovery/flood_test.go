@@ -167,6 +167,45 @@ func TestFloods(t *testing.T) {
 	}
 }
 
+// TestAMemberThatFloodsSilencesNobody: a member, or who is where it is and has the
+// cluster's key, may send whatever it likes. The others are heard as ever.
+func TestAMemberThatFloodsSilencesNobody(t *testing.T) {
+	c := Config{Cluster: NamedCluster("flooded"), Trust: func(ID) Trust { return ByName }}
+	c.Limits.VerifyKnown = 300 // which the flood is far above
+	victim, honest, flooder := newPeer(t, 1, c), newPeer(t, 2, c), newPeer(t, 3, c)
+	w := &cable{now: Instant{Mono: 1, Wall: 1_700_000_000_000}, peers: []*peer{victim, honest, flooder}}
+	w.pass(5 * time.Second)
+	var good []byte
+	for _, p := range victim.Peers() {
+		if p.ID == flooder.id {
+			good = bytes.Clone(p.Beacon.raw)
+		}
+	}
+	if good == nil || !victim.Alive(honest.id) {
+		t.Fatal("they do not know each other")
+	}
+	w.told = nil
+	packet, before := newerPacket(), victim.Stats()
+	const seconds = 5
+	for i := range seconds * 1000 { // milliseconds
+		for k := range 10 {
+			w.step(victim, &Packet{Data: packet(good, w.now, i*10+k), From: flooder.addr})
+		}
+		w.pass(time.Millisecond)
+	}
+	for _, e := range w.told {
+		if e.Peer.ID == honest.id {
+			t.Errorf("the victim was told: the honest one %v", e.Kind)
+		}
+	}
+	if !victim.Alive(honest.id) || !honest.Alive(victim.id) || victim.Stats().Suspicions > 1 { // of the flooder
+		t.Errorf("the honest one was lost, or suspected: %+v", victim.Stats())
+	}
+	if n := victim.Stats().Drops.Signature - before.Drops.Signature; n > uint64((seconds+2)*victim.c.Limits.VerifyKnown) {
+		t.Errorf("%d signatures were looked at in %d s", n, seconds)
+	}
+}
+
 func heapNow() uint64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -59,7 +59,7 @@ func New(c Config) (*Machine, error) {
 	}
 	m.screen = m.screenPacket
 	m.table.init(m.random.Uint64())
-	m.known.rate, m.other.rate, m.relaying.rate = c.Limits.VerifyKnown, c.Limits.VerifyOther, c.Limits.Relays
+	m.known.rate, m.other.rate, m.relaying.rate = max(1, c.Limits.VerifyKnown/2), c.Limits.VerifyOther, c.Limits.Relays
 	m.self = &Beacon{Name: c.Name, Host: c.Host}
 	m.self.Node, m.self.Revision = c.Node, 1
 	m.probing.at, m.gossiping.at, m.syncing.notBefore = never, never, math.MinInt64
@@ -196,7 +196,7 @@ func (m *Machine) group(p []byte) {
 	for _, place := range m.table.order {
 		if x := &m.table.members[place]; x.outside && n < maxOutside {
 			n++
-			m.to(x.addr, p)
+			m.to(x.at(), p)
 		}
 	}
 }
@@ -213,7 +213,7 @@ func (m *Machine) tell(k EventKind, place int32) {
 
 func (m *Machine) peer(place int32) Peer {
 	n := &m.table.members[place]
-	return Peer{ID: m.table.ids[place], Beacon: n.beacon, Addr: n.addr, Hops: n.hops, Suspect: n.state == stateSuspect, Heard: n.heard}
+	return Peer{ID: m.table.ids[place], Beacon: n.beacon, Addr: n.at(), Hops: n.hops, Suspect: n.state == stateSuspect, Heard: n.heard}
 }
 
 // Peers returns the living nodes, by ID.

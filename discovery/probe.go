@@ -146,7 +146,7 @@ func (m *Machine) retry(i int) {
 }
 
 func (m *Machine) sendProbe(n *member, nonce uint64) {
-	m.to(n.addr, m.seal(KindProbe, 0, binary.LittleEndian.AppendUint64(nil, nonce)))
+	m.to(n.at(), m.seal(KindProbe, 0, binary.LittleEndian.AppendUint64(nil, nonce)))
 }
 
 func (m *Machine) dropAttempt(i int) { m.attempts = slices.Delete(m.attempts, i, i+1) }
@@ -154,10 +154,10 @@ func (m *Machine) dropAttempt(i int) { m.attempts = slices.Delete(m.attempts, i,
 // askHelpers asks others, drawn at random, to probe for this node.
 func (m *Machine) askHelpers(a *attempt, most int) {
 	subject := &m.table.members[a.place]
-	ip := subject.addr.Addr().As16()
+	ip := subject.at().Addr().As16()
 	body := binary.LittleEndian.AppendUint64(nil, a.nonce)
 	body = append(body, m.table.ids[a.place][:]...)
-	body = binary.LittleEndian.AppendUint16(body, subject.addr.Port())
+	body = binary.LittleEndian.AppendUint16(body, subject.at().Port())
 	body = append(body, ip[:]...)
 	var asked [helpers]int32
 	k := 0
@@ -168,7 +168,7 @@ func (m *Machine) askHelpers(a *attempt, most int) {
 		}
 		asked[k] = place
 		k++
-		m.to(m.table.members[place].addr, m.seal(KindAskFor, 0, body))
+		m.to(m.table.members[place].at(), m.seal(KindAskFor, 0, body))
 	}
 }
 
@@ -337,7 +337,7 @@ func (m *Machine) askLost() {
 		n := &m.table.members[place]
 		switch {
 		case n.state == stateDead && n.direct() && m.now-n.heard < int64(m.c.Timing.Reconnect):
-			m.to(n.addr, m.seal(KindQuery, 0, nil))
+			m.to(n.at(), m.seal(KindQuery, 0, nil))
 		case n.alive() && !n.direct() && n.tries < maxTries:
 			n.tries++
 			m.askDirectly(n)

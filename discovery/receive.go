@@ -46,14 +46,35 @@ func (m *Machine) screenPacket(e *Envelope) error {
 	if skew := m.c.Timing.MaxSkew.Milliseconds(); int64(e.Issued) > m.wall+skew || int64(e.Issued) < m.wall-skew || int64(e.Issued) < 0 {
 		return ErrSkew
 	}
-	b := &m.other
-	if m.place >= 0 && m.in.From.IsValid() && m.table.members[m.place].addr == m.in.From {
-		b = &m.known
+	if m.place >= 0 && m.in.From.IsValid() && m.table.members[m.place].at() == m.in.From {
+		if m.share(&m.table.members[m.place]) || m.known.take(m.now) {
+			return nil
+		}
+	} else if m.other.take(m.now) {
+		return nil
 	}
-	if !b.take(m.now) {
-		return ErrRate
+	return ErrRate
+}
+
+// shareBurst is how many pheromones a member may spend of its share at once.
+const shareBurst = 8
+
+// share takes a verification from what is a member's own: half of what all may
+// have, in equal parts. Who floods, or is made to seem to, silences nobody else.
+func (m *Machine) share(n *member) bool {
+	// How far its share is spent ahead of the time, which wraps around; what is
+	// further than that can be is older than the last time round.
+	each := uint32(max(1, min(1<<28, 2_000_000*m.nodes()/max(1, m.c.Limits.VerifyKnown))))
+	now := uint32(m.now / 1000)
+	ahead := n.ahead - now
+	if ahead > shareBurst*each {
+		ahead = 0
 	}
-	return nil
+	if ahead+each > shareBurst*each {
+		return false
+	}
+	n.ahead = now + ahead + each
+	return true
 }
 
 // trustIn returns how far a node is trusted that has a place in the table, or

@@ -30,7 +30,7 @@ func (m *Machine) tellSuspicion(place int32) {
 	n := &m.table.members[place]
 	p := m.seal(KindSuspect, 0, m.appendProof(nil, m.table.ids[place], n.incarnation, n.counter))
 	m.group(p)
-	m.to(n.addr, p) // a group may not reach it
+	m.to(n.at(), p) // a group may not reach it
 }
 
 // suspect begins a suspicion that ends after d, or shortens one under way.

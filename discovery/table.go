@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"unique"
 )
 
 // state is what is believed of a node in the table.
@@ -22,13 +23,14 @@ const (
 // member is what is remembered of one node: small, since there may be many.
 type member struct {
 	beacon      *Beacon // newest; nil: none yet
-	addr        netip.AddrPort
+	addr        unique.Handle[netip.AddrPort]
 	incarnation uint64
 	counter     uint64 // the highest seen
 	window      uint64 // bit i: counter-i was seen
 	heard       int64  // ns, the last proof of life
 	tried       int64  // ns, when it was last asked for its beacon
 	rtt         int32  // µs, smoothed; 0 unknown
+	ahead       uint32 // µs, until when its share of the budget is spent; see share
 	state       state
 	trust       Trust
 	hops        uint8 // reliable links between it and here; 0 if heard here
@@ -37,8 +39,18 @@ type member struct {
 	outside     bool  // it reaches this node as a seed, and no group reaches it
 }
 
-func (m *member) direct() bool { return m.addr.IsValid() }
-func (m *member) alive() bool  { return m.state == stateAlive || m.state == stateSuspect }
+var nowhere unique.Handle[netip.AddrPort]
+
+func (m *member) direct() bool { return m.addr != nowhere }
+
+// at is where it was heard; invalid if it wasn't.
+func (m *member) at() netip.AddrPort {
+	if m.addr == nowhere {
+		return netip.AddrPort{}
+	}
+	return m.addr.Value()
+}
+func (m *member) alive() bool { return m.state == stateAlive || m.state == stateSuspect }
 
 // table holds the nodes by ID. Places are stable; the index is an open-addressed
 // hash table of their numbers, four bytes an entry where a map takes sixty.
@@ -91,13 +103,22 @@ func (t *table) add(id *ID) int32 {
 		place, t.free = t.free[n-1], t.free[:n-1]
 	} else {
 		place = int32(len(t.members))
-		t.members, t.ids = append(t.members, member{}), append(t.ids, ID{})
+		t.members, t.ids = append(roomier(t.members), member{}), append(roomier(t.ids), ID{})
 	}
 	t.members[place] = member{state: stateHeard}
 	t.ids[place] = *id
 	t.enter(place)
 	t.used++
 	return place
+}
+
+// roomier returns s with room for more, a sixteenth at most, since large tables
+// are most of what a node needs.
+func roomier[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s
+	}
+	return append(make([]T, 0, len(s)+len(s)/16+8), s...)
 }
 
 func (t *table) enter(place int32) {
@@ -180,11 +201,11 @@ func (t *table) setBeacon(place int32, b *Beacon) {
 // setAddr notes from where a node was heard.
 func (t *table) setAddr(place int32, a netip.AddrPort) {
 	m := &t.members[place]
-	if m.addr == a {
+	if m.at() == a {
 		return
 	}
 	was := m.direct()
-	m.addr = a
+	m.addr = unique.Make(a)
 	if m.alive() && was != m.direct() {
 		t.reorder(place, m.direct())
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 )
 
@@ -78,18 +79,36 @@ func (a *Agent) sendGroup(data []byte) {
 	}
 }
 
-// receive reads one socket until it is closed. Where too much comes in vain it
-// rests: the kernel drops what does not fit the queue, for less.
+// patience is what a socket may read in vain.
+type patience struct {
+	most    int // in slice
+	vain    int
+	sifting bool
+	until   time.Time // when a new slice begins
+}
+
+// slice is how long a socket may rest.
+const slice = 10 * time.Millisecond
+
+// siftedVain is how much more may be read in vain, while the kernel sifts, in one
+// turn: what was in the queue already.
+const siftedVain = 6
+
+// receive reads one socket until it is closed. Where too much comes in vain the
+// kernel sifts it, and where that doesn't help the socket rests: the kernel drops
+// what does not fit the queue, for less.
 func (a *Agent) receive(s *socket) {
 	buffer, control := make([]byte, MaxPacket+1), make([]byte, controlSize)
-	const slice = 10 * time.Millisecond
-	most, vain, since := max(1, a.o.DropsPerSecond/100), 0, time.Now()
+	p := patience{most: max(1, a.o.DropsPerSecond/100), until: time.Now().Add(slice)}
 	for {
 		n, nc, _, from, err := s.conn.ReadMsgUDPAddrPort(buffer, control)
-		if errors.Is(err, net.ErrClosed) {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
-		}
-		if err != nil {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			a.calm(s, &p)
+			continue
+		case err != nil:
 			if a.pause(slice) {
 				return
 			}
@@ -98,17 +117,41 @@ func (a *Agent) receive(s *socket) {
 		if a.step(&Packet{Data: buffer[:n], From: from, Group: s.toGroup(control[:nc])}) {
 			continue
 		}
-		if vain++; vain < most {
-			continue
+		if p.vain++; p.vain >= p.most && a.rest(s, &p) {
+			return
 		}
-		if left := slice - time.Since(since); left > 0 {
-			a.rested.Add(1)
-			if a.pause(left) {
-				return
-			}
-		}
-		vain, since = 0, time.Now()
 	}
+}
+
+// rest keeps a flood from being read. It reports whether the agent has ended.
+func (a *Agent) rest(s *socket, p *patience) (ended bool) {
+	left := time.Until(p.until)
+	switch {
+	case left <= 0:
+		a.calm(s, p)
+		return false
+	case !p.sifting && a.sift(s, true):
+		a.sifted.Add(1)
+		p.sifting, p.until = true, time.Now().Add(siftFor)
+		p.vain = -siftedVain * p.most
+		_ = s.conn.SetReadDeadline(p.until)
+		return false
+	}
+	a.rested.Add(1)
+	ended = a.pause(min(left, slice))
+	if p.vain = 0; !p.sifting || time.Now().After(p.until) {
+		a.calm(s, p)
+	}
+	return ended
+}
+
+// calm begins a new slice, in which everything is read.
+func (a *Agent) calm(s *socket, p *patience) {
+	if p.sifting {
+		a.sift(s, false)
+		_ = s.conn.SetReadDeadline(time.Time{})
+	}
+	p.vain, p.sifting, p.until = 0, false, time.Now().Add(slice)
 }
 
 // pause waits and reports whether the agent has ended.
