@@ -26,10 +26,8 @@ type conn struct {
 	born     time.Time
 	vigil    vigil
 
-	mu      sync.Mutex
-	links   map[uint64]*quicLink
-	changed *sync.Cond // of mu: links has grown, or the connection has ended
-	waiting int        // lanes whose link is not known yet
+	mu    sync.Mutex
+	links map[uint64]*quicLink
 }
 
 // quicLink is a link's place in its connection: the carrier.
@@ -38,29 +36,17 @@ type quicLink struct {
 	link    *Link
 	number  uint64
 	control *quicgo.Stream
+	outbox  outbox // of the control stream
 
-	mu       sync.Mutex // of the outgoing control stream and of reading
-	reading  []*quicgo.ReceiveStream
-	stopped  bool
-	said     bool // farewell
-	answered bool // received
-	acked    chan struct{}
-	ackOnce  sync.Once
+	mu      sync.Mutex // of reading
+	reading []*quicgo.ReceiveStream
+	stopped bool
+	acked   chan struct{}
+	ackOnce sync.Once
 }
-
-const (
-	// laneWait is how long a lane may be there before its link, whose opening
-	// may have been overtaken.
-	laneWait = 5 * time.Second
-	// waitingMost bounds those, and headsMost the lanes that have not said yet
-	// whose they are.
-	waitingMost = 64
-	headsMost   = 64
-)
 
 func newConn(e *Endpoint, q *quicgo.Conn, p identity.Peer) *conn {
 	c := &conn{endpoint: e, q: q, peer: p, born: time.Now(), links: make(map[uint64]*quicLink)}
-	c.changed = sync.NewCond(&c.mu)
 	c.vigil = vigil{trust: e.trust, state: q.ConnectionState().TLS, end: func(why error) { c.end(codeRevoked, why.Error()) }}
 	return c
 }
@@ -79,9 +65,6 @@ func (c *conn) serve() {
 		}
 		go c.acceptLink(s)
 	}
-	c.mu.Lock()
-	c.changed.Broadcast()
-	c.mu.Unlock()
 	c.vigil.stop()
 	c.endpoint.forget(c)
 }
@@ -160,7 +143,8 @@ func (c *conn) newLink(s *quicgo.Stream, o opening) (*quicLink, error) {
 		return nil, err
 	}
 	q := &quicLink{conn: c, link: l, number: uint64(s.StreamID()), control: s, acked: make(chan struct{})}
-	l.carrier, l.peer = q, c.peer
+	q.outbox.stream = controlStream{s}
+	l.carrier, l.peer, l.backlog = q, c.peer, c.endpoint.backlogOf(c.peer.ID)
 	if o.lossy {
 		l.lossy = newDatagrams(c.q, q.number)
 	}
@@ -175,7 +159,6 @@ func (c *conn) newLink(s *quicgo.Stream, o opening) (*quicLink, error) {
 	s.SetPriority(urgencyControl, false)
 	c.mu.Lock()
 	c.links[q.number] = q
-	c.changed.Broadcast()
 	c.mu.Unlock()
 	return q, nil
 }
@@ -191,7 +174,7 @@ func (q *quicLink) settle(maxPayload, credit int) {
 // forsake ends a link that has never been one.
 func (q *quicLink) forsake() {
 	q.ackOnce.Do(func() { close(q.acked) })
-	q.said, q.answered = true, true
+	q.outbox.close()
 	_ = q.link.Close()
 	q.conn.drop(q)
 }
@@ -238,61 +221,54 @@ func (c *conn) acceptLink(s *quicgo.Stream) {
 		c.refuse(s, "no memory for another link")
 		return
 	}
-	if !c.endpoint.offer(q.link, func() error {
-		_, err := s.Write(appendAnswer(nil, statusAccepted, o.maxPayload, creditOf(c.endpoint.opts.Receive, o.maxPayload), ""))
-		go q.attend()
-		return err
+	if !c.endpoint.offer(q.link, func() {
+		q.outbox.sayAnswer(appendAnswer(nil, statusAccepted, o.maxPayload, creditOf(c.endpoint.opts.Receive, o.maxPayload), ""))
 	}) {
 		q.forsake()
 		c.refuse(s, "too many links wait to be accepted (Options.MaxPending)")
+		return
 	}
+	q.attend()
 }
 
 func (c *conn) refuse(s *quicgo.Stream, text string) {
-	c.endpoint.refused(c.q.RemoteAddr().String(), errors.New(text))
+	c.endpoint.refusals.add(c.q.RemoteAddr().String(), errors.New(text))
 	_, _ = s.Write(appendAnswer(nil, statusRefused, 0, 0, text))
 	s.CancelRead(streamCancel)
 	_ = s.Close()
 }
 
-// acceptLanes takes the peer's lanes. However many are opened at once, a few say
-// at a time whose they are; the others wait for them.
+// acceptLanes takes the peer's lanes. None waits for another: one whose first
+// bytes were lost, or which the peer has not got round to, holds up nobody. Those
+// that have not said yet whose they are are bounded by what an honest peer has at
+// most, over all of its connections.
 func (c *conn) acceptLanes() {
-	heads := make(chan struct{}, headsMost)
 	for {
 		s, err := c.q.AcceptUniStream(c.q.Context())
 		if err != nil {
 			return
 		}
-		select {
-		case heads <- struct{}{}:
-		case <-c.q.Context().Done():
+		if !c.endpoint.takeHead(c.peer.ID) {
+			c.end(codeTooMany, "too many lanes that do not say whose they are")
 			return
 		}
-		go c.acceptLane(s, heads)
+		go c.acceptLane(s)
 	}
 }
 
-func (c *conn) acceptLane(s *quicgo.ReceiveStream, heads <-chan struct{}) {
-	_ = s.SetReadDeadline(time.Now().Add(laneWait))
+func (c *conn) acceptLane(s *quicgo.ReceiveStream) {
 	var b [laneHeadSize]byte
 	_, err := io.ReadFull(s, b[:])
-	_ = s.SetReadDeadline(time.Time{})
-	<-heads
+	c.endpoint.giveHead(c.peer.ID)
 	var q *quicLink
-	crowded := false
 	if err == nil {
-		q, crowded = c.await(binary.LittleEndian.Uint64(b[:]))
+		// The opener of a link sends nothing in lanes before the answer, and by
+		// then both know it: a link that isn't there has gone, or never was.
+		c.mu.Lock()
+		q = c.links[binary.LittleEndian.Uint64(b[:])]
+		c.mu.Unlock()
 	}
-	if crowded {
-		c.end(codeBreach, "too many lanes of no link")
-		return
-	}
-	if q == nil {
-		s.CancelRead(streamCancel) // a link that has gone, or never was
-		return
-	}
-	if !q.link.arrivals.begin(int(b[8])) {
+	if q == nil || !q.link.arrivals.begin(int(b[8])) {
 		s.CancelRead(streamCancel)
 		return
 	}
@@ -302,33 +278,6 @@ func (c *conn) acceptLane(s *quicgo.ReceiveStream, heads <-chan struct{}) {
 	}
 	q.link.arrivals.end(gone(q.link.receive.read(s)))
 	s.CancelRead(streamCancel) // harmless where it has ended
-}
-
-// await returns the link of a number, for which it waits a while, unless too many
-// lanes do.
-func (c *conn) await(number uint64) (q *quicLink, crowded bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if q := c.links[number]; q != nil {
-		return q, false
-	}
-	if c.waiting >= waitingMost {
-		return nil, true
-	}
-	c.waiting++
-	defer func() { c.waiting-- }()
-	late := false
-	t := time.AfterFunc(laneWait, func() {
-		c.mu.Lock()
-		late = true
-		c.changed.Broadcast()
-		c.mu.Unlock()
-	})
-	defer t.Stop()
-	for c.links[number] == nil && !late && !c.ended() {
-		c.changed.Wait()
-	}
-	return c.links[number], false
 }
 
 // acceptDatagrams hands events that came as datagrams to their links.

@@ -20,17 +20,24 @@ const (
 	urgencyApplication = 3
 )
 
-// quicStream is a sendStream over QUIC.
-type quicStream struct{ *quicgo.SendStream }
+// quicStream is a sendStream over QUIC, and controlStream that of a link's
+// control stream.
+type (
+	quicStream    struct{ *quicgo.SendStream }
+	controlStream struct{ *quicgo.Stream }
+)
 
 // Abandon implements sendStream.
 func (s quicStream) Abandon() { s.CancelWrite(streamCancel) }
 
+// Abandon implements sendStream.
+func (s controlStream) Abandon() { s.CancelWrite(streamCancel) }
+
 // openLane implements carrier.
-func (q *quicLink) openLane(index int) (sendStream, error) {
-	s, err := q.conn.q.OpenUniStream()
+func (q *quicLink) openLane(index int) (s sendStream, head []byte, err error) {
+	u, err := q.conn.q.OpenUniStream()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	urgency := int8(urgencyApplication)
 	if q.link.count > 1 {
@@ -41,58 +48,18 @@ func (q *quicLink) openLane(index int) (sendStream, error) {
 			urgency = urgencyOperations
 		}
 	}
-	s.SetPriority(urgency, true)
-	head := append(binary.LittleEndian.AppendUint64(make([]byte, 0, laneHeadSize), q.number), byte(index))
-	if err := s.TryWriteAll(head); err != nil {
-		s.CancelWrite(streamCancel)
-		return nil, err
-	}
-	return quicStream{s}, nil
+	u.SetPriority(urgency, true)
+	return quicStream{u}, append(binary.LittleEndian.AppendUint64(make([]byte, 0, laneHeadSize), q.number), byte(index)), nil
 }
 
 // giveCredit implements carrier.
-func (q *quicLink) giveCredit(n int64) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.said && q.answered {
-		return true // the stream has ended
-	}
-	var b [5]byte
-	b[0] = credited
-	binary.LittleEndian.PutUint32(b[1:], uint32(n))
-	return q.control.TryWriteAll(b[:]) == nil
-}
+func (q *quicLink) giveCredit(n int64) { q.outbox.giveCredit(n) }
 
 // sayFarewell implements carrier.
-func (q *quicLink) sayFarewell(lanes int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.said {
-		return
-	}
-	_, _ = q.control.Write([]byte{farewell, byte(lanes)})
-	q.said = true
-	q.closeControl()
-}
+func (q *quicLink) sayFarewell(lanes int) { q.outbox.sayFarewell(lanes) }
 
 // sayReceived implements carrier.
-func (q *quicLink) sayReceived() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.answered {
-		return
-	}
-	_, _ = q.control.Write([]byte{received})
-	q.answered = true
-	q.closeControl()
-}
-
-// closeControl ends this half of the control stream when both have been said.
-func (q *quicLink) closeControl() {
-	if q.said && q.answered {
-		_ = q.control.Close()
-	}
-}
+func (q *quicLink) sayReceived() { q.outbox.sayReceived() }
 
 // acknowledged implements carrier.
 func (q *quicLink) acknowledged() <-chan struct{} { return q.acked }

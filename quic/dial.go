@@ -85,19 +85,30 @@ func (e *Endpoint) connect(ctx context.Context, addr string, peer identity.ID, o
 	if own {
 		return e.handshake(ctx, addr, peer, how{own: true})
 	}
-	key := peer.String() + " " + addr
 	e.mu.Lock()
-	if c := e.peers[peer]; c != nil && !c.ended() {
-		e.mu.Unlock()
+	c = e.peers[peer]
+	e.mu.Unlock()
+	if c != nil && !c.ended() {
 		return c, false, nil
 	}
+	return e.together(ctx, peer.String()+" "+addr, func(ctx context.Context) (*conn, bool, error) {
+		return e.handshake(ctx, addr, peer, how{})
+	})
+}
+
+// together has those who want the same connection at one time, as key names it,
+// share one attempt to make it. Whoever gives up leaves the others theirs.
+func (e *Endpoint) together(ctx context.Context, key string, dial func(context.Context) (*conn, bool, error)) (c *conn, fresh bool, err error) {
+	e.mu.Lock()
 	d := e.calls[key]
 	if d == nil {
 		d = &call{done: make(chan struct{})}
 		e.calls[key] = d
 		go func() {
-			// Bounded by the handshake's own timeouts, since others may wait.
-			d.conn, d.fresh, d.err = e.handshake(context.Background(), addr, peer, how{})
+			bounded, cancel := context.WithTimeoutCause(context.Background(), e.opts.HandshakeTimeout,
+				fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+			defer cancel()
+			d.conn, d.fresh, d.err = dial(bounded)
 			e.mu.Lock()
 			delete(e.calls, key)
 			e.mu.Unlock()

@@ -30,6 +30,7 @@ type Endpoint struct {
 	relay     *relay // nil: it relays for nobody
 	passes    passings
 	stopWatch func()
+	refusals  refusals
 
 	accepted chan *Link
 	closed   chan struct{}
@@ -41,8 +42,10 @@ type Endpoint struct {
 	conns map[*conn]struct{}
 	peers map[identity.ID]*conn // the connection that new links take
 	links map[identity.ID]int   // how many, over all connections of a peer
-	calls map[string]*call      // dialing in progress, by address and peer
-	moved []movedTo             // sockets after the first, the latest last
+	heads map[identity.ID]int   // lanes that have not said whose they are, likewise
+	held  map[identity.ID]*allowance
+	calls map[string]*call // dialing in progress, by address and peer
+	moved []movedTo        // sockets after the first, the latest last
 
 	tickets tls.ClientSessionCache
 	shown   *tls.Certificate // in the sessions of which tickets tells
@@ -77,7 +80,8 @@ func Listen(addr string, c *identity.Credentials, t *identity.Trust, o *Options)
 	e := &Endpoint{
 		opts: opts, credentials: c, trust: t, socket: socket,
 		accepted: make(chan *Link, opts.MaxPending), closed: make(chan struct{}),
-		conns: make(map[*conn]struct{}), peers: make(map[identity.ID]*conn), links: make(map[identity.ID]int), calls: make(map[string]*call),
+		conns: make(map[*conn]struct{}), peers: make(map[identity.ID]*conn), links: make(map[identity.ID]int),
+		heads: make(map[identity.ID]int), held: make(map[identity.ID]*allowance), calls: make(map[string]*call),
 	}
 	if err := e.start(); err != nil {
 		socket.Close()
@@ -88,6 +92,7 @@ func Listen(addr string, c *identity.Credentials, t *identity.Trust, o *Options)
 
 func (e *Endpoint) start() (err error) {
 	e.gate.open(e.opts)
+	e.refusals.tell = e.opts.Refused
 	e.gate.passes = &e.passes
 	if e.opts.Relay != nil {
 		e.relay = newRelay(e.opts.Relay)
@@ -156,7 +161,7 @@ func (e *Endpoint) admit(q *quicgo.Conn) {
 	}
 	p, err := e.trust.CheckConnection(q.ConnectionState().TLS, ALPN)
 	if err != nil {
-		e.refused(q.RemoteAddr().String(), err)
+		e.refusals.add(q.RemoteAddr().String(), err)
 		text := err.Error()
 		_ = q.CloseWithError(codeRefused, text[:min(len(text), maxText)])
 		return
@@ -166,7 +171,7 @@ func (e *Endpoint) admit(q *quicgo.Conn) {
 		c.via = from.via
 	}
 	if err := e.remember(c); err != nil {
-		e.refused(q.RemoteAddr().String(), err)
+		e.refusals.add(q.RemoteAddr().String(), err)
 		c.end(codeTooMany, err.Error())
 		return
 	}
@@ -240,7 +245,40 @@ func (e *Endpoint) giveLink(peer identity.ID) {
 	defer e.mu.Unlock()
 	if e.links[peer]--; e.links[peer] <= 0 {
 		delete(e.links, peer)
+		delete(e.held, peer)
 	}
+}
+
+// takeHead counts a lane of a peer that has not said yet whose it is.
+func (e *Endpoint) takeHead(peer identity.ID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.heads[peer] >= e.opts.MaxLinks*maxLane {
+		return false
+	}
+	e.heads[peer]++
+	return true
+}
+
+// giveHead takes one out of the count.
+func (e *Endpoint) giveHead(peer identity.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.heads[peer]--; e.heads[peer] <= 0 {
+		delete(e.heads, peer)
+	}
+}
+
+// backlogOf returns what bounds the backlogs of the links to a peer that has some.
+func (e *Endpoint) backlogOf(peer identity.ID) *allowance {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.held[peer]
+	if a == nil {
+		a = &allowance{most: int64(e.opts.MaxBacklog)}
+		e.held[peer] = a
+	}
+	return a
 }
 
 // forget is called when a connection has ended.
@@ -277,23 +315,15 @@ func (e *Endpoint) all() []*conn {
 	return all
 }
 
-func (e *Endpoint) refused(addr string, why error) {
-	if e.opts.Refused != nil {
-		e.opts.Refused(addr, why)
-	}
-}
-
 // offer puts a link among those that wait for Accept, if there is room, and
-// then answers its opener.
-func (e *Endpoint) offer(l *Link, answer func() error) bool {
+// then answers its opener by a function that doesn't block.
+func (e *Endpoint) offer(l *Link, answer func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.accepted) == cap(e.accepted) {
 		return false
 	}
-	if answer() != nil {
-		return false
-	}
+	answer()
 	e.accepted <- l
 	return true
 }

@@ -31,7 +31,7 @@ func (e *Endpoint) enrol(q *quicgo.Conn) {
 		err = e.answerEnrol(q, s)
 	}
 	if err != nil {
-		e.refused(q.RemoteAddr().String(), fmt.Errorf("enrolment: %w", err))
+		e.refusals.add(q.RemoteAddr().String(), fmt.Errorf("enrolment: %w", err))
 	}
 	// The node closes when it has read the answer.
 	<-ctx.Done()

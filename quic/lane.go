@@ -27,8 +27,10 @@ const (
 	// whether it has left: behind so many bytes the writer, who knows, has a
 	// turn.
 	triedMost = 64 << 10
-	// backlogMost bounds the bytes that wait for the writer.
+	// backlogMost bounds the bytes of a lane that wait for the writer.
 	backlogMost = 256 << 10
+	// keptMost is how large the buffers are that a lane without a backlog keeps.
+	keptMost = 8 << 10
 )
 
 // lane is one ordered part of a link's outgoing half. Small pieces go straight
@@ -54,6 +56,10 @@ type lane struct {
 func (n *lane) push(frames []byte) (ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.pushLocked(frames)
+}
+
+func (n *lane) pushLocked(frames []byte) (ok bool) {
 	if n.failed || n.closing {
 		return true // the link has ended, as its next call says
 	}
@@ -69,6 +75,11 @@ func (n *lane) push(frames []byte) (ok bool) {
 		}
 	}
 	if len(n.backlog) > 0 && len(n.backlog)+len(frames) > backlogMost {
+		return false
+	}
+	// A lane gets its first few bytes in any case: links that take up all there
+	// is for their peer must not hold up the others.
+	if first := len(n.backlog) == 0 && len(frames) <= runMost; !n.link.backlog.take(n.link, len(frames), first) {
 		return false
 	}
 	n.backlog = append(n.backlog, frames...)
@@ -88,17 +99,28 @@ func (n *lane) write() {
 		n.mu.Unlock()
 		n.link.space.notify()
 		_, err := n.stream.Write(out)
+		n.link.backlog.give(len(out))
 		n.mu.Lock()
 		if err != nil {
 			n.failed = true
 		}
 	}
+	n.link.backlog.give(len(n.backlog)) // of a lane that has failed
+	n.backlog, n.spare = emptied(n.backlog), emptied(n.spare)
 	n.writing, n.tried = false, 0
 	if n.closing {
 		n.end()
 	}
 	n.mu.Unlock()
 	n.link.space.notify()
+}
+
+// emptied is a buffer for later, if it is small.
+func emptied(b []byte) []byte {
+	if cap(b) > keptMost {
+		return nil
+	}
+	return b[:0]
 }
 
 // close ends the stream behind everything that was pushed. The channel is

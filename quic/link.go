@@ -23,6 +23,7 @@ type Link struct {
 	lanes   [maxLane]lane
 	count   int // of lanes in use
 	lossy   *datagrams
+	backlog *allowance // of all links of the peer; nil: only lanes have a bound
 
 	info link.Info
 	peer identity.Peer
@@ -38,14 +39,16 @@ type Link struct {
 
 // carrier is what a link needs of the connection beneath it.
 type carrier interface {
-	// openLane returns the stream of a lane that is used for the first time.
-	openLane(index int) (sendStream, error)
-	// giveCredit tells the peer that it may send so much more. It doesn't
-	// block; false means that it could not be told now.
-	giveCredit(n int64) bool
-	// sayFarewell tells the peer that so many lanes were used and have ended.
+	// openLane returns the stream of a lane that is used for the first time, and
+	// what it begins with.
+	openLane(index int) (s sendStream, head []byte, err error)
+	// giveCredit tells the peer that it may send so much more. It doesn't block.
+	giveCredit(n int64)
+	// sayFarewell tells the peer that so many lanes were used and have ended. It
+	// doesn't block.
 	sayFarewell(lanes int)
-	// sayReceived tells the peer that everything up to its farewell arrived.
+	// sayReceived tells the peer that everything up to its farewell arrived. It
+	// doesn't block.
 	sayReceived()
 	// acknowledged is closed when the peer has said so, or can't any more.
 	acknowledged() <-chan struct{}
@@ -135,7 +138,7 @@ func (l *Link) give(index int, frames []byte) bool {
 }
 
 func (l *Link) openLane(n *lane, index int) bool {
-	s, err := l.carrier.openLane(index)
+	s, head, err := l.carrier.openLane(index)
 	if err != nil {
 		l.lost(fmt.Errorf("no stream for another lane: %w", err))
 		return false
@@ -147,6 +150,9 @@ func (l *Link) openLane(n *lane, index int) bool {
 		return false
 	}
 	n.stream = s
+	if len(head) > 0 {
+		n.pushLocked(head) // there is always room for the first
+	}
 	return true
 }
 
@@ -228,7 +234,8 @@ func (l *Link) Release(n int) error {
 	if err := l.receive.release(n); err != nil {
 		return err
 	}
-	if l.receive.owed >= l.receive.quota && l.carrier.giveCredit(l.receive.owed) {
+	if l.receive.owed >= l.receive.quota {
+		l.carrier.giveCredit(l.receive.owed)
 		l.receive.owed = 0
 	}
 	return nil

@@ -43,6 +43,9 @@ type Options struct {
 	MaxLinks int
 	// MaxPending bounds the links that wait for Accept. Default: 64.
 	MaxPending int
+	// MaxBacklog bounds the bytes that all links to one peer hold back when it
+	// grants no more window, beyond 4 KiB for each of their lanes. Default: 16 MiB.
+	MaxBacklog int
 	// MaxMemory bounds the bytes of windows that grow beyond their first size,
 	// over all connections. Default: 1 GiB.
 	MaxMemory int64
@@ -57,8 +60,9 @@ type Options struct {
 	// Relay, if set, has the endpoint pass packets on between nodes that it lets
 	// in; see [Endpoint.WaitAt] and [Endpoint.DialVia]. nil: it does not.
 	Relay *RelayOptions
-	// Refused, if set, is told of every peer that was refused, from several
-	// goroutines.
+	// Refused, if set, is told of peers that were refused, from several
+	// goroutines: of 64 at once and of 16 a second, the next error says how many
+	// more there were.
 	Refused func(addr string, why error)
 }
 
@@ -91,6 +95,7 @@ func (o *Options) settle() (*Options, error) {
 	orDefault(&s.MaxConnections, 4096)
 	orDefault(&s.MaxLinks, 64)
 	orDefault(&s.MaxPending, 64)
+	orDefault(&s.MaxBacklog, 16<<20)
 	orDefault(&s.MaxMemory, 1<<30)
 	if s.Relay != nil {
 		r, err := s.Relay.settle()
@@ -101,7 +106,7 @@ func (o *Options) settle() (*Options, error) {
 	}
 	switch {
 	case s.HandshakeTimeout < 0 || s.IdleTimeout < 0 || s.Linger < 0 || s.MaxHandshakes < 0 ||
-		s.MaxConnections < 0 || s.MaxLinks < 0 || s.MaxPending < 0 || s.MaxMemory < 0:
+		s.MaxConnections < 0 || s.MaxLinks < 0 || s.MaxPending < 0 || s.MaxBacklog < 0 || s.MaxMemory < 0:
 		return nil, fmt.Errorf("quic: Options: a limit is negative")
 	case s.MaxPayload < link.MinFragmentPayload || s.MaxPayload > maxReceive/4:
 		return nil, fmt.Errorf("quic: Options.MaxPayload is %d and must be %d to %d", s.MaxPayload, link.MinFragmentPayload, maxReceive/4)

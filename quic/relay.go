@@ -83,6 +83,8 @@ type waitStream interface {
 }
 
 const (
+	// relayPatience bounds how long a node may take to say or to hear a few bytes.
+	relayPatience = 5 * time.Second
 	// callPace is how many calls a second a node may go on making.
 	callPace = 1
 	// callersMost is above how many the table of callers is looked through.
@@ -152,7 +154,7 @@ func (w *waiter) writeLocked(b []byte) error {
 	if w.broken != nil {
 		return w.broken
 	}
-	_ = w.stream.SetWriteDeadline(time.Now().Add(laneWait))
+	_ = w.stream.SetWriteDeadline(time.Now().Add(relayPatience))
 	if _, err := w.stream.Write(b); err != nil {
 		w.broken = err
 		w.stream.CancelWrite(streamCancel)
@@ -164,7 +166,7 @@ func (w *waiter) writeLocked(b []byte) error {
 // acceptCall connects a caller with a node that waits.
 func (r *relay) acceptCall(c *conn, s *quicgo.Stream, punch bool) {
 	var peer identity.ID
-	_ = s.SetReadDeadline(time.Now().Add(laneWait))
+	_ = s.SetReadDeadline(time.Now().Add(relayPatience))
 	if _, err := io.ReadFull(s, peer[:]); err != nil {
 		s.CancelRead(streamCancel)
 		s.CancelWrite(streamCancel)
@@ -188,7 +190,7 @@ func (r *relay) acceptCall(c *conn, s *quicgo.Stream, punch bool) {
 		c.refuse(s, "the node that was called has just left")
 		return
 	}
-	_ = s.SetWriteDeadline(time.Now().Add(laneWait))
+	_ = s.SetWriteDeadline(time.Now().Add(relayPatience))
 	if _, err := s.Write(caller.append(appendAnswer(nil, statusAccepted, 0, 0, ""))); err != nil {
 		p.end()
 		s.CancelRead(streamCancel)

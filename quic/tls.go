@@ -36,10 +36,10 @@ type tlsCarrier struct {
 }
 
 // openLane implements carrier.
-func (t *tlsCarrier) openLane(int) (sendStream, error) { return tlsStream{t.conn}, nil }
+func (t *tlsCarrier) openLane(int) (sendStream, []byte, error) { return tlsStream{t.conn}, nil, nil }
 
 // giveCredit implements carrier: TCP's window is this link's alone.
-func (t *tlsCarrier) giveCredit(int64) bool { return true }
+func (t *tlsCarrier) giveCredit(int64) {}
 
 // sayFarewell implements carrier: closing the lane has said it.
 func (t *tlsCarrier) sayFarewell(lanes int) {

@@ -22,6 +22,7 @@ type TLSListener struct {
 	trust       *identity.Trust
 	socket      *net.TCPListener
 	gate        gate
+	refusals    refusals
 
 	accepted chan *Link
 	closed   chan struct{}
@@ -47,6 +48,7 @@ func ListenTLS(addr string, c *identity.Credentials, t *identity.Trust, o *Optio
 		links: make(map[identity.ID]int),
 	}
 	l.gate.open(opts)
+	l.refusals.tell = opts.Refused
 	go l.listen()
 	return l, nil
 }
@@ -78,9 +80,7 @@ func (l *TLSListener) listen() {
 }
 
 func (l *TLSListener) refused(raw net.Conn, why error) {
-	if l.opts.Refused != nil {
-		l.opts.Refused(raw.RemoteAddr().String(), why)
-	}
+	l.refusals.add(raw.RemoteAddr().String(), why)
 }
 
 // shake takes a connection through its handshake.

@@ -24,6 +24,9 @@ type Via struct {
 	Punch bool
 	// PunchFor is how long that is tried. Default: 1 s.
 	PunchFor time.Duration
+	// Waiting, if set, is told by WaitAt when the relay lets this node wait, and
+	// when it does so no more. It must not block.
+	Waiting func(bool)
 }
 
 const (
@@ -62,6 +65,10 @@ func (e *Endpoint) waitOnce(ctx context.Context, v Via) error {
 	defer s.CancelWrite(streamCancel)
 	stop := context.AfterFunc(ctx, func() { s.CancelRead(streamCancel) })
 	defer stop()
+	if v.Waiting != nil {
+		v.Waiting(true)
+		defer v.Waiting(false)
+	}
 	pace := time.NewTicker(time.Second / invitesMost)
 	defer pace.Stop()
 	for {
@@ -151,15 +158,33 @@ func (e *Endpoint) DialVia(ctx context.Context, v Via, peer identity.ID, o *Link
 
 // connectVia returns a connection to the node, a direct one if there is any.
 func (e *Endpoint) connectVia(ctx context.Context, v Via, peer identity.ID) (*conn, error) {
-	var known *conn
+	if c := e.connTo(peer); c != nil {
+		return c, nil
+	}
+	key := fmt.Sprintf("%s by %s, punch %v for %v", peer, v.Addr, v.Punch, v.PunchFor)
+	c, _, err := e.together(ctx, key, func(ctx context.Context) (*conn, bool, error) {
+		if c := e.connTo(peer); c != nil { // made by those who have just been here
+			return c, false, nil
+		}
+		c, err := e.pairVia(ctx, v, peer)
+		return c, true, err
+	})
+	return c, err
+}
+
+// connTo returns a connection to the node that links may share, a direct one if
+// there is any; nil if there is none.
+func (e *Endpoint) connTo(peer identity.ID) (known *conn) {
 	for _, c := range e.all() {
 		if c.peer.ID == peer && !c.own && !c.ended() && (known == nil || known.relayed()) {
 			known = c
 		}
 	}
-	if known != nil {
-		return known, nil
-	}
+	return known
+}
+
+// pairVia has the relay make a pair, and connects by that, or without it.
+func (e *Endpoint) pairVia(ctx context.Context, v Via, peer identity.ID) (*conn, error) {
 	r, s, err := e.askRelay(ctx, v, callMagic, peer[:])
 	if err != nil {
 		return nil, err

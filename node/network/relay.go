@@ -37,14 +37,19 @@ func (d byRelay) Dial(ctx context.Context, p discovery.Path) (link.Link, error) 
 const relayPace = time.Minute
 
 // waitAt waits at a relay for those that have no other way to this node, until
-// ctx ends. While it does, beacons tell the relay's address.
+// ctx ends. While the relay lets it, beacons tell the relay's address.
 func (n *Network) waitAt(ctx context.Context, m *member, addr string) {
 	for ctx.Err() == nil {
 		at, err := resolve(ctx, addr)
 		if err == nil {
-			n.setRelay(addr, at)
-			err = m.endpoint.WaitAt(ctx, quic.Via{Addr: at.String(), Punch: n.o.Config.Punch})
-			n.setRelay(addr, netip.AddrPort{})
+			err = m.endpoint.WaitAt(ctx, quic.Via{Addr: at.String(), Punch: n.o.Config.Punch, Waiting: func(waits bool) {
+				if waits {
+					n.setRelay(addr, at)
+				} else {
+					n.setRelay(addr, netip.AddrPort{})
+				}
+				n.Changed()
+			}})
 		}
 		if ctx.Err() != nil {
 			return
