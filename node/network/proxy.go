@@ -73,6 +73,13 @@ func (n *Network) Take(ctx context.Context, name string, conn *net.UnixConn, pee
 	return true
 }
 
+// Serves reports whether another node is known to serve a name.
+func (n *Network) Serves(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proxies[name] != nil
+}
+
 // take serves one caller. It owns conn.
 func (p *proxy) take(ctx context.Context, conn *net.UnixConn, peer link.Peer) {
 	ctx, cancel := context.WithTimeout(ctx, takeTime)

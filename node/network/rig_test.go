@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -103,7 +105,14 @@ func (w *town) start(addr, home string, names []string, change func(*config.Netw
 	c.Listen, c.Addresses, c.Identity = addr, []string{addr}, home
 	c.Interfaces, c.Multicast, c.Filter, c.Mode = []string{"none"}, false, "off", "on"
 	change(&c)
-	x.net = New(Options{Config: c, Dir: x.dir, Engine: x.engine, Local: x, Refused: func(_, who, what string, why error) {
+	told := &diary{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("what the node at %s told:\n%s", addr, told)
+		}
+	})
+	logger := slog.New(slog.NewTextHandler(told, nil))
+	x.net = New(Options{Config: c, Dir: x.dir, Engine: x.engine, Local: x, Logger: logger, Refused: func(_, who, what string, why error) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.refused = append(x.refused, fmt.Sprintf("%s, %s: %v", who, what, why))
@@ -125,6 +134,24 @@ func (w *town) start(addr, home string, names []string, change func(*config.Netw
 	t.Cleanup(x.stop)
 	eventually(t, "the node is open", func() bool { return x.net.self.Load() != nil })
 	return x
+}
+
+// diary is what a node told, for a test that fails.
+type diary struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (d *diary) Write(b []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.text.Write(b)
+}
+
+func (d *diary) String() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.text.String()
 }
 
 // leave has the node say farewell, and finish what it has.
@@ -213,9 +240,7 @@ func (x *inhabitant) opens(name string) {
 }
 
 func (x *inhabitant) has(name string) bool {
-	x.net.mu.Lock()
-	defer x.net.mu.Unlock()
-	return x.net.proxies[name] != nil
+	return x.net.Serves(name)
 }
 
 func must(t *testing.T, err error) {
