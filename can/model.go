@@ -88,7 +88,17 @@ func (m *Model) Open(nodes ...NodeID) *Port {
 		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), nodes: nodes,
 	}
 	m.ports = append(m.ports, p)
+	m.carry() // whoever was alone on the bus has somebody now who acknowledges
 	return p
+}
+
+// carry carries all that waits, unless frames travel by Step alone.
+func (m *Model) carry() {
+	for !m.config.Stepped {
+		if _, _, any := m.step(); !any {
+			break
+		}
+	}
 }
 
 // Now returns the time on the bus since the model was made.

@@ -45,11 +45,7 @@ func (p *Port) Send(f *Frame) error {
 	}
 	p.mailbox = append(p.mailbox, *f)
 	p.mailbox[len(p.mailbox)-1].Time = 0
-	for !m.config.Stepped {
-		if _, _, any := m.step(); !any {
-			break
-		}
-	}
+	m.carry()
 	return nil
 }
 
@@ -98,7 +94,7 @@ func (p *Port) Restart() error {
 		p.back = m.now + m.config.Rates.time(recoveryBits, 0)
 		if !m.config.Stepped {
 			m.now = p.back
-			m.recover()
+			m.carry()
 		}
 	}
 	return nil
