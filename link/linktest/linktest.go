@@ -172,8 +172,11 @@ func needsGarbage(h *Harness) string {
 }
 
 func needsNoAllocations(h *Harness) string {
-	if h.Allocates {
+	switch {
+	case h.Allocates:
 		return "the medium's library allocates"
+	case raceEnabled:
+		return "the race detector allocates"
 	}
 	return ""
 }
