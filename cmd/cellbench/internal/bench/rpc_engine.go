@@ -124,8 +124,12 @@ func (k *engineCaller) more() {
 			}
 		}
 		if err := k.call(); err != nil {
-			if !errors.Is(err, link.ErrFull) || k.flying == 0 {
+			switch {
+			case !errors.Is(err, link.ErrFull):
 				k.end(err)
+			case k.flying == 0:
+				// All are answered, and the peer has yet to give their room back.
+				k.engine.StartTimer(&k.timer, 0)
 			}
 			return // an answer will make room
 		}
