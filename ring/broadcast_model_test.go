@@ -207,7 +207,7 @@ func (m *airModel) receive(l *listener) {
 
 func TestBroadcastRandomOperations(t *testing.T) {
 	rounds := 400
-	if testing.Short() || emulated() {
+	if brief() {
 		rounds = 50
 	}
 	for round := range rounds {
@@ -348,7 +348,7 @@ func FuzzBroadcast(f *testing.F) {
 
 func TestBroadcastHostileMemory(t *testing.T) {
 	rounds := 1500
-	if testing.Short() || emulated() {
+	if brief() {
 		rounds = 100
 	}
 	for round := range rounds {

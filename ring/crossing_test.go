@@ -166,7 +166,7 @@ func TestTwoProcesses(t *testing.T) {
 		t.Run(map[bool]string{false: "spin", true: "park"}[park], func(t *testing.T) {
 			x, end := crossProcess(t, MinSize, park, "echo")
 			rounds := 20_000
-			if testing.Short() || park {
+			if brief() || park {
 				rounds = 2_000
 			}
 			for n := range rounds {

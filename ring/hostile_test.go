@@ -252,7 +252,7 @@ func (x *prey) settle() {
 
 func TestHostileMemory(t *testing.T) {
 	rounds := 1500
-	if testing.Short() || emulated() || quarantineCosts {
+	if brief() {
 		rounds = 100
 	}
 	corrupt, received := 0, 0

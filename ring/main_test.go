@@ -77,6 +77,10 @@ func ringMappings() (lines []string) {
 // this binary again, and it knows only some of the kernel's calls.
 func emulated() bool { return os.Getenv("CELL_EMULATED") != "" }
 
+// brief reports whether a few rounds must do, since each of them takes long or the
+// caller has asked for it.
+func brief() bool { return testing.Short() || emulated() || quarantineCosts }
+
 // keepsOrder reports whether stores and later loads keep the order that the
 // processor promises. qemu-user was seen to break it for arm64 on an x86 host:
 // it fences before STLR and after LDAR, but not between the two, as the

@@ -30,7 +30,7 @@ func TestSizesOfCreate(t *testing.T) {
 }
 
 func TestTheLargestRing(t *testing.T) {
-	if testing.Short() || emulated() {
+	if brief() {
 		t.Skip("allocates 1 GiB")
 	}
 	m, err := Create(Options{Size: MaxSize})

@@ -232,7 +232,7 @@ func (m *model) settle() {
 
 func TestRandomOperationsAgainstQueues(t *testing.T) {
 	rounds := 300
-	if testing.Short() {
+	if brief() {
 		rounds = 40
 	}
 	for round := range rounds {

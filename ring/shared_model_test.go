@@ -222,7 +222,7 @@ func (m *fanModel) settle() {
 
 func TestSharedRandomOperationsAgainstAList(t *testing.T) {
 	rounds := 100
-	if testing.Short() || emulated() {
+	if brief() {
 		rounds = 40
 	}
 	for round := range rounds {
@@ -357,7 +357,7 @@ func FuzzMPSC(f *testing.F) {
 
 func TestSharedHostileMemory(t *testing.T) {
 	rounds := 1000
-	if testing.Short() || emulated() {
+	if brief() {
 		rounds = 100
 	}
 	for round := range rounds {

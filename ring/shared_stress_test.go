@@ -108,7 +108,7 @@ func (f *fan) takeAll(senders int, total uint32, park bool) {
 
 func TestSharedStress(t *testing.T) {
 	total := uint32(40_000)
-	if testing.Short() || emulated() || quarantineCosts {
+	if brief() {
 		total = 2_000
 	}
 	for _, v := range []struct {
@@ -290,7 +290,7 @@ func (a *air) speak(last uint64) error {
 
 func TestBroadcastStress(t *testing.T) {
 	last := uint64(200_000)
-	if testing.Short() || emulated() || quarantineCosts {
+	if brief() {
 		last = 5_000
 	}
 	for name, size := range map[string]int{"small ring": MinSize, "large ring": 256 << 10} {
@@ -320,7 +320,10 @@ func TestBroadcastStress(t *testing.T) {
 
 func TestBroadcastProcesses(t *testing.T) {
 	skipEmulated(t, "starts processes")
-	const last = 300_000
+	last := uint64(300_000)
+	if brief() {
+		last = 5_000
+	}
 	a := newAir(t, 16<<10)
 	var cmds []*exec.Cmd
 	for range 2 {

@@ -201,7 +201,7 @@ func TestSleeperAndPublisherNeverMissEachOther(t *testing.T) {
 		t.Skip("this emulator does not keep a load behind an earlier release store")
 	}
 	rounds := 6_000
-	if testing.Short() || emulated() || quarantineCosts {
+	if brief() {
 		rounds = 2_000
 	}
 	if runtime.GOMAXPROCS(0) < 2 {
@@ -274,7 +274,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		t.Skip("this emulator does not keep a load behind an earlier release store")
 	}
 	rounds := 30_000
-	if testing.Short() || emulated() {
+	if brief() {
 		rounds = 2_000
 	}
 	for _, mode := range barrierModes {

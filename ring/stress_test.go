@@ -138,7 +138,7 @@ func drain(t *testing.T, x *pair, total uint64, w idle) (ok bool) {
 
 func TestStress(t *testing.T) {
 	total := uint64(400_000)
-	if testing.Short() || emulated() {
+	if brief() {
 		total = 20_000
 	}
 	if quarantineCosts {
