@@ -81,7 +81,7 @@ func Test(t *testing.T, o TestOptions) {
 		}
 	}
 	binary := filepath.Join(t.TempDir(), "test")
-	if err := build(ctx, "test", "-c", "-tags", o.Tags, "-o", binary, o.Package); err != nil {
+	if err := build(ctx, "test", "-c", "-vet=off", "-tags", o.Tags, "-o", binary, o.Package); err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range kernels {
