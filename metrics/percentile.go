@@ -74,13 +74,20 @@ func (d *Distribution) rank(p float64) uint64 {
 
 // Summary is what a table shows of a distribution, in its unit.
 type Summary struct {
-	Count        uint64
-	Min, Max     int64
-	Mean, StdDev float64
+	Count  uint64  `json:"count"`
+	Min    int64   `json:"min"`
+	Max    int64   `json:"max"`
+	Mean   float64 `json:"mean"`
+	StdDev float64 `json:"std_dev"`
 
 	// Percentiles, each at most Max: a bucket's upper edge may lie above the
 	// greatest value that was recorded.
-	P50, P90, P99, P999, P9999, P99999 int64
+	P50    int64 `json:"p50"`
+	P90    int64 `json:"p90"`
+	P99    int64 `json:"p99"`
+	P999   int64 `json:"p999"`
+	P9999  int64 `json:"p9999"`
+	P99999 int64 `json:"p99999"`
 }
 
 // Summary computes the usual figures.

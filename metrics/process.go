@@ -20,11 +20,14 @@ type process struct {
 }
 
 // thisProcess identifies the caller.
-func thisProcess() (process, error) {
-	p := process{pid: os.Getpid()}
+func thisProcess() (process, error) { return processOf(os.Getpid()) }
+
+// processOf identifies a process that runs.
+func processOf(pid int) (process, error) {
+	p := process{pid: pid}
 	var err error
-	if p.start, _, err = readStat(p.pid); err != nil {
-		return process{}, fmt.Errorf("metrics: learning this process's start time (is /proc mounted?): %w", err)
+	if p.start, _, err = readStat(pid); err != nil {
+		return process{}, fmt.Errorf("metrics: learning when process %d was started (is /proc mounted?): %w", pid, err)
 	}
 	if p.boot, err = bootID(); err != nil {
 		return process{}, fmt.Errorf("metrics: learning the kernel's boot id: %w", err)

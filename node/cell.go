@@ -183,6 +183,9 @@ func (c *cell) adopt(v *version, i *instance) {
 	for _, d := range i.process.Degraded() {
 		c.say("%v: %s", i, d)
 	}
+	if f := c.known(); f != nil {
+		f.spread(i)
+	}
 	select {
 	case <-i.gone: // it has ended in between, when nobody knew it
 		c.ended(i)

@@ -18,6 +18,7 @@ import (
 )
 
 func TestAReloadThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	dir := privateDir(t)
 	next := postage(dir, "v1", nil)
 	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows
@@ -40,6 +41,7 @@ func TestAReloadThatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestANodeThatDoesNotRunReloadsNothing(t *testing.T) {
+	t.Parallel()
 	c := postage(privateDir(t), "v1", nil)
 	n, err := node.New(node.Options{Config: c, Load: func() (config.Config, error) { return c, nil }})
 	if err != nil {
@@ -52,6 +54,7 @@ func TestANodeThatDoesNotRunReloadsNothing(t *testing.T) {
 
 // A start under way ends with the version, of which no process is left.
 func TestAReloadWhileACellStarts(t *testing.T) {
+	t.Parallel()
 	dir := privateDir(t)
 	connect := func(c *config.Cell) { c.Start = "connect" }
 	next := postage(dir, "slow", connect)
@@ -98,6 +101,7 @@ func TestAReloadWhileACellStarts(t *testing.T) {
 }
 
 func TestAStopWhileACellStartsStands(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "mute", func(c *config.Cell) { c.ReadyTimeout = config.Duration(100 * time.Millisecond) }), nil)
 	eventually(t, "it starts", func() bool { return r.state().State == "starting" })
 	if _, err := r.ops.Stop(soon(t), ops.Name{Cell: "postage"}); err != nil {
@@ -110,6 +114,7 @@ func TestAStopWhileACellStartsStands(t *testing.T) {
 }
 
 func TestCallersWaitForTheBackoff(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "dies", func(c *config.Cell) {
 		c.BackoffMin, c.BackoffMax = config.Duration(time.Hour), config.Duration(time.Hour)
 		c.ReadyTimeout = config.Duration(time.Second)
@@ -150,6 +155,7 @@ func TestCallersWaitForTheBackoff(t *testing.T) {
 
 // A deployment that is watched doesn't outlive its cell.
 func TestACellGoesWhileItIsDeployed(t *testing.T) {
+	t.Parallel()
 	dir := privateDir(t)
 	next := postage(dir, "v1", nil)
 	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows

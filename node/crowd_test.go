@@ -10,6 +10,7 @@ import (
 
 // A cell that calls whom nobody serves holds few of the node's descriptors.
 func TestConnectionsThatAreBeingLedAreBounded(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "crowd", func(c *config.Cell) { c.Start = "connect" }), nil)
 	go func() {
 		_, _ = r.ops.Spawn(t.Context(), ops.Name{Cell: "postage"})

@@ -14,11 +14,12 @@ import (
 
 // Who comes while a version is watched that replaces the one before is served.
 func TestCallersComeWhileADeploymentIsWatched(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", nil), nil)
 	ended := make(chan error, 1)
 	watched := false
 	go func() {
-		_, err := r.ops.Deploy(context.Background(), ops.Deployment{Cell: "postage", Command: command("v2"), Version: "v2", Watch: int64(time.Second)})
+		_, err := r.ops.Deploy(context.Background(), ops.Deployment{Cell: "postage", Command: command("v2"), Version: "v2", Watch: int64(300 * time.Millisecond)})
 		ended <- err
 	}()
 	for {
@@ -45,6 +46,7 @@ func TestCallersComeWhileADeploymentIsWatched(t *testing.T) {
 }
 
 func TestAnOperatorWhoseTimeIsUp(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", nil), nil)
 	ctx, cancel := context.WithCancel(soon(t))
 	ended := make(chan error, 1)

@@ -97,6 +97,7 @@ func serveBy(t *testing.T, accept rpc.AcceptFunc) (stop func()) {
 // A device is called by its name like a cell, and calls cells by fingerprint,
 // which starts them; it comes, goes and comes back.
 func TestDevices(t *testing.T) {
+	t.Parallel()
 	dir, lines := privateDir(t), t.TempDir()
 	file := func(path string) string {
 		abs, err := filepath.Abs(path)

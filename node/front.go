@@ -1,60 +1,33 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/cell-runtime/cell/engine"
-	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/rpc"
-	"github.com/cell-runtime/cell/rpc/forward"
-	"github.com/cell-runtime/cell/uds"
 	"github.com/cell-runtime/cell/wire"
 )
 
 // front serves the callers of a cell of which several versions can be called.
 // A connection says nothing about versions, a call does by its fingerprint: so
 // each call is forwarded, and a version that sleeps is woken by one. Cells of one
-// version have no front: their callers reach them directly. Another kind of front
-// is what a device calls, which names no cell: it leads to those that it may reach.
+// version have no front: their callers reach them directly, but for those of other
+// nodes. Another kind of front is what a device calls, which names no cell: it leads
+// to those that it may reach.
 type front struct {
-	node      *Node
-	server    *rpc.Server // nil for a device, whose link it has already
-	forwarder *forward.Forwarder
-	routes    atomic.Pointer[map[uint64]*frontTarget]
-	targets   map[*version]*frontTarget // under cell.changing, or device.routing
+	node   *Node
+	server *rpc.Server // nil for a device, whose link it has already
+	lanes  atomic.Pointer[[]*lane]
+	turn   atomic.Uint32                   // whose lane is next
+	descs  map[*version][]*rpc.ServiceDesc // announced; under cell.changing, or device.routing
+	routed atomic.Bool
 }
 
-// frontTarget is one version as the front reaches it.
-type frontTarget struct {
-	cell    *cell
-	version *version
-	process atomic.Pointer[instance] // that calls go to; nil: none
-	waking  atomic.Bool
-	refused atomic.Pointer[frontRefusal]
-	descs   []*rpc.ServiceDesc
-
-	// What follows belongs to the engine's thread.
-	target *forward.Target // that process; another process has another
-	routed []uint64
-}
-
-// serves reports whether there is a process that takes calls.
-func (t *frontTarget) serves() bool {
-	i := t.process.Load()
-	return i != nil && !i.draining.Load()
-}
-
-// frontRefusal is why a version could not be woken.
-type frontRefusal struct {
-	err   error
-	until time.Time // then it is tried again
-}
-
-// refusalTime is how long a version that could not be woken is not tried again.
-const refusalTime = 100 * time.Millisecond
+// mostLanes bounds over how many processes of a version a front spreads its
+// callers: each lane has a table of calls, of some megabyte.
+const mostLanes = 16
 
 // frontOf returns the cell's front, which is made when it is needed first.
 func (c *cell) frontOf() (*front, error) {
@@ -75,10 +48,13 @@ func (c *cell) frontOf() (*front, error) {
 }
 
 func (n *Node) newFront() (*front, error) {
-	f := &front{node: n, targets: map[*version]*frontTarget{}}
-	var err error
-	f.forwarder, err = forward.New(n.engine, nil)
-	return f, err
+	first, err := n.newLane()
+	if err != nil {
+		return nil, err
+	}
+	f := &front{node: n, descs: map[*version][]*rpc.ServiceDesc{}}
+	f.lanes.Store(&[]*lane{first})
+	return f, nil
 }
 
 // place is a version of a cell.
@@ -86,120 +62,6 @@ type place struct {
 	cell    *cell
 	version *version
 }
-
-// route has the front lead to the given versions, oldest first. A fingerprint
-// that several serve leads to the last.
-func (f *front) route(places []place) error {
-	wanted := map[uint64]*frontTarget{}
-	current := map[*version]*frontTarget{}
-	for _, p := range places {
-		v := p.version
-		t := f.targets[v]
-		if t == nil {
-			t = &frontTarget{cell: p.cell, version: v}
-			t.target = f.newTarget(t)
-		}
-		current[v] = t
-		for fingerprint := range v.fingerprints() {
-			wanted[fingerprint] = t
-		}
-	}
-	var routeErr error
-	err := f.node.engine.Do(context.Background(), func() { routeErr = f.exchange(current, wanted) })
-	if err == nil {
-		err = routeErr
-	}
-	f.routes.Store(&wanted)
-	old := f.targets
-	f.targets = current
-	for v, t := range old {
-		if current[v] == nil {
-			f.drop(t)
-		}
-	}
-	for _, p := range places {
-		f.announce(current[p.version])
-	}
-	return err
-}
-
-func (f *front) newTarget(t *frontTarget) *forward.Target {
-	return f.forwarder.NewTarget(t.cell.name + " " + t.version.name)
-}
-
-// exchange gives targets their fingerprints. It runs on the engine's thread, so
-// that no call comes in between.
-func (f *front) exchange(current map[*version]*frontTarget, wanted map[uint64]*frontTarget) error {
-	for _, t := range f.targets {
-		if err := t.target.Unroute(t.routed...); err != nil {
-			return err
-		}
-		t.routed = nil
-	}
-	for fingerprint, t := range wanted {
-		t.routed = append(t.routed, fingerprint)
-	}
-	for _, t := range current {
-		if err := t.target.Route(t.routed...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// announce has the front speak of a version's services.
-func (f *front) announce(t *frontTarget) {
-	if f.server == nil {
-		return
-	}
-	t.version.mu.Lock()
-	descs := t.version.descs
-	t.version.mu.Unlock()
-	for _, d := range t.descs {
-		f.server.Withdraw(d)
-	}
-	t.descs = descs
-	for _, d := range descs {
-		if err := f.server.Announce(d); err != nil {
-			t.cell.say("%s can't be announced: %v", d.Name, err)
-		}
-	}
-}
-
-// drop forgets a version when its calls have ended.
-func (f *front) drop(t *frontTarget) {
-	for _, d := range t.descs {
-		f.server.Withdraw(d)
-	}
-	f.node.work.Go(func() {
-		// What is under way ends with the process, which drains.
-		for len(t.version.running()) > 0 && f.node.ctx.Err() == nil {
-			time.Sleep(5 * time.Millisecond)
-		}
-		var last *forward.Target
-		if f.node.engine.Do(context.Background(), func() { last = t.target }) == nil {
-			_ = last.Close()
-		}
-	})
-}
-
-// touch notes which versions have calls under way, so that they are not taken
-// for idle.
-func (f *front) touch(now time.Time) {
-	routes := f.routes.Load()
-	if routes == nil {
-		return
-	}
-	_ = f.node.engine.Do(context.Background(), func() {
-		for _, t := range *routes {
-			if n, err := t.target.Live(); err == nil && n > 0 {
-				t.version.used.Store(now.UnixNano())
-			}
-		}
-	})
-}
-
-func (f *front) close() { _ = f.server.Close() }
 
 // placesOf are versions of one cell.
 func placesOf(c *cell, versions []*version) []place {
@@ -210,30 +72,151 @@ func placesOf(c *cell, versions []*version) []place {
 	return all
 }
 
-// Attach implements rpc.Relay.
+// route has the front lead to the given versions, oldest first. A fingerprint
+// that several serve leads to the last.
+func (f *front) route(places []place) error {
+	lanes := *f.lanes.Load()
+	for _, p := range places {
+		// A device is one caller. Lanes stay: callers are on them.
+		for f.server != nil && len(lanes) < min(p.version.config.Instances, mostLanes) {
+			l, err := f.node.newLane()
+			if err != nil {
+				return err
+			}
+			lanes = append(lanes[:len(lanes):len(lanes)], l)
+		}
+	}
+	var errs []error
+	for _, l := range lanes {
+		errs = append(errs, l.route(places))
+	}
+	f.lanes.Store(&lanes) // who comes from now on finds them led somewhere
+	f.announce(places)
+	f.routed.Store(true)
+	return errors.Join(errs...)
+}
+
+// announce has the front speak of the services of its versions alone.
+func (f *front) announce(places []place) {
+	if f.server == nil {
+		return
+	}
+	before := f.descs
+	f.descs = map[*version][]*rpc.ServiceDesc{}
+	for _, p := range places {
+		p.version.mu.Lock()
+		f.descs[p.version] = p.version.descs
+		p.version.mu.Unlock()
+	}
+	for v, descs := range before {
+		if _, stays := f.descs[v]; !stays {
+			f.withdraw(descs)
+		}
+	}
+	for _, p := range places {
+		f.withdraw(before[p.version])
+		for _, d := range f.descs[p.version] {
+			if err := f.server.Announce(d); err != nil {
+				p.cell.say("%s can't be announced: %v", d.Name, err)
+			}
+		}
+	}
+}
+
+func (f *front) withdraw(descs []*rpc.ServiceDesc) {
+	for _, d := range descs {
+		f.server.Withdraw(d)
+	}
+}
+
+// leads is a lane that leads to a process of a version.
+type leads struct {
+	lane    *lane
+	target  *frontTarget
+	process *instance
+}
+
+// leading returns all lanes that lead to a process of a version, and how many lead
+// to each.
+func (f *front) leading(v *version) (all []leads, led map[*instance]int) {
+	led = map[*instance]int{}
+	for _, l := range *f.lanes.Load() {
+		if t := l.at(v); t != nil {
+			if a := t.process.Load(); a != nil {
+				all = append(all, leads{l, t, a.instance})
+				led[a.instance]++
+			}
+		}
+	}
+	return all, led
+}
+
+// leastLed returns the process of a version to which the fewest lanes lead beside
+// t's, and of several that one whose turn it is.
+func (f *front) leastLed(t *frontTarget, next *instance) *instance {
+	_, led := f.leading(t.version)
+	if a := t.process.Load(); a != nil {
+		led[a.instance]--
+	}
+	for _, i := range t.version.running() {
+		if led[i] < led[next] && !i.draining.Load() && !i.lost.Load() {
+			next = i
+		}
+	}
+	return next
+}
+
+// spread has one of the lanes that share a process lead to one that came later.
+func (f *front) spread(came *instance) {
+	all, led := f.leading(came.version)
+	for _, x := range all {
+		if led[came] == 0 && led[x.process] > 1 && x.target.waking.CompareAndSwap(false, true) {
+			f.node.work.Go(func() {
+				defer x.target.waking.Store(false)
+				_ = f.attach(x.lane, x.target) // or it stays where it is
+			})
+			return
+		}
+	}
+}
+
+// touch notes which versions have calls under way, so that they are not taken
+// for idle.
+func (f *front) touch(now time.Time) {
+	for _, l := range *f.lanes.Load() {
+		l.touch(now)
+	}
+}
+
+func (f *front) close() { _ = f.server.Close() }
+
+// Attach implements rpc.Relay: callers take lanes in turn.
 func (f *front) Attach(p *engine.Port) rpc.RelayLink {
-	next := f.forwarder.Attach(p)
+	lanes := *f.lanes.Load()
+	l := lanes[int(f.turn.Add(1))%len(lanes)]
+	next := l.forwarder.Attach(p)
 	if next == nil {
 		return nil
 	}
-	return &frontLink{front: f, next: next}
+	return &frontLink{front: f, lane: l, next: next}
 }
 
 // frontLink is one caller of the front. It wakes versions, and leaves the rest
 // to the forwarder.
 type frontLink struct {
 	front *front
+	lane  *lane
 	next  rpc.RelayLink
 }
 
 // Offer implements rpc.RelayLink: a call of a version that sleeps waits where
 // it is until that is awake.
 func (l *frontLink) Offer(v *wire.Vesicle) (taken bool, err error) {
-	if routes := l.front.routes.Load(); routes != nil {
+	if routes := l.lane.routes.Load(); routes != nil {
 		if t := (*routes)[v.Header.Fingerprint]; t != nil {
 			t.version.used.Store(time.Now().UnixNano())
 			if begins(v) && !t.serves() {
-				if err := l.front.wake(t); err != nil {
+				if err := l.front.wake(l.lane, t); err != nil {
 					return true, err
 				}
 			}
@@ -263,90 +246,3 @@ func (l *frontLink) UnderWay(h *wire.Header) bool { return l.next.UnderWay(h) }
 
 // Detach implements rpc.RelayLink.
 func (l *frontLink) Detach() { l.next.Detach() }
-
-// wake has a version attached, and says link.ErrFull until it is.
-func (f *front) wake(t *frontTarget) error {
-	if r := t.refused.Load(); r != nil && time.Now().Before(r.until) {
-		return r.err
-	}
-	if t.waking.CompareAndSwap(false, true) {
-		f.node.work.Go(func() {
-			defer t.waking.Store(false)
-			if err := f.attach(t); err != nil {
-				t.refused.Store(&frontRefusal{rpc.Errorf(statusFor(err), "%v", err), time.Now().Add(refusalTime)})
-				return
-			}
-			t.refused.Store(nil)
-		})
-	}
-	return link.ErrFull
-}
-
-// dialTries is how many processes in a row may end just when they are dialed.
-const dialTries = 5
-
-// dial starts a version if need be, and connects the node to it.
-func (c *cell) dial(ctx context.Context, v *version) (i *instance, l *uds.Conn, err error) {
-	for range dialTries {
-		if i, err = c.ensure(ctx, v, "a caller", "a call of its fingerprint came"); err != nil {
-			return nil, nil, err
-		}
-		if l, err = i.dial(ctx, c.name); err == nil {
-			return i, l, nil
-		}
-		if !errors.Is(err, uds.ErrNoListener) && !errors.Is(err, link.ErrPeerGone) || !i.vanishes(ctx) {
-			return nil, nil, err
-		}
-	}
-	return nil, nil, err
-}
-
-// attach starts a version if need be, and connects the front to it. What the
-// process before has begun it finishes.
-func (f *front) attach(t *frontTarget) error {
-	c := t.cell
-	ctx, cancel := context.WithTimeout(c.node.ctx, time.Duration(t.version.config.ReadyTimeout))
-	defer cancel()
-	i, l, err := c.dial(ctx, t.version)
-	if err != nil {
-		return err
-	}
-	next := f.newTarget(t)
-	gone, err := next.Attach(l)
-	if err != nil {
-		_ = l.Close()
-		return err
-	}
-	i.links.Add(1)
-	if err := f.succeed(t, next); err != nil {
-		_ = next.Close()
-		i.links.Add(-1)
-		return err
-	}
-	t.process.Store(i)
-	c.node.work.Go(func() {
-		defer i.links.Add(-1)
-		select {
-		case <-gone:
-		case <-i.leaving:
-			_ = next.Retire(c.node.ctx)
-		case <-c.node.ctx.Done():
-		}
-		t.process.CompareAndSwap(i, nil)
-	})
-	return nil
-}
-
-// succeed has a target take over from the one before.
-func (f *front) succeed(t *frontTarget, next *forward.Target) error {
-	var err error
-	doErr := f.node.engine.Do(context.Background(), func() {
-		if err = t.target.Unroute(t.routed...); err != nil {
-			return
-		}
-		if err = next.Route(t.routed...); err == nil {
-			t.target = next
-		}
-	})
-	return errors.Join(doErr, err)
-}

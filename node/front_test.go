@@ -67,6 +67,7 @@ func waitingCall(t *testing.T, change func(*config.Cell)) (r rig, answer <-chan 
 // A version is stopped while it answers, and woken by another call: the new
 // process takes that, and the old one finishes what it has begun.
 func TestACallUnderWayOutlivesANewProcess(t *testing.T) {
+	t.Parallel()
 	r, answer, end := waitingCall(t, nil)
 	stopped := make(chan error, 1)
 	go func() {
@@ -96,6 +97,7 @@ func TestACallUnderWayOutlivesANewProcess(t *testing.T) {
 
 // A call that takes longer than a version may be idle keeps that awake.
 func TestAVersionThatAnswersIsNotIdle(t *testing.T) {
+	t.Parallel()
 	const idle = 50 * time.Millisecond
 	r, answer, end := waitingCall(t, func(c *config.Cell) { c.VersionIdle = config.Duration(idle) })
 	time.Sleep(10 * idle) // what must not happen has had its time

@@ -56,14 +56,11 @@ func (c *cell) admit(p link.Peer) error {
 	c.mu.Lock()
 	users := c.config.Users
 	c.mu.Unlock()
-	if len(users) == 0 {
-		return uds.SameUser(p)
-	}
 	if p.UID == 0 || int(p.UID) == os.Geteuid() || slices.Contains(users, p.UID) {
 		return nil
 	}
 	c.node.audit.refused(fmt.Sprintf("user %d, %s", p.UID, c.name), who(p), c.name, "the user may not call it")
-	return fmt.Errorf("user %d may not call %s; its configuration names users %v", p.UID, c.name, users)
+	return fmt.Errorf("user %d may not call %s; cells.%s.users in the node's configuration says who may (now %v)", p.UID, c.name, c.name, users)
 }
 
 // join connects a caller with a process of the current version, which is
@@ -145,6 +142,7 @@ func (c *cell) broker(i *instance) *uds.Broker {
 			return c.mayReach(name)
 		},
 		Outside: func(ctx context.Context, name string) (*net.UnixConn, error) { return c.reach(ctx, i, name) },
+		Show:    func(link.Peer) (*os.File, error) { return i.show() },
 	})
 }
 

@@ -35,6 +35,7 @@ func get(t *testing.T, method, address, path, host string) (int, string, http.He
 }
 
 func TestHTTP(t *testing.T) {
+	t.Parallel()
 	c := postage(privateDir(t), "v1", func(c *config.Cell) { c.MaxRestarts = 1 })
 	c.Operations = config.Operations{Prometheus: "127.0.0.1:0", Web: "127.0.0.1:0", Pprof: true}
 	r := run(t, c, nil)

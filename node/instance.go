@@ -25,7 +25,8 @@ import (
 type instance struct {
 	version  *version
 	number   uint64
-	metrics  string // its metrics file
+	metrics  string   // its metrics file, or a link to lent
+	lent     *os.File // memory for its metrics, of one that sees no file
 	process  capsid.Process
 	broker   *uds.Broker // its one way out
 	output   *output
@@ -261,6 +262,9 @@ func (i *instance) clean() {
 			_ = i.broker.Close()
 		}
 		_ = os.Remove(i.metrics)
+		if i.lent != nil { // the broker was the last to touch it
+			_ = i.lent.Close()
+		}
 	})
 }
 

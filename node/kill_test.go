@@ -66,7 +66,7 @@ func killed(dir string) config.Config {
 		}
 		c.Cells[name] = cell
 	}
-	one("walled", "v1", 2)
+	one("walled", "shows", 2)
 	one("chain", "passes on", 1)
 	rests := c.Cells["postage"]
 	rests.Command, rests.Instances = append(command("v1"), "rests", dir), 1

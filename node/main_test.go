@@ -20,6 +20,7 @@ import (
 	"github.com/cell-runtime/cell/examples/versions/v2"
 	"github.com/cell-runtime/cell/examples/versions/v3"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/metrics"
 	"github.com/cell-runtime/cell/node"
 	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/node/ops"
@@ -75,7 +76,15 @@ func grace(kind string) time.Duration {
 func cellMain(kind, name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	server, err := rpc.NewServer(&rpc.ServerOptions{Name: kind, Grace: grace(kind)})
+	o := rpc.ServerOptions{Name: kind, Grace: grace(kind)}
+	if kind == "shows" {
+		var err error
+		if o.Metrics, err = uds.Metrics(metrics.Options{}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	server, err := rpc.NewServer(&o)
 	if err != nil {
 		return 1
 	}
@@ -86,12 +95,14 @@ func cellMain(kind, name string) int {
 		memoryBomb()
 	case "patient":
 		err = v1.RegisterPostage(server, patient{os.Args[4]})
-	case "v1", "dies", "slow":
+	case "v1", "dies", "slow", "shows":
 		err = v1.RegisterPostage(server, office1{})
 	case "v2", "dies later":
 		err = v2.RegisterPostage(server, office2{})
 	case "v3":
 		err = v3.RegisterPostage(server, office3{})
+	case "telltale":
+		err = v1.RegisterPostage(server, telltale{})
 	case "passes on":
 		err = v1.RegisterPostage(server, &passesOn{})
 	case "crowd":

@@ -184,7 +184,7 @@ func (o *others) Lead(ctx context.Context, name string, from identity.ID) (func(
 
 // frontFor returns the cell's front, which leads to all its versions.
 func (c *cell) frontFor(ctx context.Context) (*front, error) {
-	if f := c.known(); f != nil && f.routes.Load() != nil {
+	if f := c.known(); f != nil && f.routed.Load() {
 		return f, nil
 	}
 	for !c.changing.TryLock() { // somebody deploys
@@ -196,7 +196,7 @@ func (c *cell) frontFor(ctx context.Context) (*front, error) {
 	}
 	defer c.changing.Unlock()
 	f, err := c.frontOf()
-	if err == nil && f.routes.Load() == nil {
+	if err == nil && !f.routed.Load() {
 		err = f.route(placesOf(c, c.all()))
 	}
 	return f, err

@@ -10,6 +10,7 @@ import (
 )
 
 func TestANodeThatMustBeAmongOthersSaysWhyItIsNot(t *testing.T) {
+	t.Parallel()
 	c := config.Default()
 	c.RuntimeDir = privateDir(t)
 	c.Network.Mode, c.Network.Identity = "on", t.TempDir()

@@ -131,7 +131,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer listener.Close()
-	n.sweep()
+	n.work.Go(n.sweepGroups)
+	n.sweepMetrics()
 	defer capsid.Sweep()
 	if err := n.removeRemote(); err != nil {
 		return err
@@ -206,23 +207,6 @@ func (n *Node) sweepGroups() {
 		case <-time.After(sweepPace):
 		case <-n.halt.Done():
 			return
-		}
-	}
-}
-
-// sweep removes what a node that was killed has left. No other node runs in
-// this directory: this one has its name.
-func (n *Node) sweep() {
-	n.work.Go(n.sweepGroups)
-	files, _ := filepath.Glob(filepath.Join(n.dir, "*.metrics"))
-	for _, f := range files {
-		name, _, ok := strings.Cut(strings.TrimSuffix(filepath.Base(f), ".metrics"), ".")
-		if r, err := metrics.Open(f); err == nil {
-			ours := ok && n.config.Cells[name].Command != nil && !r.WriterAlive()
-			_ = r.Close()
-			if ours {
-				_ = os.Remove(f)
-			}
 		}
 	}
 }

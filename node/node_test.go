@@ -23,6 +23,7 @@ import (
 )
 
 func TestACallStartsACell(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", func(c *config.Cell) {
 		c.Start, c.Idle = "connect", config.Duration(500*time.Millisecond)
 	}), nil)
@@ -52,6 +53,7 @@ func TestACallStartsACell(t *testing.T) {
 }
 
 func TestEvolution(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", func(c *config.Cell) { c.VersionIdle = config.Duration(300 * time.Millisecond) }), nil)
 	l := r.load(3, func(err error) { t.Errorf("a call failed: %v", err) })
 	l.more(t, 200)
@@ -95,6 +97,7 @@ func TestEvolution(t *testing.T) {
 }
 
 func TestADeploymentReturns(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", func(c *config.Cell) { c.MaxRestarts = 1 }), nil)
 	for name, kind := range map[string]string{"it dies at once": "dies", "it dies while it is watched": "dies later"} {
 		t.Run(name, func(t *testing.T) {
@@ -120,6 +123,7 @@ func TestADeploymentReturns(t *testing.T) {
 
 // Whatever is killed, a call ends: with a reply or with an error.
 func TestCellsAreKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", func(c *config.Cell) { c.Instances = 2 }), nil)
 	l := r.load(3, func(err error) {
 		var e *rpc.Error
@@ -164,6 +168,7 @@ func TestCellsAreKilledUnderLoad(t *testing.T) {
 }
 
 func TestAHungCellIsReplaced(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", func(c *config.Cell) {
 		c.HealthEvery, c.HealthTimeout = config.Duration(50*time.Millisecond), config.Duration(300*time.Millisecond)
 	}), nil)
@@ -189,6 +194,7 @@ func TestAHungCellIsReplaced(t *testing.T) {
 }
 
 func TestACellThatFailsTooOftenIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "dies", func(c *config.Cell) { c.MaxRestarts = 2 }), nil)
 	eventually(t, "it is left alone", func() bool { return r.state().State == "failed" })
 	if s := r.state(); !strings.Contains(s.Why, "too often") {
@@ -204,6 +210,7 @@ func TestACellThatFailsTooOftenIsLeftAlone(t *testing.T) {
 }
 
 func TestTheCeiling(t *testing.T) {
+	t.Parallel()
 	c := postage(privateDir(t), "v1", nil)
 	c.MaxCells = 1
 	r := run(t, c, nil)
@@ -214,6 +221,7 @@ func TestTheCeiling(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	dir := privateDir(t)
 	next := postage(dir, "v1", nil)
 	var mu sync.Mutex // of next: rings are no synchronization that the race detector knows
@@ -270,6 +278,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestStopAndSpawn(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", nil), nil)
 	if _, err := r.ops.Stop(soon(t), ops.Name{Cell: "postage"}); err != nil {
 		t.Fatal(err)
@@ -286,6 +295,7 @@ func TestStopAndSpawn(t *testing.T) {
 }
 
 func TestOneNodeADirectory(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "v1", nil), nil)
 	n, err := node.New(node.Options{Config: postage(r.dir, "v1", nil)})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestOtherUsersNeedADirectoryThatLetsThemIn(t *testing.T) {
+	t.Parallel()
 	dir := privateDir(t)
 	c := postage(dir, "v1", func(c *config.Cell) { c.Users = []uint32{54321} })
 	n, err := node.New(node.Options{Config: c})

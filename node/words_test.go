@@ -14,6 +14,7 @@ import (
 // Who starts a cell that ends at once is told what it wrote, and who looks at it
 // later is not told the same thing twice.
 func TestACellThatDoesNotStartSaysWhy(t *testing.T) {
+	t.Parallel()
 	r := run(t, postage(privateDir(t), "dies", func(c *config.Cell) {
 		c.Start, c.BackoffMin, c.BackoffMax = "connect", config.Duration(time.Hour), config.Duration(time.Hour)
 	}), nil)

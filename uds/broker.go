@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -53,6 +54,10 @@ type BrokerOptions struct {
 	Outside func(ctx context.Context, name string) (*net.UnixConn, error)
 	// Ready, if set, is told that a cell has said it is ready. It must not block.
 	Ready func(cell link.Peer)
+	// Show, if set, returns the memory in which a cell shows its metrics
+	// (metrics.Lend), which stays the node's. It must not block. Without it cells
+	// show none.
+	Show func(cell link.Peer) (*os.File, error)
 	// Event, if set, is told of every connection made or refused. It must not
 	// block.
 	Event func(BrokerEvent)

@@ -15,12 +15,12 @@ import (
 //	0 "CelN" ─ 4 kind u8 ─ 5 zero ─ 6 status u16 ─ 8 id u32 ─ 12 pid u32 ─ 16 uid u32 ─ 20 gid u32
 //	24 name length u8 ─ name ─ text length u16 (≤ 512) ─ text
 //
-// Cell to node: listen, unlisten, dial; to each the node answers with done,
-// connected or refused of the same id, unlisten excepted. Node to cell: arrived
+// Cell to node: listen, unlisten, dial, show; to each the node answers with done,
+// connected, lent or refused of the same id, unlisten excepted. Node to cell: arrived
 // has the id of the listen that it belongs to. connected and arrived carry one
 // descriptor, a connected SOCK_STREAM socket, and say who the other side is:
 // pid, uid, gid, and its cell's name as text. That is the node's word; what a
-// cell says of itself is ignored.
+// cell says of itself is ignored. lent carries memory of a fixed size.
 const (
 	nodeMagic   = "CelN"
 	nodePrefix  = 24
@@ -38,10 +38,13 @@ const (
 	nodeArrived   nodeKind = 6 // node: a connection for a listen
 	nodeRefused   nodeKind = 7 // node: status and text say why
 	nodeReady     nodeKind = 8 // cell: it serves what it is there for
+	nodeShow      nodeKind = 9 // cell: it wants to show its metrics
+
+	nodeLent nodeKind = 10 // node: memory to show them in
 )
 
 func (k nodeKind) String() string {
-	names := [...]string{1: "listen", "unlisten", "dial", "done", "connected", "arrived", "refused", "ready"}
+	names := [...]string{1: "listen", "unlisten", "dial", "done", "connected", "arrived", "refused", "ready", "show", "lent"}
 	if k >= nodeListen && int(k) < len(names) {
 		return names[k]
 	}
@@ -49,13 +52,15 @@ func (k nodeKind) String() string {
 }
 
 // fromCell reports whether a cell may say it.
-func (k nodeKind) fromCell() bool { return k >= nodeListen && k <= nodeDial || k == nodeReady }
+func (k nodeKind) fromCell() bool {
+	return k >= nodeListen && k <= nodeDial || k == nodeReady || k == nodeShow
+}
 
 // named reports whether it must have a name.
 func (k nodeKind) named() bool { return k == nodeListen || k == nodeDial }
 
 // carries reports whether a descriptor comes with it.
-func (k nodeKind) carries() bool { return k == nodeConnected || k == nodeArrived }
+func (k nodeKind) carries() bool { return k == nodeConnected || k == nodeArrived || k == nodeLent }
 
 // errNodeMessage: bytes that are no message between cell and node.
 var errNodeMessage = errors.New("malformed message between cell and node")
@@ -94,7 +99,7 @@ func parseNodeMessage(b []byte) (nodeMessage, error) {
 		kind: nodeKind(b[4]), status: wire.Status(status), id: le.Uint32(b[8:]),
 		peer: link.Peer{PID: int(le.Uint32(b[12:])), UID: le.Uint32(b[16:]), GID: le.Uint32(b[20:])},
 	}
-	if m.kind < nodeListen || m.kind > nodeReady || b[5] != 0 || status > 0xff {
+	if m.kind < nodeListen || m.kind > nodeLent || b[5] != 0 || status > 0xff {
 		return nodeMessage{}, fmt.Errorf("%w: there is no %v with status %d", errNodeMessage, m.kind, status)
 	}
 	n, rest := int(b[nodePrefix]), b[nodePrefix+1:]

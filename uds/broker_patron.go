@@ -91,6 +91,8 @@ func (p *patron) obey(m *nodeMessage) error {
 		if p.b.o.Ready != nil {
 			p.b.o.Ready(p.peer)
 		}
+	case nodeShow:
+		return p.lend(m.id)
 	case nodeDial:
 		if n := p.pending.Add(1); n > int64(p.b.o.MaxPending) {
 			p.pending.Add(-1)
@@ -144,6 +146,21 @@ func (p *patron) dial(id uint32, name string) {
 	if fd >= 0 {
 		unix.Close(fd)
 	}
+}
+
+// lend gives the cell memory in which it shows its metrics.
+func (p *patron) lend(id uint32) error {
+	if p.b.o.Show == nil {
+		return p.answer(id, refuse(wire.StatusUnimplemented, "the node shows no metrics of its cells"), -1, link.Peer{})
+	}
+	f, err := p.b.o.Show(p.peer)
+	if err != nil {
+		return p.answer(id, refuse(wire.StatusResourceExhausted, "the node has no memory for metrics: %w", err), -1, link.Peer{})
+	}
+	if err := p.sock.send(&nodeMessage{kind: nodeLent, id: id}, int(f.Fd()), false); err != nil {
+		return fmt.Errorf("uds: answering %s: %w", p.peer.ID, err)
+	}
+	return nil
 }
 
 // answer tells the cell how its request went. A cell that doesn't read is

@@ -118,7 +118,7 @@ func connect(ctx context.Context, path, name string) (*net.UnixConn, error) {
 		case errors.Is(err, unix.ECONNREFUSED):
 			return nil, fmt.Errorf("%w as %q: %s was left behind by a process that died; start the service again", ErrNoListener, name, path)
 		case errors.Is(err, unix.EACCES):
-			return nil, fmt.Errorf("uds: no permission to connect to %s: %w; run as the listener's user, or set its Options.Mode and Policy", path, err)
+			return nil, fmt.Errorf("uds: no permission to connect to %s: %w; run as the listener's user, or have it let yours in: a node's cell by users in its configuration, another listener by its Options.Mode and Policy", path, err)
 		case !errors.Is(err, unix.EAGAIN):
 			return nil, fmt.Errorf("uds: dialing %q: %w", name, err)
 		}

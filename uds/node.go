@@ -124,7 +124,7 @@ func (n *node) run() {
 			n.lost(&m)
 			continue
 		}
-		if err == nil && (m.kind.fromCell() || m.kind.carries() != (fd >= 0) || fd >= 0 && !isStream(fd)) {
+		if err == nil && (m.kind.fromCell() || m.kind.carries() != (fd >= 0) || fd >= 0 && !m.kind.fits(fd)) {
 			err = fmt.Errorf("%w: %v", errNodeMessage, m.kind)
 		}
 		if err != nil {
@@ -138,10 +138,10 @@ func (n *node) run() {
 	}
 }
 
-// lost treats a message without the connection that it was about. One that
-// arrived is closed by that; a dial is answered.
+// lost treats a message without the descriptor that it was about. A connection that
+// arrived is closed by that; whoever asked is answered.
 func (n *node) lost(m *nodeMessage) {
-	if m.kind == nodeConnected {
+	if m.kind != nodeArrived {
 		m.kind, m.status, m.text = nodeRefused, wire.StatusResourceExhausted, errNoDescriptors.Error()
 		n.dispatch(m, -1)
 	}

@@ -21,7 +21,10 @@ func dialNode(ctx context.Context, n *node, s *Options, name string) (*Conn, err
 	if err != nil {
 		return nil, err
 	}
-	if a.fd < 0 {
+	if a.m.kind != nodeConnected {
+		if a.fd >= 0 {
+			unix.Close(a.fd)
+		}
 		return nil, fmt.Errorf("%w: %v answers a dial", errNodeMessage, a.m.kind)
 	}
 	c, err := unixConn(a.fd)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/cell-runtime/cell/capsid"
 	"github.com/cell-runtime/cell/sched"
@@ -21,7 +22,8 @@ func init() {
 
 // Backend runs modules in processes of their own inside another backend's
 // walls: two walls, and one that can be killed at any time. The Command of a
-// Spec is the module's path and nothing else.
+// Spec is the module's path and, if its callers are to be told what it serves, the
+// path of a description (.cell): a node's cells need one.
 //
 // The process is this program, run again: its main calls Main first.
 type Backend struct {
@@ -57,8 +59,8 @@ func (b *Backend) Start(ctx context.Context, s capsid.Spec) (capsid.Process, err
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Command) != 1 {
-		return nil, fmt.Errorf("%w: Command of %s: a module gets no arguments; its path alone", capsid.ErrSpec, s.Name)
+	if len(s.Command) > 2 {
+		return nil, fmt.Errorf("%w: Command of %s: a module gets no arguments; its path, and that of its description, alone", capsid.ErrSpec, s.Name)
 	}
 	if !hosting {
 		return nil, fmt.Errorf("%w: this program does not call wasm.Main, so it can't run modules", capsid.ErrUnavailable)
@@ -69,10 +71,14 @@ func (b *Backend) Start(ctx context.Context, s capsid.Spec) (capsid.Process, err
 	} else if st.Size() > maxModule {
 		return nil, fmt.Errorf("%w: the module of %s has %d bytes, at most %d are allowed", capsid.ErrSpec, s.Name, st.Size(), maxModule)
 	}
-	module := s.Command[0]
-	if b.inner.Name() != "none" {
-		s.Files.ReadOnly = append(s.Files.ReadOnly[:len(s.Files.ReadOnly):len(s.Files.ReadOnly)], module)
+	if len(s.Command) == 2 {
+		if _, err := describe(s.Command[1]); err != nil {
+			return nil, fmt.Errorf("%w: the description of %s: %w", capsid.ErrStart, s.Name, err)
+		}
 	}
-	s.Command = []string{b.host, hostArg, s.Name, module}
+	if b.inner.Name() != "none" {
+		s.Files.ReadOnly = slices.Concat(s.Files.ReadOnly, s.Command)
+	}
+	s.Command = slices.Concat([]string{b.host, hostArg, s.Name}, s.Command)
 	return b.inner.Start(ctx, s)
 }

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
-	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/uds"
-	"github.com/cell-runtime/cell/wire"
 )
 
 const (
 	hostArg   = "cell-wasm-host"
 	maxModule = 64 << 20
+	grace     = time.Second // for callers to leave by themselves
 )
 
 // hosting: this program calls Main.
@@ -24,18 +27,21 @@ var hosting bool
 // anything else.
 func Main() {
 	hosting = true
-	if len(os.Args) != 4 || os.Args[1] != hostArg {
+	if len(os.Args) < 4 || os.Args[1] != hostArg {
 		return
 	}
-	if err := host(context.Background(), os.Args[2], os.Args[3]); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := host(ctx, os.Args[2], os.Args[3], os.Args[4:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// host serves name by the module at path until the node has gone.
-func host(ctx context.Context, name, path string) error {
+// host serves name by the module at path until the node has gone, and tells what
+// the descriptions say of it.
+func host(ctx context.Context, name, path string, descriptions []string) error {
 	binary, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -48,6 +54,10 @@ func host(ctx context.Context, name, path string) error {
 	if err != nil {
 		return err
 	}
+	server, err := m.Server(name, descriptions...)
+	if err != nil {
+		return err
+	}
 	l, err := uds.Listen(name, nil)
 	if err != nil {
 		return err
@@ -55,78 +65,43 @@ func host(ctx context.Context, name, path string) error {
 	if err := uds.Ready(); err != nil {
 		return err
 	}
-	for {
-		c, err := l.Accept(ctx)
-		if errors.Is(err, uds.ErrListenerClosed) {
-			return nil // with the node
-		}
+	if err = server.Run(ctx, l.AcceptLink); ctx.Err() != nil || errors.Is(err, uds.ErrListenerClosed) {
+		return nil // asked to end, or with the node
+	}
+	return err
+}
+
+// Server returns a server whose calls the module answers: one instance for each
+// connection, all on the server's engine, so that a guest that loops is missed by
+// whoever asks for its health. descriptions are paths of what it tells of itself.
+func (m *Module) Server(name string, descriptions ...string) (*rpc.Server, error) {
+	server, err := rpc.NewServer(&rpc.ServerOptions{Name: name, Relay: relay{m}, Grace: grace})
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range descriptions {
+		services, err := describe(path)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		go func() {
-			defer c.Close()
-			if err := m.Serve(ctx, c); err != nil {
-				fmt.Fprintln(os.Stderr, err)
+		for _, s := range services {
+			if err := server.Announce(s); err != nil {
+				return nil, err
 			}
-		}()
+		}
 	}
+	return server, nil
 }
 
-// Serve answers the requests of one connection by one instance of its own,
-// until the caller has gone. A guest that traps ends the connection.
-func (m *Module) Serve(ctx context.Context, c *uds.Conn) error {
-	i, err := m.Spawn(ctx)
+// describe reads a description.
+func describe(path string) ([]*rpc.ServiceDesc, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer i.Close(ctx)
-	var in [1]wire.Vesicle
-	for {
-		_, err := c.PollWait(ctx, in[:], uds.WaitAdaptive)
-		if errors.Is(err, link.ErrPeerGone) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if in[0].Header.Kind == wire.KindRequest {
-			err = i.answer(ctx, c, &in[0])
-		}
-		if err := errors.Join(err, c.Release(1)); err != nil {
-			return err
-		}
-	}
-}
-
-// answer copies the request into the guest's memory, which no other process
-// shares, and the reply out of it.
-func (i *Instance) answer(ctx context.Context, c *uds.Conn, request *wire.Vesicle) error {
-	b, err := i.Request(ctx, len(request.Payload))
-	var reply []byte
-	if err == nil {
-		copy(b, request.Payload)
-		reply, err = i.Call(ctx, request.Header.Fingerprint, len(b))
-	}
-	if err == nil && len(reply) > c.Info().MaxPayload {
-		err = wire.StatusResourceExhausted
-	}
-	header := wire.Header{Kind: wire.KindReply, Fingerprint: request.Header.Fingerprint, Correlation: request.Header.Correlation}
-	fatal := err
+	services, err := rpc.ParseServices(string(text))
 	if err != nil {
-		var s wire.Status
-		if errors.As(err, &s) {
-			fatal = nil
-		} else {
-			s = wire.StatusInternal
-		}
-		p := wire.ErrorPayload{Status: s, Message: err.Error()}
-		reply, header.Kind = p.Append(nil), wire.KindError
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	var out [1]wire.Vesicle
-	if _, err := c.ClaimWait(ctx, out[:], len(reply), uds.WaitAdaptive); err != nil {
-		return err
-	}
-	copy(out[0].Payload, reply)
-	out[0].Header = header
-	return errors.Join(c.Commit(out[:]), c.Flush(), fatal)
+	return services, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/cell-runtime/cell/wire"
 )
 
-func engine(t testing.TB, o Options) *Engine {
+func newEngine(t testing.TB, o Options) *Engine {
 	t.Helper()
 	e, err := New(t.Context(), o)
 	if err != nil {
@@ -36,7 +36,7 @@ func spawn(t testing.TB, e *Engine, g guest) *Instance {
 }
 
 func TestAGuestAnswersInItsOwnMemory(t *testing.T) {
-	i := spawn(t, engine(t, Options{}), guest{})
+	i := spawn(t, newEngine(t, Options{}), guest{})
 	for _, word := range []string{"", "x", strings.Repeat("long ", 1000)} {
 		b, err := i.Request(t.Context(), len(word))
 		if err != nil {
@@ -54,7 +54,7 @@ func TestAGuestAnswersInItsOwnMemory(t *testing.T) {
 }
 
 func TestACallAllocatesNothing(t *testing.T) {
-	i := spawn(t, engine(t, Options{}), guest{})
+	i := spawn(t, newEngine(t, Options{}), guest{})
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(200, func() {
 		if _, err := i.Request(ctx, 64); err != nil {
@@ -69,7 +69,7 @@ func TestACallAllocatesNothing(t *testing.T) {
 }
 
 func TestModulesThatCellsDoNotGet(t *testing.T) {
-	e := engine(t, Options{MaxMemory: 4 * pageSize})
+	e := newEngine(t, Options{MaxMemory: 4 * pageSize})
 	for name, binary := range map[string][]byte{
 		"nothing":              nil,
 		"garbage":              []byte("#!/bin/sh"),
@@ -105,7 +105,7 @@ func TestHostileGuestsAreContained(t *testing.T) {
 		"a status":                   {guest{call: join([]byte{opI64Const}, sleb(-int64(wire.StatusNotFound)))}, wire.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := engine(t, Options{})
+			e := newEngine(t, Options{})
 			i := spawn(t, e, c.g)
 			_, err := i.Request(t.Context(), 8)
 			if err == nil {
@@ -122,7 +122,7 @@ func TestHostileGuestsAreContained(t *testing.T) {
 }
 
 func TestAGuestThatLoopsIsInterrupted(t *testing.T) {
-	i := spawn(t, engine(t, Options{Interruptible: true}), guest{call: join([]byte{opLoop, void, opBr, 0, opEnd}, echoCall)})
+	i := spawn(t, newEngine(t, Options{Interruptible: true}), guest{call: join([]byte{opLoop, void, opBr, 0, opEnd}, echoCall)})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := i.Call(ctx, 1, 0); !errors.Is(err, ErrTrap) {
@@ -133,7 +133,7 @@ func TestAGuestThatLoopsIsInterrupted(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	// Grows by a page at every call and says by how many it had.
 	grow := []byte{opI32Const, 1, opGrow, 0, opDrop}
-	i := spawn(t, engine(t, Options{MaxMemory: 8 * pageSize}), guest{call: join(grow, echoCall)})
+	i := spawn(t, newEngine(t, Options{MaxMemory: 8 * pageSize}), guest{call: join(grow, echoCall)})
 	for range 100 {
 		if _, err := i.Call(t.Context(), 1, 0); err != nil {
 			t.Fatal(err)
@@ -145,7 +145,7 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func TestNothingIsLeftForTheNextInstance(t *testing.T) {
-	e := engine(t, Options{})
+	e := newEngine(t, Options{})
 	m, err := e.Compile(t.Context(), guest{}.module())
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestNothingIsLeftForTheNextInstance(t *testing.T) {
 }
 
 func BenchmarkSpawnCallDrop(b *testing.B) {
-	e := engine(b, Options{})
+	e := newEngine(b, Options{})
 	m, err := e.Compile(b.Context(), guest{}.module())
 	if err != nil {
 		b.Fatal(err)

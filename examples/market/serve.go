@@ -23,9 +23,9 @@ func Main(run func(ctx context.Context) error) {
 }
 
 // Serve serves what register registers under name until ctx ends. It shows its
-// metrics where the environment says (CELL_METRICS).
+// metrics where the environment (CELL_METRICS) or the node says.
 func Serve(ctx context.Context, name string, register func(*rpc.Server) error) error {
-	file, err := metrics.FromEnv(metrics.Options{})
+	file, err := uds.Metrics(metrics.Options{})
 	if err != nil {
 		return err
 	}

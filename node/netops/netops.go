@@ -30,95 +30,95 @@ type Network interface {
 
 // Name names a cell.
 type Name struct {
-	Cell string
+	Cell string `json:"cell"`
 }
 
 // Done ends a stream.
 type Done struct {
-	Why string
+	Why string `json:"why"`
 }
 
 // Status is a node among others.
 type Status struct {
-	Alone    string // why it is in no network; empty: it is in one
-	ID       string
-	Name     string
-	Cluster  string
-	Until    int64 // unit: ns since 1970; its membership's end; 0: none
-	Listens  string
-	Filters  []string // interfaces with a filter in the kernel
-	Why      []string // not everywhere, or not in a cheaper way
-	Drops    []Count
-	Sent     uint64 // pheromones
-	Received uint64 // pheromones that were accepted
-	Rests    uint64 // times that a socket rested in a flood
-	Refused  []Refusal
-	Omitted  bool // more names are served by others than there are sockets for
+	Alone    string    `json:"alone"` // why it is in no network; empty: it is in one
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Cluster  string    `json:"cluster"`
+	Until    int64     `json:"until"` // unit: ns since 1970; its membership's end; 0: none
+	Listens  string    `json:"listens"`
+	Filters  []string  `json:"filters"` // interfaces with a filter in the kernel
+	Why      []string  `json:"why"`     // not everywhere, or not in a cheaper way
+	Drops    []Count   `json:"drops"`
+	Sent     uint64    `json:"sent"`     // pheromones
+	Received uint64    `json:"received"` // pheromones that were accepted
+	Rests    uint64    `json:"rests"`    // times that a socket rested in a flood
+	Refused  []Refusal `json:"refused"`
+	Omitted  bool      `json:"omitted"` // more names are served by others than there are sockets for
 }
 
 // Count is how many pheromones were dropped for one reason.
 type Count struct {
-	Reason string
-	Number uint64
+	Reason string `json:"reason"`
+	Number uint64 `json:"number"`
 }
 
 // Refusal is a peer that was turned away, or that has turned this node away.
 type Refusal struct {
-	At   int64 // unit: ns since 1970
-	Who  string
-	What string
-	Why  string
+	At   int64  `json:"at"` // unit: ns since 1970
+	Who  string `json:"who"`
+	What string `json:"what"`
+	Why  string `json:"why"`
 }
 
 // PeerList is who is there.
 type PeerList struct {
-	Peers []Peer
+	Peers []Peer `json:"peers"`
 }
 
 // Peer is another node.
 type Peer struct {
-	ID        string
-	Name      string
-	Addr      string // where its pheromones come from; empty: it is known through others
-	Links     []string
-	Hops      uint8
-	Suspect   bool
-	Heard     int64 // unit: ns ago
-	Since     int64 // unit: ns since 1970; its start
-	SameHost  bool
-	Connected bool // over QUIC
-	Services  []Service
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Addr      string    `json:"addr"` // where its pheromones come from; empty: it is known through others
+	Links     []string  `json:"links"`
+	Hops      uint8     `json:"hops"`
+	Suspect   bool      `json:"suspect"`
+	Heard     int64     `json:"heard"` // unit: ns ago
+	Since     int64     `json:"since"` // unit: ns since 1970; its start
+	SameHost  bool      `json:"same_host"`
+	Connected bool      `json:"connected"` // over QUIC
+	Services  []Service `json:"services"`
 }
 
 // Service is a cell of another node.
 type Service struct {
-	Name         string
-	Load         uint8 // 0 idle, 255 full
-	Draining     bool
-	Fingerprints []string
-	Ancestors    []string // earlier forms that it accepts as well
+	Name         string   `json:"name"`
+	Load         uint8    `json:"load"` // 0 idle, 255 full
+	Draining     bool     `json:"draining"`
+	Fingerprints []string `json:"fingerprints"`
+	Ancestors    []string `json:"ancestors"` // earlier forms that it accepts as well
 }
 
 // Event is what happened to a peer.
 type Event struct {
-	At   int64  // unit: ns since 1970
-	What string // found, changed, left, died, expired, evicted, revoked
-	Peer Peer
+	At   int64  `json:"at"`   // unit: ns since 1970
+	What string `json:"what"` // found, changed, left, died, expired, evicted, revoked
+	Peer Peer   `json:"peer"`
 }
 
 // PathList is how a name is reached.
 type PathList struct {
-	Paths []Path
-	Why   []string // the others are not
+	Paths []Path   `json:"paths"`
+	Why   []string `json:"why"` // the others are not
 }
 
 // Path is one way.
 type Path struct {
-	Medium   string
-	Node     string
-	NodeName string
-	Addr     string
-	Load     uint8
-	Draining bool
-	InUse    bool
+	Medium   string `json:"medium"`
+	Node     string `json:"node"`
+	NodeName string `json:"node_name"`
+	Addr     string `json:"addr"`
+	Load     uint8  `json:"load"`
+	Draining bool   `json:"draining"`
+	InUse    bool   `json:"in_use"`
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -131,7 +133,7 @@ const joinPace = 500 * time.Millisecond
 // keeps the sockets from being opened.
 func (n *Network) Run(ctx context.Context) error {
 	if n.o.Config.Mode == "off" {
-		n.setAlone("network.mode is off")
+		n.setAlone("network.mode is off in its configuration")
 		return nil
 	}
 	dir, err := n.identityDir()
@@ -139,7 +141,7 @@ func (n *Network) Run(ctx context.Context) error {
 		if err = belongs(dir); !errors.Is(err, ErrAlone) {
 			break
 		}
-		n.setAlone(err.Error())
+		n.setAlone(strings.TrimPrefix(err.Error(), ErrAlone.Error()+": "))
 		if n.o.Config.Mode == "on" {
 			return err
 		}
@@ -171,6 +173,9 @@ func (n *Network) identityDir() (string, error) {
 // belongs reports ErrAlone where nobody would be let in.
 func belongs(dir string) error {
 	trust, err := identity.LoadTrust(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: it has joined no cluster, for there is no %s; cellnode join TOKEN makes it a member of one, and cellnode token create founds one", ErrAlone, dir)
+	}
 	if errors.Is(err, identity.ErrDir) {
 		return fmt.Errorf("%w: %w; cellnode join makes it a member of a cluster", ErrAlone, err)
 	}
@@ -182,7 +187,7 @@ func belongs(dir string) error {
 		return err
 	}
 	if _, _, open := trust.Standing(identity.ID{}); !open && len(allowed) == 0 {
-		return fmt.Errorf("%w: %s names no cluster and nobody to trust; cellnode join makes it a member of one", ErrAlone, dir)
+		return fmt.Errorf("%w: %s names no cluster and nobody to trust; cellnode join TOKEN makes it a member of one, and cellnode token create founds one", ErrAlone, dir)
 	}
 	return nil
 }

@@ -47,126 +47,126 @@ type Node interface {
 
 // Name names a cell.
 type Name struct {
-	Cell string
+	Cell string `json:"cell"`
 }
 
 // Done is what was done, a sentence each.
 type Done struct {
-	Did []string
+	Did []string `json:"did"`
 }
 
 // CellList is what a node runs.
 type CellList struct {
-	Cells []CellState
-	PID   int32
-	Since int64 // unit: ns since 1970
+	Cells []CellState `json:"cells"`
+	PID   int32       `json:"pid"`
+	Since int64       `json:"since"` // unit: ns since 1970
 }
 
 // CellState is one cell.
 type CellState struct {
-	Name      string
-	State     string // asleep, starting, ready, draining, waiting, failed
-	Why       string // what led to it, where that is worth knowing
-	Capsid    string
-	Version   string // that new callers reach
-	Versions  int32  // that can be called
-	Instances []Instance
-	Restarts  uint32
-	Callers   uint32 // connections now
-	Services  []string
+	Name      string     `json:"name"`
+	State     string     `json:"state"` // asleep, starting, ready, draining, waiting, failed
+	Why       string     `json:"why"`   // what led to it, where that is worth knowing
+	Capsid    string     `json:"capsid"`
+	Version   string     `json:"version"`  // that new callers reach
+	Versions  int32      `json:"versions"` // that can be called
+	Instances []Instance `json:"instances"`
+	Restarts  uint32     `json:"restarts"`
+	Callers   uint32     `json:"callers"` // connections now
+	Services  []string   `json:"services"`
 }
 
 // Instance is one process of a cell.
 type Instance struct {
-	PID      int32
-	State    string
-	Version  string
-	Since    int64  // unit: ns since 1970
-	CPU      int64  // unit: ns
-	Memory   int64  // unit: bytes
-	Callers  uint32 // connections now
-	Degraded []string
+	PID      int32    `json:"pid"`
+	State    string   `json:"state"`
+	Version  string   `json:"version"`
+	Since    int64    `json:"since"`   // unit: ns since 1970
+	CPU      int64    `json:"cpu"`     // unit: ns
+	Memory   int64    `json:"memory"`  // unit: bytes
+	Callers  uint32   `json:"callers"` // connections now
+	Degraded []string `json:"degraded"`
 }
 
 // DeviceList is what a node has on lines and buses.
 type DeviceList struct {
-	Devices []DeviceState
+	Devices []DeviceState `json:"devices"`
 }
 
 // DeviceState is one device.
 type DeviceState struct {
-	Name       string
-	Connected  bool
-	Why        string   // it is not connected
-	Link       string   // serial or can
-	Place      string   // the tty, or the bus with the device's number
-	Reliable   bool     // what the link says of itself, when it is connected
-	MaxPayload int32    // unit: bytes
-	LinkWhy    []string // why the link is no better
-	Services   []string
-	Reach      []string // cells that it may call
-	Callers    uint32   // connections now
+	Name       string   `json:"name"`
+	Connected  bool     `json:"connected"`
+	Why        string   `json:"why"`         // it is not connected
+	Link       string   `json:"link"`        // serial or can
+	Place      string   `json:"place"`       // the tty, or the bus with the device's number
+	Reliable   bool     `json:"reliable"`    // what the link says of itself, when it is connected
+	MaxPayload int32    `json:"max_payload"` // unit: bytes
+	LinkWhy    []string `json:"link_why"`    // why the link is no better
+	Services   []string `json:"services"`
+	Reach      []string `json:"reach"`   // cells that it may call
+	Callers    uint32   `json:"callers"` // connections now
 }
 
 // VersionList is what of a cell can be called.
 type VersionList struct {
-	Versions []Version
+	Versions []Version `json:"versions"`
 }
 
 // Version is one version of a cell.
 type Version struct {
-	Name    string
-	State   string // ready, asleep, starting, refused
-	Why     string // why it does not run, where it doesn't
-	Current bool   // new callers without a fingerprint of their own reach it
-	Command []string
-	Methods []Method
-	Used    int64 // unit: ns since 1970; last call or connection
-	Callers uint32
+	Name    string   `json:"name"`
+	State   string   `json:"state"`   // ready, asleep, starting, refused
+	Why     string   `json:"why"`     // why it does not run, where it doesn't
+	Current bool     `json:"current"` // new callers without a fingerprint of their own reach it
+	Command []string `json:"command"`
+	Methods []Method `json:"methods"`
+	Used    int64    `json:"used"` // unit: ns since 1970; last call or connection
+	Callers uint32   `json:"callers"`
 }
 
 // Method is a method with the fingerprints by which it is reached.
 type Method struct {
-	Name        string
-	Fingerprint string
-	Accepts     []string
+	Name        string   `json:"name"`
+	Fingerprint string   `json:"fingerprint"`
+	Accepts     []string `json:"accepts"`
 }
 
 // Deployment is a new version of a cell.
 type Deployment struct {
-	Cell    string
-	Command []string // empty: what the configuration says
-	Version string   // empty: made of the command
+	Cell    string   `json:"cell"`
+	Command []string `json:"command"` // empty: what the configuration says
+	Version string   `json:"version"` // empty: made of the command
 	// Watch is for how long the new version must stay well before the old one
 	// goes.
-	Watch int64 // unit: ns
+	Watch int64 `json:"watch"` // unit: ns
 }
 
 // LogRequest asks for output.
 type LogRequest struct {
-	Cell   string
-	Lines  int32 // at most so many of the past
-	Follow bool
+	Cell   string `json:"cell"`
+	Lines  int32  `json:"lines"` // at most so many of the past
+	Follow bool   `json:"follow"`
 }
 
 // Line is a line of output, or an event of the node about the cell.
 type Line struct {
-	At     int64 // unit: ns since 1970
-	Source string
-	Text   string
-	Lost   uint64 // lines before it that this reader was too slow for
+	At     int64  `json:"at"` // unit: ns since 1970
+	Source string `json:"source"`
+	Text   string `json:"text"`
+	Lost   uint64 `json:"lost"` // lines before it that this reader was too slow for
 }
 
 // AuditList is who did what.
 type AuditList struct {
-	Entries []Entry
+	Entries []Entry `json:"entries"`
 }
 
 // Entry is one thing that was done.
 type Entry struct {
-	At   int64 // unit: ns since 1970
-	Who  string
-	Did  string
-	Cell string
-	Why  string
+	At   int64  `json:"at"` // unit: ns since 1970
+	Who  string `json:"who"`
+	Did  string `json:"did"`
+	Cell string `json:"cell"`
+	Why  string `json:"why"`
 }

@@ -35,11 +35,11 @@ const bytes = n => n < 1 << 20 ? Math.round(n / 1024) + " KiB" : (n / (1 << 20))
 const sum = (list, f) => (list || []).reduce((n, x) => n + Number(f(x)), 0);
 
 function showCells(cells) {
-  fill("cell-rows", cells.map(c => row([c.Name, [c.State + (c.Why ? ": " + c.Why : ""), c.State], c.Version, c.Capsid,
-    (c.Instances || []).map(i => i.PID).join(", ") || "none", [c.Callers, "n"], [c.Restarts, "n"],
-    [took(sum(c.Instances, i => i.CPU)), "n"], [bytes(sum(c.Instances, i => i.Memory)), "n"], (c.Services || []).join(", ")])), 10, "no cells are configured");
-  fill("version-rows", cells.flatMap(c => (c.all_versions || []).map(v => row([c.Name, v.Name + (v.Current ? " (current)" : ""), [v.State, v.State], v.Why || "",
-    (v.Methods || []).map(m => m.Name + " " + m.Fingerprint + (m.Accepts && m.Accepts.length ? " accepts " + m.Accepts.join(" ") : "")).join("; ")]))), 5, "none");
+  fill("cell-rows", cells.map(c => row([c.name, [c.state + (c.why ? ": " + c.why : ""), c.state], c.version, c.capsid,
+    (c.instances || []).map(i => i.pid).join(", ") || "none", [c.callers, "n"], [c.restarts, "n"],
+    [took(sum(c.instances, i => i.cpu)), "n"], [bytes(sum(c.instances, i => i.memory)), "n"], (c.services || []).join(", ")])), 10, "no cells are configured");
+  fill("version-rows", cells.flatMap(c => (c.all_versions || []).map(v => row([c.name, v.name + (v.current ? " (current)" : ""), [v.state, v.state], v.why || "",
+    (v.methods || []).map(m => m.name + " " + m.fingerprint + (m.accepts && m.accepts.length ? " accepts " + m.accepts.join(" ") : "")).join("; ")]))), 5, "none");
 }
 
 const svg = (cls, label, width, children) => {

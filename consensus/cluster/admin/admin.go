@@ -43,89 +43,97 @@ type Raft interface {
 
 // Cluster is what a member knows of its cluster.
 type Cluster struct {
-	Node    string
-	Addr    string
-	Formed  bool
-	Waits   string // for what, where it is not in order
-	Cluster string // its id
-	Nodes   []Node
+	Node    string `json:"node"`
+	Addr    string `json:"addr"`
+	Formed  bool   `json:"formed"`
+	Waits   string `json:"waits"`   // for what, where it is not in order
+	Cluster string `json:"cluster"` // its id
+	Nodes   []Node `json:"nodes"`
 }
 
 // Node is a node of the cluster.
 type Node struct {
-	Node    string
-	Addr    string
-	Replica uint64 // of the system group
-	Alive   bool   // it has answered lately
-	Groups  uint32 // of which it has a replica
+	Node    string `json:"node"`
+	Addr    string `json:"addr"`
+	Replica uint64 `json:"replica"` // of the system group
+	Alive   bool   `json:"alive"`   // it has answered lately
+	Groups  uint32 `json:"groups"`  // of which it has a replica
 }
 
 // GroupList is the groups of the table, and those that run here.
-type GroupList struct{ Groups []Group }
+type GroupList struct {
+	Groups []Group `json:"groups"`
+}
 
 // Group is a group, as this member knows it.
 type Group struct {
-	Name    string
-	Kind    string
-	Here    bool   // a replica of it runs here; what follows is known then
-	Replica uint64 // here
-	Leader  uint64 // replica; 0: unknown
-	Term    uint64
-	Applied uint64 // index, here
-	Seats   []Seat
+	Name    string `json:"name"`
+	Kind    string `json:"kind"`
+	Here    bool   `json:"here"`    // a replica of it runs here; what follows is known then
+	Replica uint64 `json:"replica"` // here
+	Leader  uint64 `json:"leader"`  // replica; 0: unknown
+	Term    uint64 `json:"term"`
+	Applied uint64 `json:"applied"` // index, here
+	Seats   []Seat `json:"seats"`
 	// Of a store that was split: the keys from From up to, without, To.
-	From   []byte
-	To     []byte
-	Beyond string // the group that has what follows
-	Source string // the group that still gives it its keys
+	From   []byte `json:"from"`
+	To     []byte `json:"to"`
+	Beyond string `json:"beyond"` // the group that has what follows
+	Source string `json:"source"` // the group that still gives it its keys
 }
 
 // Seat is one replica.
 type Seat struct {
-	Replica uint64
-	Node    string
-	Role    string // voter, non-voter, witness; coming and leaving by the table
+	Replica uint64 `json:"replica"`
+	Node    string `json:"node"`
+	Role    string `json:"role"` // voter, non-voter, witness; coming and leaving by the table
 }
 
 // NewGroup is a group to be made.
 type NewGroup struct {
-	Name     string
-	Replicas uint32 // 0: as many as the cluster has voters
+	Name     string `json:"name"`
+	Replicas uint32 `json:"replicas"` // 0: as many as the cluster has voters
 }
 
 // Place is a node's replica of a group.
 type Place struct {
-	Group string
-	Node  string
+	Group string `json:"group"`
+	Node  string `json:"node"`
 }
 
 // Moving is a replica's way.
 type Moving struct {
-	Group string
-	From  string
-	To    string
+	Group string `json:"group"`
+	From  string `json:"from"`
+	To    string `json:"to"`
 }
 
 // Splitting is a store's cut.
 type Splitting struct {
-	Group string
-	At    []byte // the first key that goes
-	New   string // the group that gets them
+	Group string `json:"group"`
+	At    []byte `json:"at"`  // the first key that goes
+	New   string `json:"new"` // the group that gets them
 }
 
 // Addresses are TCP addresses of nodes.
-type Addresses struct{ Addrs []string }
+type Addresses struct {
+	Addrs []string `json:"addrs"`
+}
 
 // Done is what was done, a sentence each.
-type Done struct{ Did []string }
+type Done struct {
+	Did []string `json:"did"`
+}
 
 // Chunk is a piece of a backup.
-type Chunk struct{ Data []byte }
+type Chunk struct {
+	Data []byte `json:"data"`
+}
 
 // BackupInfo is what a backup is of.
 type BackupInfo struct {
-	Group string
-	Index uint64
-	Term  uint64
-	Bytes int64 // of the state
+	Group string `json:"group"`
+	Index uint64 `json:"index"`
+	Term  uint64 `json:"term"`
+	Bytes int64  `json:"bytes"` // of the state
 }

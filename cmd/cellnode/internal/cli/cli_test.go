@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -24,6 +25,20 @@ func run(t *testing.T, args ...string) (code int, out, complaints string) {
 	var o, e bytes.Buffer
 	code = Run(t.Context(), args, &Env{In: strings.NewReader(""), Out: &o, Err: &e})
 	return code, o.String(), e.String()
+}
+
+// capitalKey finds keys of JSON that are written unlike all others.
+var capitalKey = regexp.MustCompile(`"[A-Z]\w*": `)
+
+// fitForPrograms checks a result of -o json.
+func fitForPrograms(t *testing.T, out string) {
+	t.Helper()
+	if !json.Valid([]byte(out)) {
+		t.Errorf("no JSON: %s", out)
+	}
+	if key := capitalKey.FindString(out); key != "" {
+		t.Errorf("the key %s is in capitals: %s", key, out)
+	}
 }
 
 // commands returns all commands, deepest last.

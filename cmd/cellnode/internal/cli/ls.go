@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cell-runtime/cell/cmd/cellnode/internal/live"
+	"github.com/cell-runtime/cell/node/ops"
 	"github.com/cell-runtime/cell/uds"
 )
 
@@ -20,7 +21,7 @@ import (
 type listed struct {
 	Name     string   `json:"name"`
 	State    string   `json:"state"` // serving, draining, dead, refused, silent
-	PID      int      `json:"pid,omitempty"`
+	PIDs     []int    `json:"pids,omitempty"`
 	Server   string   `json:"server,omitempty"` // what it calls itself
 	Links    int      `json:"links,omitempty"`
 	Requests uint64   `json:"requests,omitempty"`
@@ -56,9 +57,9 @@ answer in time); remote (another node serves it, which being listed does not rea
 					if c.Why != "" {
 						what = c.Why
 					}
-					rows = append(rows, []string{c.Name, c.State, orDash(c.PID), orDash(c.Links), orDash(int(c.Requests)), age(c.UptimeNs), what})
+					rows = append(rows, []string{c.Name, c.State, processes(c.PIDs), orDash(c.Links), orDash(int(c.Requests)), age(c.UptimeNs), what})
 				}
-				return table(w, []string{"NAME", "STATE", "PID", "LINKS", "REQUESTS", "UP", "SERVICES"}, rows)
+				return table(w, []string{"NAME", "STATE", "PIDS", "LINKS", "REQUESTS", "UP", "SERVICES"}, rows)
 			})
 		},
 	}
@@ -72,18 +73,21 @@ func list(ctx context.Context, dir string) ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	asleep, err := sleepers(ctx, dir)
+	node, err := managedBy(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	cells := make([]listed, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
-		if why, sleeps := asleep[name]; sleeps {
+		if why, sleeps := node.sleeps(name); sleeps {
 			cells[i] = listed{Name: name, State: "asleep", Services: []string{}, Why: why}
 			continue
 		}
-		all.Go(func() { cells[i] = ask(ctx, dir, name) })
+		all.Go(func() {
+			cells[i] = ask(ctx, dir, name)
+			cells[i].PIDs = node.behind(name, cells[i].PIDs)
+		})
 	}
 	all.Wait()
 	return append(cells, elsewhere(dir, names)...), nil
@@ -100,31 +104,65 @@ func elsewhere(dir string, here []string) (cells []listed) {
 	return cells
 }
 
-// sleepers returns the cells of a node that do not run, which being asked would
-// start, with the reason.
-func sleepers(ctx context.Context, dir string) (map[string]string, error) {
+// managed is what a node says of its cells; zero where none runs.
+type managed struct{ ops.CellList }
+
+// managedBy asks the node of a runtime directory.
+func managedBy(ctx context.Context, dir string) (managed, error) {
 	n, closeNode, err := (&Env{Dir: dir}).operate(ctx)
 	if errors.Is(err, errNoNode) {
-		return nil, nil
+		return managed{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return managed{}, err
 	}
 	defer closeNode()
 	list, err := n.Cells(ctx)
-	if err != nil {
-		return nil, err
-	}
-	asleep := map[string]string{}
-	for _, c := range list.Cells {
-		if len(c.Instances) == 0 {
-			asleep[c.Name] = c.State
-			if c.Why != "" {
-				asleep[c.Name] += ": " + c.Why
-			}
+	return managed{list}, err
+}
+
+// cell returns what the node says of one; nil where it does not have it.
+func (m managed) cell(name string) *ops.CellState {
+	for i := range m.Cells {
+		if m.Cells[i].Name == name {
+			return &m.Cells[i]
 		}
 	}
-	return asleep, nil
+	return nil
+}
+
+// sleeps reports whether a cell does not run, which being asked would start, and
+// why.
+func (m managed) sleeps(name string) (why string, sleeps bool) {
+	c := m.cell(name)
+	if c == nil || len(c.Instances) > 0 {
+		return "", false
+	}
+	if c.Why != "" {
+		return c.State + ": " + c.Why, true
+	}
+	return c.State, true
+}
+
+// behind returns the processes that serve a name at which one listens. The kernel
+// knows that one alone, which of a node's cell is the node: it leads callers on.
+func (m managed) behind(name string, listening []int) []int {
+	c := m.cell(name)
+	if c == nil || m.forwards(name) || !slices.Contains(listening, int(m.PID)) {
+		return listening
+	}
+	var pids []int
+	for _, i := range c.Instances {
+		pids = append(pids, int(i.PID))
+	}
+	return pids
+}
+
+// forwards reports whether the node passes on each call of a name, of which it
+// has several versions.
+func (m managed) forwards(name string) bool {
+	c := m.cell(name)
+	return c != nil && c.Versions > 1
 }
 
 // ask asks one cell who it is. This process's own connection is not counted
@@ -143,7 +181,7 @@ func ask(ctx context.Context, dir, name string) listed {
 		return l
 	}
 	defer c.Close()
-	l.PID, l.State = c.Link.Peer.PID, "serving"
+	l.PIDs, l.State = []int{c.Link.Peer.PID}, "serving"
 	health, err := c.Conn.Health(ctx)
 	if err != nil {
 		l.State, l.Why = "silent", err.Error()
@@ -166,6 +204,14 @@ func ask(ctx context.Context, dir, name string) listed {
 		l.Why = err.Error()
 	}
 	return l
+}
+
+// processes are for people.
+func processes(pids []int) string {
+	if len(pids) == 0 {
+		return "-"
+	}
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(pids), " ", ","), "[]")
 }
 
 func orDash(n int) string {

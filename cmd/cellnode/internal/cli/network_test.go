@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/afxdp/netlab"
+	"github.com/cell-runtime/cell/capsid/wasm"
 	"github.com/cell-runtime/cell/cmd/cellnode/internal/live"
 	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/internal/leash"
@@ -31,6 +32,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	wasm.Main() // nodes run this program again for modules
 	switch program := os.Getenv(envProgram); program {
 	case "":
 		os.Exit(m.Run())
@@ -328,7 +330,7 @@ func TestNodesCallEachOther(t *testing.T) {
 		"discover":              "shared",
 		"discover beta -o json": `"service": "beta"`,
 		"path beta":             "by quic to",
-		"path beta -o json":     `"InUse": true`,
+		"path beta -o json":     `"in_use": true`,
 		"path alpha":            "nothing better exists",
 		"ls":                    "beta      remote",
 		"describe beta":         "idempotent call Who() Host",

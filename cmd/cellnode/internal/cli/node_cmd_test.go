@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +29,26 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// startNode runs a node by its command until end is called, which returns its exit
+// code, and waits until it is ready.
+func startNode(t *testing.T, dir, file string) (log *lockedBuffer, end func() int) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	log = &lockedBuffer{}
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Run(ctx, []string{"--runtime-dir", dir, "run", "-c", file, "--log-format", "json"}, &Env{Out: log, Err: log})
+	}()
+	end = sync.OnceValue(func() int { stop(); return <-ended })
+	t.Cleanup(func() { end() })
+	for until := time.Now().Add(40 * time.Second); !strings.Contains(log.String(), `"msg":"ready"`); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("the node does not become ready: %s", log)
+		}
+	}
+	return log, end
+}
+
 // TestCommandsOnANode runs a node by its command and talks to it by the others.
 func TestCommandsOnANode(t *testing.T) {
 	dir := t.TempDir()
@@ -43,17 +62,7 @@ func TestCommandsOnANode(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	log := &lockedBuffer{}
-	ended := make(chan int, 1)
-	go func() {
-		ended <- Run(ctx, []string{"--runtime-dir", dir, "run", "-c", file, "--log-format", "json"}, &Env{Out: log, Err: log})
-	}()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), `"msg":"ready"`); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the node does not become ready: %s", log)
-		}
-	}
+	log, end := startNode(t, dir, file)
 	h := host{dir: dir}
 	for _, tc := range []struct {
 		args string
@@ -62,10 +71,10 @@ func TestCommandsOnANode(t *testing.T) {
 		err  string
 	}{
 		{"ps", 0, "sleeper", ""},
-		{"ps -o json", 0, `"Name": "sleeper"`, ""},
+		{"ps -o json", 0, `"name": "sleeper"`, ""},
 		{"ls", 0, "idle      asleep", ""},
 		{"versions sleeper", 0, "one", ""},
-		{"versions idle -o json", 0, `"State": "asleep"`, ""},
+		{"versions idle -o json", 0, `"state": "asleep"`, ""},
 		{"spawn sleeper", 0, "runs already", ""},
 		{"spawn other", 64 + 5, "", "no such cell"},
 		{"spawn idle", 64 + 14, "", "ended before it was ready"},
@@ -82,22 +91,21 @@ func TestCommandsOnANode(t *testing.T) {
 		{"reload", 0, "nothing has changed", ""},
 		{"audit", 0, "deployed", ""},
 		{"peers", 0, "this node is alone: network.mode is off", ""},
-		{"peers -o json", 0, `"Peers": []`, ""},
+		{"peers -o json", 0, `"peers": []`, ""},
 		{"discover", 64 + 9, "", "network.mode is off"},
-		{"audit -o json", 0, `"Did": "started"`, ""},
+		{"audit -o json", 0, `"did": "started"`, ""},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			code, out, complaints := h.run(t, strings.Fields(tc.args)...)
 			if code != tc.code || !strings.Contains(out, tc.out) || !strings.Contains(complaints, tc.err) {
 				t.Errorf("code %d, wanted %d\nprinted: %s\nwanted: %q\ncomplaints: %s\nwanted: %q", code, tc.code, out, tc.out, complaints, tc.err)
 			}
-			if strings.Contains(tc.args, "-o json") && !strings.HasPrefix(tc.args, "logs") && !json.Valid([]byte(out)) {
-				t.Errorf("no JSON: %s", out)
+			if strings.Contains(tc.args, "-o json") && !strings.HasPrefix(tc.args, "logs") {
+				fitForPrograms(t, out)
 			}
 		})
 	}
-	stop()
-	if code := <-ended; code != 0 {
+	if code := end(); code != 0 {
 		t.Errorf("run ended with %d: %s", code, log)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {

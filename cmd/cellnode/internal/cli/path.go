@@ -25,7 +25,7 @@ type route struct {
 	Hostile    bool     `json:"hostile"`
 	MaxPayload int      `json:"max_payload"`
 	Peer       string   `json:"peer"`
-	PID        int      `json:"pid,omitempty"`
+	PIDs       []int    `json:"pids,omitempty"` // of several, the node has chosen one
 	UID        uint32   `json:"uid"`
 	Why        []string `json:"why_not_better"`
 	RTTs       []int64  `json:"ping_ns"`
@@ -34,6 +34,8 @@ type route struct {
 	Remote []netops.Path `json:"remote"`
 	// Not says why other ways to them are not taken.
 	Not []string `json:"remote_not"`
+	// Forwarded: the node passes each call on, since it has several versions.
+	Forwarded bool `json:"forwarded"`
 	// far: the link leads to the node of this host, which forwards.
 	far bool
 
@@ -66,6 +68,11 @@ other nodes have it, over which links, which of them is in use, and why not othe
 			}
 			defer c.Close()
 			r := newRoute(args[0], c.Link)
+			node, err := managedBy(ctx, env.Dir)
+			if err != nil {
+				return err
+			}
+			r.PIDs, r.Forwarded = node.behind(args[0], r.PIDs), node.forwards(args[0])
 			r.Beyond = deviceOf(ctx, env, args[0])
 			for range 5 {
 				begun := time.Now()
@@ -98,7 +105,7 @@ func (e *Env) addRemote(ctx context.Context, r *route) {
 
 func newRoute(name string, i link.Info) route {
 	return route{Name: name, Link: i.Kind, ZeroCopy: i.ZeroCopy, Ordered: i.Ordered, Reliable: i.Reliable, Hostile: i.Hostile,
-		MaxPayload: i.MaxPayload, Peer: i.Peer.Addr, PID: i.Peer.PID, UID: i.Peer.UID, Why: append([]string{}, i.Why...)}
+		MaxPayload: i.MaxPayload, Peer: i.Peer.Addr, PIDs: []int{i.Peer.PID}, UID: i.Peer.UID, Why: append([]string{}, i.Why...)}
 }
 
 func (r route) print(w io.Writer) error {
@@ -106,7 +113,11 @@ func (r route) print(w io.Writer) error {
 	if r.ZeroCopy {
 		copies = "payloads are read where they were written"
 	}
-	fmt.Fprintf(w, "%s: %s to process %d of user %d (%s)\n", r.Name, r.Link, r.PID, r.UID, r.Peer)
+	to := "process " + processes(r.PIDs)
+	if len(r.PIDs) > 1 {
+		to = "one of the processes " + processes(r.PIDs)
+	}
+	fmt.Fprintf(w, "%s: %s to %s of user %d (%s)\n", r.Name, r.Link, to, r.UID, r.Peer)
 	fmt.Fprintf(w, "  zero copy  %s: %s\n", yesNo(r.ZeroCopy), copies)
 	fmt.Fprintf(w, "  ordered    %s\n  reliable   %s\n  vesicles   up to %d bytes, longer ones in pieces\n", yesNo(r.Ordered), yesNo(r.Reliable), r.MaxPayload)
 	for _, why := range r.Why {
@@ -115,6 +126,8 @@ func (r route) print(w io.Writer) error {
 	switch {
 	case r.far:
 		fmt.Fprintln(w, "  nobody on this host serves it: the node forwards its calls by fingerprint, one copy each way")
+	case r.Forwarded:
+		fmt.Fprintln(w, "  it has several versions: the node forwards its calls by fingerprint, one copy each way")
 	case len(r.Why) == 0:
 		fmt.Fprintln(w, "  nothing better exists between two processes of a host")
 	}

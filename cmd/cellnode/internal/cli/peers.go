@@ -32,10 +32,14 @@ func (e *Env) askNetwork(ctx context.Context) (*netops.NetworkClient, func() err
 	return netops.NewNetworkClient(conn), conn.Close, nil
 }
 
+// standing is a netops.Status for programs: without the JSON of its schema, which
+// messages have and which has the names of Go.
+type standing netops.Status
+
 // neighbourhood is what peers prints.
 type neighbourhood struct {
-	Self  netops.Status
-	Peers []netops.Peer
+	Self  standing      `json:"self"`
+	Peers []netops.Peer `json:"peers"`
 }
 
 // newPeers lists the other nodes.
@@ -51,7 +55,7 @@ says who this node is to them, what it has dropped, and who was refused and why.
 
 States: alive; suspect (it owes an answer and is given up if none comes); told (it is
 known through others only).`,
-		Example: "  cellnode peers\n  cellnode peers --all\n  cellnode peers -o json | jq -r '.Peers[].Name'",
+		Example: "  cellnode peers\n  cellnode peers --all\n  cellnode peers -o json | jq -r '.peers[].name'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := deadline(cmd, timeout)
@@ -62,9 +66,11 @@ known through others only).`,
 			}
 			defer closeNode()
 			x := neighbourhood{Peers: []netops.Peer{}}
-			if x.Self, err = n.Status(ctx); err != nil {
+			self, err := n.Status(ctx)
+			if err != nil {
 				return &CallError{err}
 			}
+			x.Self = standing(self)
 			if x.Self.Alone == "" {
 				list, err := n.Peers(ctx)
 				if err != nil {

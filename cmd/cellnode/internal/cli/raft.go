@@ -102,7 +102,7 @@ returns when there is a cluster, or fails when the time is over.`,
 				return err
 			}
 			c.Nodes = append([]admin.Node{}, c.Nodes...)
-			if err := env.Show(c, func(w io.Writer) error { return printCluster(w, &c) }); err != nil {
+			if err := env.Show(cluster(c), func(w io.Writer) error { return printCluster(w, &c) }); err != nil {
 				return err
 			}
 			if wait > 0 && !c.Formed {
@@ -113,6 +113,9 @@ returns when there is a cluster, or fails when the time is over.`,
 	}
 	return cmd
 }
+
+// cluster is an admin.Cluster for programs, see standing.
+type cluster admin.Cluster
 
 func printCluster(w io.Writer, c *admin.Cluster) error {
 	state := "in no cluster: " + c.Waits
@@ -147,7 +150,7 @@ func newRaftGroups(env *Env) *cobra.Command {
 		Short: "List the groups of the cluster with their members and leaders",
 		Long: `Lists the groups of the table, and what the replicas that run here know: the leader,
 the term, how far the log was applied, and the members with their roles.`,
-		Example: "  cellnode raft groups\n  cellnode raft groups -o json | jq -r '.[].Name'",
+		Example: "  cellnode raft groups\n  cellnode raft groups -o json | jq -r '.[].name'",
 		Args:    cobra.NoArgs,
 	}
 	raftTimeoutFlag(cmd, &timeout)

@@ -43,7 +43,7 @@ unless --force is given. cellnode raft check reads one to its end.`,
 			if err != nil {
 				return err
 			}
-			return env.Show(info, func(w io.Writer) error {
+			return env.Show(saved{info.Group, info.Index, info.Term, info.Bytes}, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "group %q at index %d, term %d, %d bytes, is in %s\n", info.Group, info.Index, info.Term, info.Bytes, args[1])
 				return err
 			})
@@ -53,6 +53,14 @@ unless --force is given. cellnode raft check reads one to its end.`,
 }
 
 // backup receives a backup into a file, which is there whole or not at all.
+// saved is a backup for programs.
+type saved struct {
+	Group string `json:"group"`
+	Index uint64 `json:"index"` // of the last entry that is in it
+	Term  uint64 `json:"term"`
+	Bytes int64  `json:"bytes"` // of the state
+}
+
 func backup(ctx context.Context, m *admin.RaftClient, group, file string, force bool) (info admin.BackupInfo, err error) {
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".new")
 	if err != nil {
@@ -195,7 +203,7 @@ the old ones had are refused. If a majority lives, add members instead.`,
 		if err != nil {
 			return err
 		}
-		return env.Show(i, func(w io.Writer) error {
+		return env.Show(saved{i.Group, i.Index, i.Term, i.Bytes}, func(w io.Writer) error {
 			_, err := fmt.Fprintf(w, "group %q at index %d is in %s; what was committed after that is lost\n", i.Group, i.Index, dir)
 			return err
 		})

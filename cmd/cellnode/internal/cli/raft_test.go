@@ -66,12 +66,12 @@ func TestRaftCommands(t *testing.T) {
 		err  string
 	}{
 		{"raft status --wait 30s", 0, "in cluster", ""},
-		{"raft status -o json", 0, `"Formed": true`, ""},
+		{"raft status -o json", 0, `"formed": true`, ""},
 		{"raft groups", 0, "cluster", ""},
 		{"raft create orders", 0, `group "orders" is in the table, with 1 replicas`, ""},
 		{"raft create orders", 64 + 10, "", "changed by somebody else"},
 		{"raft create far --replicas 2", 64 + 3, "", "2 replicas on 1 nodes"},
-		{"raft groups -o json", 0, `"Name": "orders"`, ""},
+		{"raft groups -o json", 0, `"name": "orders"`, ""},
 		{"raft add orders " + node, 64 + 10, "", "has a replica"},
 		{"raft add orders nobody", 64 + 9, "", "not of this cluster"},
 		{"raft add cluster " + node, 64 + 10, "", "voter already"},
@@ -115,6 +115,9 @@ func TestRaftCommands(t *testing.T) {
 			}
 			if code != tc.code || !strings.Contains(out, tc.out) || !strings.Contains(complaint, tc.err) {
 				t.Errorf("%d, want %d\n%s%s", code, tc.code, out, complaint)
+			}
+			if strings.HasSuffix(tc.args, "-o json") {
+				fitForPrograms(t, out)
 			}
 		})
 	}

@@ -154,9 +154,9 @@ func newStat(env *Env) *cobra.Command {
 and prints every instrument: counters with their rate, gauges, histograms with
 percentiles. The processes don't notice: files are read, nobody is asked.
 
-A process that died leaves its last figures. Programs that use metrics.FromEnv
-show theirs where the environment variable CELL_METRICS says; a node sets that for
-its cells.`,
+A process that died leaves its last figures, but a node's cells take theirs along.
+Programs that use uds.Metrics show theirs where the environment variable
+CELL_METRICS says, and cells behind walls in memory of their node.`,
 		Example: "  cellnode stat\n  cellnode stat node --every 1s\n  cellnode stat --json | jq '.[] | select(.kind == \"histogram\")'",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

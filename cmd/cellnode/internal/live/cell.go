@@ -21,8 +21,8 @@ import (
 )
 
 // Names returns the names under which somebody listens, or has listened, in the
-// runtime directory dir ("" for the default), in order. A directory that does
-// not exist has none.
+// runtime directory dir ("" for the default), in order. Where the default does not
+// exist nobody has listened yet; another that does not is an error.
 func Names(dir string) ([]string, error) { return files(dir, ".sock", uds.ValidateName) }
 
 // RemoteNames returns the names that other nodes serve, as the node of this host
@@ -32,7 +32,11 @@ func RemoteNames(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Names(filepath.Join(dir, "remote"))
+	names, err := Names(filepath.Join(dir, "remote"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return names, err
 }
 
 // MetricsFiles returns the names, less their ending, of the metrics files in
@@ -42,12 +46,13 @@ func MetricsFiles(dir string) ([]string, error) {
 }
 
 func files(dir, ending string, valid func(string) error) ([]string, error) {
+	asked := dir != ""
 	dir, err := Dir(dir)
 	if err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && (asked || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, fmt.Errorf("the runtime directory: %w", err)
 	}
 	names := []string{}
@@ -97,8 +102,8 @@ func (c *Cell) Close() error { return c.Conn.Close() }
 // Service is one service of a cell with its description.
 type Service struct {
 	rpc.ServiceInfo
-	Text   string // canonical description
-	Parsed *schema.Service
+	Text   string          `json:"-"` // canonical description
+	Parsed *schema.Service `json:"-"`
 }
 
 // Services asks the cell for its services. Where it serves two forms of one
