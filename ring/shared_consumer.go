@@ -28,6 +28,7 @@ type SharedConsumer struct {
 	state   stopState
 	cursor  *uint64 // ours, shared
 	data    sleeper
+	space   waker // for producers that wait for room; by futex, without a doorbell
 	stats   Stats
 	guard   viewGuard
 	max     int
@@ -53,9 +54,12 @@ func NewSharedConsumer(m *Memory, own *Doorbell) (*SharedConsumer, error) {
 		guess:  line | stateReady, // anything but stateEmpty, which poll must see
 		cursor: m.control.u64(offReaderCursor), tail: m.control.u64(offWriterCursor),
 		data:  m.newSleeper(offReaderSleep, offWriterFlags, own),
+		space: m.newWaker(offWriterSleep, offReaderFlags, nil),
 		guard: m.newViewGuard(),
 		max:   maxPayload(m.size),
 	}
+	// Producers that can't have a barrier see to it themselves; see shared_wait.go.
+	atomic.AndUint32(c.space.word, ^uint32(sleepNeedsFence))
 	for i := range c.slots {
 		c.slots[i] = m.slot(uint32(i))
 	}
@@ -193,6 +197,7 @@ func (c *SharedConsumer) give(to uint64) {
 	c.bound = to + c.size - line
 	storeRelease64(c.cursor, to)
 	c.stats.Flushes++
+	c.wakeProducers()
 }
 
 // Arm announces that the consumer wants to sleep until something is committed
@@ -229,4 +234,8 @@ func (c *SharedConsumer) Stop(peerGone bool) {
 }
 
 // Stats returns the consumer's counters.
-func (c *SharedConsumer) Stats() Stats { return c.stats }
+func (c *SharedConsumer) Stats() Stats {
+	s := c.stats
+	s.Wakes = c.space.wakes
+	return s
+}

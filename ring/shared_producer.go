@@ -47,6 +47,8 @@ type SharedProducer struct {
 	tail *uint64 // shared by all producers
 
 	cursor *uint64 // the consumer's, shared
+	space  *uint32 // the word on which producers sleep
+	reader *uint32 // the consumer's flags
 	id     uint32  // of the slot
 	slot   slot
 	open   int  // claims outstanding
@@ -108,6 +110,7 @@ func newSharedProducer(m *Memory, peer *Doorbell, id uint64) (*SharedProducer, e
 		return &SharedProducer{
 			data: m.data, size: m.size, mask: m.size - 1,
 			tail: m.control.u64(offWriterCursor), cursor: m.control.u64(offReaderCursor),
+			space: m.control.word(offWriterSleep), reader: m.control.word(offReaderFlags),
 			id: i, slot: s,
 			wake:  m.newWaker(offReaderSleep, offWriterFlags, peer),
 			max:   maxPayload(m.size),
@@ -340,10 +343,6 @@ func (p *SharedProducer) Abort() {
 	p.guard.drop()
 	_ = p.Flush()
 }
-
-// Stop makes every later Claim and Flush return ErrClosed, or ErrPeerGone if
-// peerGone is set. It may be called from any goroutine; the first reason stays.
-func (p *SharedProducer) Stop(peerGone bool) { p.state.stop(reasonOf(peerGone)) }
 
 // Close aborts what is claimed and frees the slot for another producer. It
 // belongs to the producer's goroutine, and comes before the memory's Close. A

@@ -29,14 +29,29 @@ import (
 // that no publication can have gone without one too early. A peer that lies
 // about any of this only misses wake-ups or sends needless ones.
 //
+// A barrier interrupts the publisher's core, which takes microseconds, in a
+// virtual machine as long as the wake-up itself. So who sleeps demands fences for
+// the time being, and its next sleeps need no barrier, until the publisher has
+// fenced fencesLent times while nobody slept and takes the demand back. On a ring
+// that is mostly asleep nobody ever runs a barrier; on one that is mostly awake
+// nobody fences.
+//
 // On architectures where publishOrdersLoads holds, B1 and B2 stay in order by
 // themselves and none of this is needed.
 const (
 	sleepArmed      = 1 << 0 // ring the doorbell after publishing
 	sleepNeedsFence = 1 << 1 // fence before believing that nobody is armed
+	sleepFenceLent  = 1 << 2 // the publisher may take sleepNeedsFence back
+
+	sleepDemand = sleepNeedsFence | sleepFenceLent
 
 	flagRegistered = 1 << 0 // this side registered with membarrier
 )
+
+// fencesLent is how many fences in a row that nobody needed a publisher makes
+// before it takes a demand for them back: some microseconds' worth, about what
+// the barrier costs that it spared.
+const fencesLent = 250
 
 // Commands of membarrier(2), which golang.org/x/sys does not name.
 const (
@@ -107,20 +122,30 @@ func (m *Memory) newSleeper(word, peerFlags uint64, own *Doorbell) sleeper {
 // arm sets the flag and fences. It returns false if the fence can't be had.
 // After true the caller must look again, and disarm if there is something.
 //
+// With the flag it demands fences. A demand that stood before was followed by a
+// barrier, or by what came in place of one, so that every publication since has
+// been fenced or has been seen here. A publisher that takes a demand back sees by
+// the same instruction whether somebody is armed: such a sleeper it wakes, and
+// whoever arms later finds no demand and has a barrier.
+//
 // The flag is set before the peer's registration is read: if that is still
 // missing, the peer's locked write of it comes after the flag, and its next
 // look at the flag after that.
 func (s *sleeper) arm() bool {
 	s.armed = true
-	atomic.OrUint32(s.word, sleepArmed) // a full fence on this side
-	if publishOrdersLoads || atomic.LoadUint32(s.word)&sleepNeedsFence != 0 ||
-		atomic.LoadUint32(s.peer)&flagRegistered == 0 {
-		return true // the peer's own order or fence is enough
+	if publishOrdersLoads || !canBarrier {
+		atomic.OrUint32(s.word, sleepArmed) // a full fence on this side
+		return true                         // the peer's own order or fence is enough
 	}
-	if membarrier(membarrierGlobalExpedited) {
+	before := atomic.OrUint32(s.word, sleepArmed|sleepDemand) // likewise
+	if before&sleepNeedsFence != 0 || atomic.LoadUint32(s.peer)&flagRegistered == 0 ||
+		membarrier(membarrierGlobalExpedited) {
 		return true
 	}
-	s.withdraw() // out of memory, say; the flag must not cost the peer wake-ups
+	// Out of memory, say. No barrier stands behind the demand, and the flag must
+	// not cost the peer wake-ups.
+	atomic.AndUint32(s.word, ^uint32(sleepDemand))
+	s.withdraw()
 	return false
 }
 
@@ -155,6 +180,7 @@ type waker struct {
 	fence  *fence
 	flags  *uint32 // ours, shared
 	always bool    // this process is not registered: fence on every publication
+	idle   uint8   // fences in a row that nobody needed
 	wakes  uint64
 }
 
@@ -188,6 +214,15 @@ func (w *waker) wanted() bool { return w.always || atomic.LoadUint32(w.word) != 
 
 //go:noinline
 func (w *waker) slow() {
+	if w.claim() {
+		w.wakes++
+		_ = w.peer.Ring() // a doorbell that can't be rung is a peer that is gone
+	}
+}
+
+// claim fences where that is due, and reports whether this side must wake the
+// peer now.
+func (w *waker) claim() bool {
 	if w.always {
 		w.relax()
 	}
@@ -196,12 +231,20 @@ func (w *waker) slow() {
 		w.fence.full()
 		s = atomic.LoadUint32(w.word)
 	}
-	if s&sleepArmed == 0 {
-		return
+	if s&sleepArmed == 0 && (s&sleepFenceLent == 0 || !w.takeBack()) {
+		return false
 	}
+	w.idle = 0
 	// Only one of several wakers, or of waker and disarming sleeper, rings.
-	if atomic.AndUint32(w.word, ^uint32(sleepArmed))&sleepArmed != 0 {
-		w.wakes++
-		_ = w.peer.Ring() // a doorbell that can't be rung is a peer that is gone
+	return atomic.AndUint32(w.word, ^uint32(sleepArmed))&sleepArmed != 0
+}
+
+// takeBack counts a fence that nobody needed. When there were enough it ends the
+// demand for them, and reports whether somebody has armed at the last moment.
+func (w *waker) takeBack() (armed bool) {
+	if w.idle++; w.idle < fencesLent {
+		return false
 	}
+	w.idle = 0
+	return atomic.AndUint32(w.word, ^uint32(sleepDemand))&sleepArmed != 0
 }

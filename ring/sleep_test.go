@@ -194,6 +194,91 @@ func costly() int {
 	return 0
 }
 
+// Who sleeps has one barrier, and none from then on while the publisher fences;
+// after fences enough that nobody needed, the next sleep has one again.
+func TestSleepsNeedOneBarrier(t *testing.T) {
+	if publishOrdersLoads {
+		t.Skip("nobody needs any here")
+	}
+	if !awaitRegistration() || !canBarrier {
+		t.Skip("the kernel has no membarrier")
+	}
+	barriers, works, real := 0, true, membarrier
+	t.Cleanup(func() { membarrier = real })
+	membarrier = func(cmd uintptr) bool { barriers++; return works && real(cmd) }
+	x := newPair(t, MinSize)
+	x.send(1, 8) // says that it is registered
+	x.receive(8)
+	sleep := func(want int, what string) {
+		t.Helper()
+		before := barriers
+		if x.c.Arm() != works {
+			t.Fatalf("%s: Arm = %v", what, !works)
+		}
+		if works {
+			x.send(1, 8)
+		}
+		x.c.Disarm()
+		if works {
+			x.receive(8)
+		}
+		if got := barriers - before; got != want {
+			t.Errorf("%s: %d barriers, want %d", what, got, want)
+		}
+	}
+	exchange := func(n int) {
+		for range n {
+			x.send(1, 8)
+			x.receive(8)
+		}
+	}
+	works = false
+	sleep(1, "at first, when the barrier fails")
+	if x.p.wake.wanted() {
+		t.Error("a demand without a barrier behind it stayed")
+	}
+	works = true
+	sleep(1, "the first")
+	sleep(0, "the second")
+	exchange(fencesLent - 1)
+	sleep(0, "after some work")
+	exchange(fencesLent - 1)
+	if !x.p.wake.wanted() {
+		t.Error("a sleep does not begin the count anew")
+	}
+	exchange(1)
+	if x.p.wake.wanted() {
+		t.Error("the publisher still fences after much work")
+	}
+	sleep(1, "after much work")
+	sleep(0, "the second after it")
+}
+
+// A publisher that can't tell whether the sleeper has membarrier, or whose
+// sleeper has none, fences for good.
+func TestDemandThatIsForGood(t *testing.T) {
+	if publishOrdersLoads {
+		t.Skip("nobody demands anything here")
+	}
+	force(t, true, false)
+	x := newPair(t, MinSize)
+	for range 2 * fencesLent {
+		x.send(1, 8)
+		x.receive(8)
+	}
+	if !x.c.Arm() {
+		t.Fatal("Arm = false")
+	}
+	x.c.Disarm()
+	for range 2 * fencesLent {
+		x.send(1, 8)
+		x.receive(8)
+	}
+	if !x.p.wake.wanted() {
+		t.Error("the publisher no longer fences for a sleeper without membarrier")
+	}
+}
+
 // The litmus test of the sleep edge: a sleeper arms and looks while a
 // publisher publishes and looks. Both may notice; one must.
 func TestSleeperAndPublisherNeverMissEachOther(t *testing.T) {
@@ -231,6 +316,9 @@ func TestSleeperAndPublisherNeverMissEachOther(t *testing.T) {
 					meet(&ready, 0, round)
 					for range round * 7 % 151 { // membarrier takes the sleeper long
 						pause()
+					}
+					if round%3 == 0 {
+						x.p.wake.idle = fencesLent - 1 // so that demands end now and then
 					}
 					_ = x.p.Flush()
 					wakes = x.p.Stats().Wakes
