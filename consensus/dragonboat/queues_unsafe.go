@@ -16,6 +16,12 @@ import _ "unsafe" // for go:linkname
 //go:linkname receiveQueueLen github.com/lni/dragonboat/v4.receiveQueueLen
 var receiveQueueLen uint64
 
+// incomingProposalsMaxLen is how many proposals wait to be begun, 80 bytes each,
+// twice. Who has more under way hears that the group is busy.
+//
+//go:linkname incomingProposalsMaxLen github.com/lni/dragonboat/v4.incomingProposalsMaxLen
+var incomingProposalsMaxLen uint64
+
 // incomingReadIndexMaxLen is how many reads wait to be begun. Those of a group
 // share a question to the leader, so there are hardly ever two.
 //
@@ -23,6 +29,7 @@ var receiveQueueLen uint64
 var incomingReadIndexMaxLen uint64
 
 func init() {
-	receiveQueueLen = 384
+	receiveQueueLen = 256
+	incomingProposalsMaxLen = 1024
 	incomingReadIndexMaxLen = 256
 }
