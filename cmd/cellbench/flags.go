@@ -19,7 +19,7 @@ import (
 // options are the flags of the measuring commands.
 type options struct {
 	set     *flag.FlagSet
-	usage   func(io.Writer)
+	usage   func(io.Writer) error
 	spec    bench.Spec
 	size    string
 	ring    string
@@ -39,8 +39,9 @@ type options struct {
 func newFlagSet(name, args, short string) *options {
 	o := &options{set: flag.NewFlagSet("cellbench "+name, flag.ContinueOnError)}
 	o.set.SetOutput(io.Discard) // errors are printed once, by run
-	o.usage = func(w io.Writer) {
-		fmt.Fprintf(w, "usage: cellbench %s %s\n%s\n\n", name, args, short)
+	o.usage = func(out io.Writer) error {
+		var w strings.Builder
+		fmt.Fprintf(&w, "usage: cellbench %s %s\n%s\n\n", name, args, short)
 		o.set.VisitAll(func(f *flag.Flag) {
 			value, what := flag.UnquoteUsage(f)
 			head := "--" + f.Name
@@ -50,8 +51,10 @@ func newFlagSet(name, args, short string) *options {
 			if f.DefValue != "" && f.DefValue != "false" {
 				what += " (default " + f.DefValue + ")"
 			}
-			fmt.Fprintf(w, "  %s\n      %s\n", head, what)
+			fmt.Fprintf(&w, "  %s\n      %s\n", head, what)
 		})
+		_, err := io.WriteString(out, w.String())
+		return err
 	}
 	return o
 }
@@ -89,7 +92,9 @@ func (o *options) parseFlags(args []string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, flag.ErrHelp):
-		o.usage(os.Stdout)
+		if wrong := o.usage(os.Stdout); wrong != nil {
+			return wrong
+		}
 		return err
 	}
 	return fmt.Errorf("%w: %w", errUsage, err)

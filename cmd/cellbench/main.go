@@ -19,6 +19,7 @@ import (
 	"syscall"
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/bench"
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/scratch"
 )
 
 // Exit statuses.
@@ -58,7 +59,10 @@ func main() { os.Exit(profiled(os.Args[1:])) }
 
 func run(args []string) int {
 	if len(args) > 0 && args[0] == bench.PeerArg {
-		return bench.PeerMain(args[1:])
+		return bench.PeerMain()
+	}
+	if len(args) > 0 && args[0] == scratch.Arg {
+		return scratch.Main(args[1:])
 	}
 	if len(args) > 0 && args[0] == spawnArg {
 		return spawnCell()
@@ -73,13 +77,16 @@ func run(args []string) int {
 		name = "help"
 	}
 	if name == "help" {
-		usage(os.Stdout)
+		if err := usage(os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "cellbench: %v\n", err)
+			return exitFailed
+		}
 		return exitOK
 	}
 	i := slices.IndexFunc(commands(), func(c command) bool { return c.name == name })
 	if i < 0 {
 		fmt.Fprintf(os.Stderr, "cellbench: %v: no command %q\n\n", errUsage, name)
-		usage(os.Stderr)
+		_ = usage(os.Stderr)
 		return exitUsage
 	}
 	err := commands()[i].run(ctx, rest)
@@ -99,11 +106,14 @@ func run(args []string) int {
 	return exitFailed
 }
 
-func usage(w io.Writer) {
-	fmt.Fprint(w, "cellbench measures Cell's links beside what this host itself can do.\n\nusage: cellbench [command] [flags]\n\n")
+func usage(out io.Writer) error {
+	var w strings.Builder
+	fmt.Fprint(&w, "cellbench measures Cell's links beside what this host itself can do.\n\nusage: cellbench [command] [flags]\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.short)
+		fmt.Fprintf(&w, "  %-8s %s\n", c.name, c.short)
 	}
-	fmt.Fprint(w, "\ncellbench COMMAND --help lists a command's flags.\n"+
+	fmt.Fprint(&w, "\ncellbench COMMAND --help lists a command's flags.\n"+
 		"Exit status: 0 measured, 1 failed (or digests differed, or results differ in kind), 2 wrong usage.\n")
+	_, err := io.WriteString(out, w.String())
+	return err
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/bench"
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/scratch"
 	"github.com/cell-runtime/cell/sched"
 )
 
@@ -27,7 +28,7 @@ import (
 const mainEnv = "CELLBENCH_TEST_MAIN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(mainEnv) != "" || len(os.Args) > 1 && os.Args[1] == bench.PeerArg {
+	if os.Getenv(mainEnv) != "" || len(os.Args) > 1 && (os.Args[1] == bench.PeerArg || os.Args[1] == scratch.Arg) {
 		main()
 	}
 	os.Exit(m.Run())
@@ -161,7 +162,7 @@ func TestWhatFails(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"a missing result", []string{"compare", filepath.Join(dir, "a"), garbage}, "no such file"},
+		{"a missing result", []string{"compare", filepath.Join(dir, "a"), garbage}, "no such file or directory; name a file that --json has written"},
 		{"a result that is none", []string{"compare", garbage, garbage}, "garbage.json"},
 		{"a missing input", []string{"stream", "--input", filepath.Join(dir, "a")}, "no such file"},
 		{"a full disk", []string{"rtt", "--duration", "10ms", "--rounds", "1", "--json", "/dev/full"}, "no space left"},
@@ -216,6 +217,21 @@ func TestHelp(t *testing.T) {
 }
 
 // Every flag of every command occurs in the documentation.
+func TestHelpThatCannotBeWritten(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, args := range [][]string{{"help"}, {"--help"}, {"rtt", "--help"}} {
+		cmd := exec.Command("/proc/self/exe", args...)
+		cmd.Env, cmd.Stdout = append(os.Environ(), mainEnv+"=1"), full
+		if _ = cmd.Run(); cmd.ProcessState.ExitCode() != exitFailed {
+			t.Errorf("%v: %v, want status %d", args, cmd.ProcessState, exitFailed)
+		}
+	}
+}
+
 func TestDocumentationHasEveryFlag(t *testing.T) {
 	text, err := os.ReadFile("../../docs/CELLBENCH.md")
 	if err != nil {
@@ -336,7 +352,8 @@ func TestInterruptedInTheMiddle(t *testing.T) {
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(150 * time.Millisecond)
+				underWay(t, cmd)
+				time.Sleep(50 * time.Millisecond)
 				if err := cmd.Process.Signal(sig); err != nil {
 					t.Fatal(err)
 				}
@@ -406,12 +423,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			temp := strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR=")
-			for end := time.Now().Add(patience); !givenTo(temp+"/", cmd.Process.Pid); time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatal("no peer that could clean up: this test shows nothing")
-				}
-			}
+			underWay(t, cmd)
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -420,25 +432,27 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 }
 
-// givenTo reports whether a child of a process was given a path that begins so.
-func givenTo(path string, parent int) bool {
-	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, name := range names {
-		args, err := os.ReadFile(name)
-		if err != nil || !bytes.Contains(args, []byte("\x00"+path)) {
-			continue
+// underWay waits until a run of program has something to clean up: its directory,
+// or, if it needs none, some CPU time that it has spent.
+func underWay(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	temp := strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR=")
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if made, _ := filepath.Glob(temp + "/*"); len(made) > 0 {
+			return
 		}
-		stat, err := os.ReadFile(filepath.Join(filepath.Dir(name), "stat"))
-		if err != nil {
-			continue
-		}
-		// PID (NAME) STATE PPID …, and the name may hold anything.
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		// PID (NAME) STATE … utime is the 14th, in hundredths of a second.
 		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(fields) > 1 && string(fields[1]) == strconv.Itoa(parent) {
-			return true
+		if len(fields) > 11 {
+			if spent, _ := strconv.Atoi(string(fields[11])); spent > 50 {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatal("the program does not get under way")
 		}
 	}
-	return false
 }
 
 func TestParseBytes(t *testing.T) {
@@ -481,7 +495,7 @@ func TestChooseCPUs(t *testing.T) {
 
 func TestHelpIsNoError(t *testing.T) {
 	o := newFlags("rtt", "")
-	o.usage = func(io.Writer) {}
+	o.usage = func(io.Writer) error { return nil }
 	if err := o.parse([]string{"--help"}); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("got %v", err)
 	}

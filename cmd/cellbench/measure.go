@@ -150,7 +150,7 @@ func readResults(name string) (report.Report, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return report.Report{}, err
+			return report.Report{}, fmt.Errorf("%w; name a file that --json has written, or - for standard input", err)
 		}
 		defer f.Close()
 		r = f

@@ -23,6 +23,7 @@ import (
 
 	"github.com/cell-runtime/cell/capsid"
 	"github.com/cell-runtime/cell/capsid/wasm"
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/scratch"
 )
 
 // spawnResult is one way of starting cells.
@@ -55,15 +56,12 @@ func runSpawn(ctx context.Context, args []string) error {
 	if *duration < time.Second || *duration > time.Hour || *workers < 1 || *workers > 256 {
 		return fmt.Errorf("%w: --duration from 1s to 1h, --workers from 1 to 256", errUsage)
 	}
-	dir, err := os.MkdirTemp("/var/tmp", "cellbench")
+	dir, err := scratch.New("/var/tmp", "cellbench-spawn-", 0o755) // a cell has a user of its own
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // a cell has a user of its own
-		return err
-	}
-	ways, free, err := spawnWays(ctx, dir)
+	defer dir.Close()
+	ways, free, err := spawnWays(ctx, dir.Path)
 	if err != nil {
 		return err
 	}

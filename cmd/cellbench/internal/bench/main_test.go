@@ -40,6 +40,14 @@ func warmUp() {
 }
 
 func peer(manner string) int {
+	if manner == "" {
+		return PeerMain()
+	}
+	dir, err := moveIn(os.Stdout)
+	if err != nil {
+		return 1
+	}
+	defer os.RemoveAll(dir)
 	switch manner {
 	case "lie":
 		if err := Peer(os.Stdin, writer(func(b []byte) []byte {
@@ -56,7 +64,7 @@ func peer(manner string) int {
 		_ = Peer(os.Stdin, writer(func([]byte) []byte { return []byte("{nothing\n") }))
 		return 0
 	}
-	return PeerMain(os.Args[2:])
+	return 1
 }
 
 // writer changes what goes to the standard output.

@@ -7,9 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 
 	"github.com/cell-runtime/cell/sched"
@@ -108,19 +106,65 @@ func withConn(j job, f func(*end) error) error {
 	return f(e)
 }
 
-// PeerMain runs Peer on the standard streams and returns the exit status. args
-// is what follows PeerArg: the directory of the run. Whoever gave it removes it,
-// but can't when killed; so the peer, which outlives that, does so as well.
-func PeerMain(args []string) int {
+// PeerMain runs Peer on the standard streams and returns the exit status. The
+// directory of the run is the peer's, since whoever started it can remove nothing
+// when it is killed, and the peer outlives that.
+func PeerMain() int {
 	// An answer to somebody who is gone is an error, not the end: see above.
 	signal.Ignore(syscall.SIGPIPE)
-	err := Peer(os.Stdin, os.Stdout)
-	if len(args) == 1 && strings.HasPrefix(filepath.Base(args[0]), dirPrefix) {
-		err = errors.Join(err, os.RemoveAll(args[0]))
+	dir, err := moveIn(os.Stdout)
+	if dir == "" {
+		return 1 // it was told why
 	}
-	if err != nil {
+	if err == nil {
+		err = Peer(os.Stdin, os.Stdout)
+	}
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, "cellbench peer:", err)
 		return 1
 	}
 	return 0
+}
+
+// greeting is the first line that a peer sends.
+type greeting struct {
+	Dir   string `json:"dir,omitempty"`
+	Error string `json:"error,omitempty"` // why there is none
+}
+
+// moveIn makes the directory of the run and tells w where it is. It returns it
+// also with an error.
+func moveIn(w io.Writer) (dir string, err error) {
+	dir, why := socketDir()
+	g := greeting{Dir: dir}
+	if why != nil {
+		g.Error = why.Error()
+	}
+	return dir, errors.Join(why, newLines(nil, w).send(g))
+}
+
+// dirPrefix is how the names of directories of runs begin.
+const dirPrefix = "cellbench-"
+
+// longestDir is the longest directory in which the names of sockets here fit
+// the kernel's 107 bytes.
+const longestDir = 107 - len("/r1234567.sock")
+
+// socketDir makes a directory for this run: where temporary files belong or,
+// if that path is too long for sockets, in /tmp.
+func socketDir() (string, error) {
+	dir, err := os.MkdirTemp("", dirPrefix)
+	if err != nil {
+		return "", fmt.Errorf("no directory for sockets: %w; set TMPDIR to one that exists and that you may write to", err)
+	}
+	if len(dir) <= longestDir {
+		return dir, nil
+	}
+	if err := os.Remove(dir); err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp("/tmp", dirPrefix); err != nil {
+		return "", fmt.Errorf("TMPDIR %s is too long for sockets, and /tmp can't be used: %w", os.TempDir(), err)
+	}
+	return dir, nil
 }

@@ -22,7 +22,7 @@ import (
 const PeerArg = "_peer"
 
 // Bench holds what the measurements of one run share: the peer process, a
-// directory for the sockets, and memory for the limits. It is for one
+// directory for the sockets (the peer's), and memory for the limits. It is for one
 // goroutine.
 type Bench struct {
 	dir    string
@@ -42,42 +42,12 @@ type Bench struct {
 // New starts the peer process. Close ends it. ctx bounds the life of both.
 func New(ctx context.Context) (*Bench, error) {
 	sched.Clock() // calibrates now, not within the first measurement
-	dir, err := socketDir()
-	if err != nil {
-		return nil, err
-	}
-	b := &Bench{dir: dir, ended: make(chan struct{}), whyNo: "the equal ring in C was left out (--no-c)"}
+	b := &Bench{ended: make(chan struct{}), whyNo: "the equal ring in C was left out (--no-c)"}
 	if err := b.start(ctx); err != nil {
 		b.Close()
 		return nil, err
 	}
 	return b, nil
-}
-
-// dirPrefix is how the names of directories of runs begin.
-const dirPrefix = "cellbench-"
-
-// longestDir is the longest directory in which the names of sockets here fit
-// the kernel's 107 bytes.
-const longestDir = 107 - len("/r1234567.sock")
-
-// socketDir makes a directory for this run: where temporary files belong or,
-// if that path is too long for sockets, in /tmp.
-func socketDir() (string, error) {
-	dir, err := os.MkdirTemp("", dirPrefix)
-	if err != nil {
-		return "", fmt.Errorf("no directory for sockets: %w; set TMPDIR to one that exists and that you may write to", err)
-	}
-	if len(dir) <= longestDir {
-		return dir, nil
-	}
-	if err := os.Remove(dir); err != nil {
-		return "", err
-	}
-	if dir, err = os.MkdirTemp("/tmp", dirPrefix); err != nil {
-		return "", fmt.Errorf("TMPDIR %s is too long for sockets, and /tmp can't be used: %w", os.TempDir(), err)
-	}
-	return dir, nil
 }
 
 func (b *Bench) start(ctx context.Context) error {
@@ -91,7 +61,7 @@ func (b *Bench) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w can't be started again from this program: %w; mount /proc", errPeer, err)
 	}
-	cmd := exec.Command(exe, PeerArg, b.dir)
+	cmd := exec.Command(exe, PeerArg)
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{f}
 	// A group of its own: ctrl-C reaches this process, which ends the peer.
@@ -108,14 +78,24 @@ func (b *Bench) start(ctx context.Context) error {
 		return startError(exe, err)
 	}
 	b.peer, b.input, b.output, b.lines = cmd, in, out, newLines(out, in)
-	// By hand, because a CommandContext needs a cmd.Wait to end with.
-	b.forget = context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	b.forget = func() bool { return true }
 	go func() {
 		// Not cmd.Wait, which would close the pipe under a reader.
 		_, _ = cmd.Process.Wait()
 		b.gone.Store(true)
 		close(b.ended)
 	}()
+	var g greeting
+	if err := b.lines.receive(&g); err != nil {
+		return fmt.Errorf("%w ended early: %w", errPeer, err)
+	}
+	if g.Error != "" {
+		return errors.New(g.Error)
+	}
+	b.dir = g.Dir
+	// By hand, because a CommandContext needs a cmd.Wait to end with; and not
+	// before the directory is known, which a peer that is killed leaves behind.
+	b.forget = context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	return nil
 }
 
@@ -130,7 +110,7 @@ func startError(exe string, err error) error {
 	return fmt.Errorf("%w: starting %s: %w%s", errPeer, exe, err, advice)
 }
 
-// Close ends the peer process and removes what New made.
+// Close ends the peer process and removes the directory, if that did not.
 func (b *Bench) Close() error {
 	var err error
 	if b.peer != nil {

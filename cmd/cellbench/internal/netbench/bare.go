@@ -17,6 +17,7 @@ import (
 	"github.com/cell-runtime/cell/afxdp/netlab"
 	"github.com/cell-runtime/cell/afxdp/xsk"
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
+	"github.com/cell-runtime/cell/cmd/cellbench/internal/scratch"
 	"github.com/cell-runtime/cell/ebpf"
 	"github.com/cell-runtime/cell/perf"
 	"github.com/cell-runtime/cell/sched"
@@ -57,7 +58,8 @@ func (f *frames) echo(stop *atomic.Bool) error {
 type cSender struct {
 	*frames
 	lab     *netlab.Lab
-	program string // perf/xdpsock, in a folder of its own
+	folder  *scratch.Dir
+	program string // perf/xdpsock, in folder
 }
 
 func openSender(ctx context.Context, l *netlab.Lab, s *Spec) (contestant, error) {
@@ -80,16 +82,16 @@ func openSender(ctx context.Context, l *netlab.Lab, s *Spec) (contestant, error)
 }
 
 func (c *cSender) build(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "cellbench-xdpsock-")
+	dir, err := scratch.New("", "cellbench-xdpsock-", 0o700)
 	if err != nil {
 		return err
 	}
-	c.program = filepath.Join(dir, "sender")
+	c.folder, c.program = dir, filepath.Join(dir.Path, "sender")
 	if err := os.WriteFile(c.program+".c", perf.Sender, 0o600); err != nil {
 		return err
 	}
 	gcc := exec.CommandContext(ctx, "gcc", "-O3", "-std=gnu11", "-o", c.program, c.program+".c")
-	gcc.Env = append(os.Environ(), "TMPDIR="+dir)
+	gcc.Env = append(os.Environ(), "TMPDIR="+dir.Path)
 	if out, err := gcc.CombinedOutput(); err != nil {
 		return fmt.Errorf("gcc could not build perf/xdpsock: %w\n%s", err, out)
 	}
@@ -102,8 +104,8 @@ func (c *cSender) about() (string, []string) {
 
 func (c *cSender) close() error {
 	err := c.frames.close()
-	if c.program != "" {
-		err = errors.Join(err, os.RemoveAll(filepath.Dir(c.program)))
+	if c.folder != nil {
+		err = errors.Join(err, c.folder.Close())
 	}
 	return err
 }
