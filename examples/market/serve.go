@@ -3,6 +3,7 @@ package market
 import (
 	"context"
 	"errors"
+	"flag"
 	"log"
 	"os/signal"
 	"syscall"
@@ -13,8 +14,12 @@ import (
 	"github.com/cell-runtime/cell/uds"
 )
 
-// Main runs a program of the market until it is told to stop.
+// Main runs a program of the market until it is told to stop. It refuses flags
+// and arguments that the program does not have.
 func Main(run func(ctx context.Context) error) {
+	if flag.Parse(); flag.NArg() > 0 {
+		log.Fatalf("%q: only flags are understood", flag.Arg(0))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {

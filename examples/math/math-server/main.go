@@ -38,6 +38,9 @@ func (calculator) Mean(_ context.Context, req math.Values) (math.Mean, error) {
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		log.Fatalf("%q: math-server takes no arguments", os.Args[1])
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := serve(ctx); err != nil && !errors.Is(err, context.Canceled) {
