@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -93,8 +94,11 @@ func (w *town) keeps(home string) *inhabitant {
 func (w *town) start(addr, home string, names []string, change func(*config.Network)) *inhabitant {
 	t := w.t
 	t.Helper()
-	var err error
-	x := &inhabitant{t: t, dir: t.TempDir(), addr: addr, names: names, answer: make(chan struct{})}
+	// Not t.TempDir, whose paths can be longer than those of sockets.
+	dir, err := os.MkdirTemp("", "net")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	x := &inhabitant{t: t, dir: dir, addr: addr, names: names, answer: make(chan struct{})}
 	x.engine, err = engine.New(engine.Config{Name: "test", CPU: -1, Idle: engine.IdlePark})
 	must(t, err)
 	must(t, x.engine.Start(context.Background()))
