@@ -296,13 +296,13 @@ step "generated code of perf/peers" go run ./cmd/cellgen -check perf/peers/inter
 for pair in "arm64 $all" "s390x ./..."; do
 	arch=${pair%% *} packages=${pair#* }
 	step "build for $arch" env GOARCH="$arch" go list -export -tags nodragonboat -f '{{with .Error}}{{.}}{{end}}' "$packages"
-	step "vet of the core for $arch" env GOARCH="$arch" go vet ./...
 done
+step "vet of the core for arm64" env GOARCH=arm64 go vet ./... # its assembly
 step "programs for arm64" env GOARCH=arm64 go build -tags nodragonboat -o "$work/arm64/" ./cmd/cellbench ./cmd/cellgen ./cmd/cellnode
 
 # One package after the other (-p 1) where tests spin on two cores or boot
 # machines: two at once would time each other. The others mostly wait.
-busy='/cell/(capsid|node|ring|engine|link|uds|rpc|serial|can|afxdp|ebpf|examples/market|perf|cmd/cellbench)(/|$)'
+busy='/cell/(capsid|node$|ring|engine|uds|rpc|can|afxdp|ebpf|examples/market|perf|cmd/cellbench)(/|$)'
 mapfile -t patient < <(go list "$all" | grep -vE "$busy")
 mapfile -t spinning < <(go list "$all" | grep -E "$busy")
 package=10m # of time
@@ -332,18 +332,12 @@ else
 		# What has goroutines of its own. Examples, programs and lint run other
 		# programs, built without it; Raft under it takes minutes, most of
 		# them the library's, so the others do without that.
-		races() {
-			go list "$all" | grep -vE '/cell/(cmd|examples|firmware|internal|perf|schema|wire|bulk|consensus/(cluster|dragonboat)|discovery/sim|capsid/wasm|metrics/hdr|link/linktest|afxdp/(asavie|netlab|packet))(/|$)' | grep "$@"
-		}
+		mapfile -t raced < <(go list "$all" | grep -vE '/cell/(cmd|examples|firmware|internal|perf|schema|wire|bulk|consensus/(cluster|dragonboat)|discovery/sim|capsid/wasm|metrics/hdr|link/linktest|afxdp/(asavie|netlab|packet))(/|$)')
 		flags=(-tags nodragonboat -race)
-		mapfile -t raced < <(races .)
 		CGO_ENABLED=1 step "build for the race detector" go list -export -test "${flags[@]}" -f '{{with .Error}}{{.}}{{end}}' "${raced[@]}"
 		# What differs in the medium alone is left to the runs without it.
-		flags+=(-timeout 15m -short -skip '^TestXDPConformance$/(asavie|bad_network_true)|^TestUDPConformance$/::1')
-		mapfile -t raced < <(races -vE "$busy")
-		CGO_ENABLED=1 tests . "race detector" -p 2 "${flags[@]}" "${raced[@]}"
-		mapfile -t raced < <(races -E "$busy")
-		CGO_ENABLED=1 tests . "race detector, what spins" -p 1 "${flags[@]}" "${raced[@]}"
+		CGO_ENABLED=1 tests . "race detector" -p 2 "${flags[@]}" -timeout 15m -short \
+			-skip '^TestXDPConformance$/(asavie|bad_network_true)|^TestUDPConformance$/::1' "${raced[@]}"
 	else
 		outcome 'left out' "race detector" "gcc is missing"
 	fi

@@ -148,8 +148,9 @@ func (p *patron) dial(id uint32, name string) {
 	}
 }
 
-// lend gives the cell memory in which it shows its metrics.
-func (p *patron) lend(id uint32) error {
+// lend gives the cell memory in which it shows its metrics. The error is that of a
+// cell that can't be answered.
+func (p *patron) lend(id uint32) (lost error) {
 	if p.b.o.Show == nil {
 		return p.answer(id, refuse(wire.StatusUnimplemented, "the node shows no metrics of its cells"), -1, link.Peer{})
 	}
@@ -157,10 +158,19 @@ func (p *patron) lend(id uint32) error {
 	if err != nil {
 		return p.answer(id, refuse(wire.StatusResourceExhausted, "the node has no memory for metrics: %w", err), -1, link.Peer{})
 	}
-	if err := p.sock.send(&nodeMessage{kind: nodeLent, id: id}, int(f.Fd()), false); err != nil {
-		return fmt.Errorf("uds: answering %s: %w", p.peer.ID, err)
+	raw, err := f.SyscallConn()
+	if err == nil {
+		// The node may close it meanwhile; within Control the number stays its own.
+		err = raw.Control(func(fd uintptr) {
+			if e := p.sock.send(&nodeMessage{kind: nodeLent, id: id}, int(fd), false); e != nil {
+				lost = fmt.Errorf("uds: answering %s: %w", p.peer.ID, e)
+			}
+		})
 	}
-	return nil
+	if err != nil {
+		return p.answer(id, refuse(wire.StatusResourceExhausted, "the node has closed the memory for metrics: %w", err), -1, link.Peer{})
+	}
+	return lost
 }
 
 // answer tells the cell how its request went. A cell that doesn't read is
