@@ -31,7 +31,6 @@ func TestOnOldKernel(t *testing.T) {
 	}
 	for name, args := range map[string][]string{".": args, "./xsk": {"-test.short"}, "./broker": {"-test.short"}} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			cpus := 1
 			if name == "./xsk" {
 				cpus = 2 // for two threads that spin for each other
