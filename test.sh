@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test of Cell, on a bare Debian or Ubuntu with Go, within 25 minutes
-# on two cores. The last line counts the tests of all runs:
+# Runs every test of Cell, on a bare Debian or Ubuntu with Go. It is meant to take 25
+# minutes on two cores, and takes some 35 where nothing is compiled yet. The last line
+# counts the tests of all runs:
 #
 #	N passed, N failed, N skipped
 set -euo pipefail
@@ -298,14 +299,17 @@ step "build" go list -export -test -f '{{with .Error}}{{.}}{{end}}' "$all"
 # Outside cellgen's own tests.
 step "generated code of firmware/demo" go run ./cmd/cellgen -check -package device firmware/demo/device/device.cell
 step "generated code of perf/peers" go run ./cmd/cellgen -check perf/peers/internal/echo/echo.go
-# Everything is for arm64 too; Raft's library, which takes the longest, is left out. s390x
-# is for the byte order of what has a format: the core, which is the module in the root.
+# Everything is for arm64 too; Raft's library, which takes the longest, is left to
+# --soak, as it is with the race detector. s390x is for the byte order of what has a
+# format: the core, which is the module in the root.
+small=(-tags nodragonboat)
+! $soak || small=()
 for pair in "arm64 $all" "s390x ./..."; do
 	arch=${pair%% *} packages=${pair#* }
-	step "build for $arch" env GOARCH="$arch" go list -export -tags nodragonboat -f '{{with .Error}}{{.}}{{end}}' "$packages"
+	step "build for $arch" env GOARCH="$arch" go list -export "${small[@]}" -f '{{with .Error}}{{.}}{{end}}' "$packages"
 done
 step "vet of the core for arm64" env GOARCH=arm64 go vet ./... # its assembly
-step "programs for arm64" env GOARCH=arm64 go build -tags nodragonboat -o "$work/arm64/" ./cmd/cellbench ./cmd/cellgen ./cmd/cellnode
+step "programs for arm64" env GOARCH=arm64 go build "${small[@]}" -o "$work/arm64/" ./cmd/cellbench ./cmd/cellgen ./cmd/cellnode
 
 # One package after the other (-p 1) where tests spin on two cores or boot
 # machines: two at once would time each other. The others mostly wait.
@@ -328,8 +332,11 @@ GOWORK=off tests perf/peers/raft "tests of perf/peers/raft" -short ./...
 # having prints those of the named packages that exist.
 having() { go list -e -f '{{if not .Error}}{{.ImportPath}}{{end}}' "$@" 2>/dev/null; }
 
-# Guards cost a system call or two a payload: what uses rings by itself has to do.
-mapfile -t checked < <(having ./ring ./engine ./rpc ./rpc/rpctest ./schema/view ./cmd/cellgen/internal/trade)
+# Guards cost a system call or two a payload: what uses rings by itself has to do,
+# but for --soak.
+users=()
+! $soak || users=(./uds/... ./link/... ./cmd/cellgen/...)
+mapfile -t checked < <(having ./ring ./engine ./rpc ./rpc/rpctest ./schema/view ./cmd/cellgen/internal/trade "${users[@]}")
 ((${#checked[@]} == 0)) || tests . "with invariants" -p 1 -timeout 10m -short -tags invariants "${checked[@]}"
 
 if $quick; then
@@ -339,12 +346,14 @@ else
 		# What has goroutines of its own. Examples, programs and lint run other
 		# programs, built without it; Raft under it takes minutes, most of
 		# them the library's, so the others do without that.
-		mapfile -t raced < <(go list "$all" | grep -vE '/cell/(cmd|examples|firmware|internal|perf|schema|wire|bulk|consensus/(cluster|dragonboat)|discovery/sim|capsid/wasm|metrics/hdr|link/linktest|afxdp/(asavie|netlab|packet))(/|$)')
-		flags=(-tags nodragonboat -race)
-		CGO_ENABLED=1 step "build for the race detector" go list -export -test "${flags[@]}" -f '{{with .Error}}{{.}}{{end}}' "${raced[@]}"
+		apart='cmd|examples|firmware|internal|perf|schema|wire|bulk|discovery/sim|capsid/wasm|metrics/hdr|afxdp/(netlab|packet)|consensus/dragonboat'
 		# What differs in the medium alone is left to the runs without it.
-		CGO_ENABLED=1 tests . "race detector" -p 2 "${flags[@]}" -timeout 15m -short \
-			-skip '^TestXDPConformance$/(asavie|bad_network_true)|^TestUDPConformance$/::1' "${raced[@]}"
+		omit='^TestXDPConformance$/(asavie|bad_network_true)|^TestUDPConformance$/::1'
+		if $soak; then omit='^$'; else apart+='|consensus/cluster|link/linktest|afxdp/asavie'; fi
+		mapfile -t raced < <(go list "$all" | grep -vE "/cell/($apart)(/|$)")
+		flags=("${small[@]}" -race)
+		CGO_ENABLED=1 step "build for the race detector" go list -export -test "${flags[@]}" -f '{{with .Error}}{{.}}{{end}}' "${raced[@]}"
+		CGO_ENABLED=1 tests . "race detector" -p 2 "${flags[@]}" -timeout 15m -short -skip "$omit" "${raced[@]}"
 	else
 		outcome 'left out' "race detector" "gcc is missing"
 	fi

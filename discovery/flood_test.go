@@ -88,7 +88,6 @@ func TestFloods(t *testing.T) {
 		cluster Cluster
 		// packet returns the i-th of the flood; good is a beacon that was heard.
 		packet func(good []byte, now Instant, i int) []byte
-		from   func(victim, honest *peer) netip.AddrPort
 	}{
 		"truncated":                      {cluster: NewCluster(goldenSecret), packet: func(good []byte, _ Instant, i int) []byte { return good[:i%len(good)] }},
 		"oversized":                      {cluster: NewCluster(goldenSecret), packet: oversizedPacket()},

@@ -85,7 +85,7 @@ func torture(t *testing.T, length time.Duration, s setup, faults []fault, seed u
 	}()
 	h = &history{}
 	for i, m := range p.members { // until all of them answer
-		for deadline := time.Now().Add(3 * time.Minute); ; {
+		for deadline := time.Now().Add(time.Minute); ; {
 			if _, a := m.do(call{}, 252); a == answered {
 				break
 			}
@@ -151,7 +151,7 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 	for seed := first; seed < first+uint64(rounds); seed++ {
 		h, gap := torture(t, length, setup{}, usualFaults, seed)
 		t.Logf("seed %d: longest time between two acknowledged writes: %v", seed, gap.Round(time.Millisecond))
-		if h.known < 10 { // thousands, on a host that is not busy otherwise
+		if h.known < 100 {
 			t.Errorf("only %d answers", h.known)
 		}
 		if verdict := h.judge(5 * time.Minute); verdict != porcupine.Ok {

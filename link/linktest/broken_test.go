@@ -294,9 +294,6 @@ func TestSuiteFindsFaults(t *testing.T) {
 		{"believes garbage", func(l link.Link) link.Link { return believesGarbage{l} }, "garbage"},
 	} {
 		t.Run(v.fault+" is found by "+v.foundBy, func(t *testing.T) {
-			if raceEnabled && v.foundBy == "no allocations" {
-				t.Skip("the race detector allocates")
-			}
 			h := pipeHarness(PipeConfig{Slots: 16, MaxPayload: 256})
 			open := h.Open
 			h.Open = func(t testing.TB) (link.Link, link.Link) {

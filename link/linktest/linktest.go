@@ -172,11 +172,8 @@ func needsGarbage(h *Harness) string {
 }
 
 func needsNoAllocations(h *Harness) string {
-	switch {
-	case h.Allocates:
+	if h.Allocates {
 		return "the medium's library allocates"
-	case raceEnabled:
-		return "the race detector allocates"
 	}
 	return ""
 }

@@ -1,6 +1,0 @@
-//go:build !race
-
-package linktest
-
-// raceEnabled: see the file with the tag.
-const raceEnabled = false
