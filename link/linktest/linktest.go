@@ -172,8 +172,11 @@ func needsGarbage(h *Harness) string {
 }
 
 func needsNoAllocations(h *Harness) string {
-	if h.Allocates {
+	switch {
+	case h.Allocates:
 		return "the medium's library allocates"
+	case raceEnabled:
+		return "with the race detector, what goes to a system call escapes"
 	}
 	return ""
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package linktest
+
+// raceEnabled: see the file with the tag.
+const raceEnabled = false
