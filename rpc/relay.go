@@ -58,7 +58,11 @@ func (s *serverLink) relayed(v *wire.Vesicle) (taken, waits bool) {
 	case !taken || err == nil:
 	case errors.Is(err, link.ErrFull):
 		return true, true
-	case h.Kind == wire.KindRequest:
+	case h.Kind != wire.KindRequest:
+	case err == ErrUnserved:
+		s.stats.requests++
+		s.unserved(h)
+	default:
 		s.stats.requests++
 		s.fail(h, err)
 	}

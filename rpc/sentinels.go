@@ -1,6 +1,10 @@
 package rpc
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/cell-runtime/cell/wire"
+)
 
 // Errors of this package that are not the outcome of a call, possibly wrapped
 // with context. Compare with errors.Is. Calls fail with an [*Error].
@@ -16,3 +20,10 @@ var (
 	// ErrClosed: the connection or server was closed on this side.
 	ErrClosed = errors.New("rpc: closed")
 )
+
+// ErrUnserved is what a [Relay] refuses a request with that it knows no way for. A
+// caller takes it for the word of a dispatcher, which no handler can speak: nothing
+// was executed, so the request may be made again where the method is served.
+var ErrUnserved = &Error{
+	Status: wire.StatusUnimplemented, Message: "nobody serves this fingerprint here", Details: []byte(unservedMark),
+}

@@ -342,11 +342,20 @@ func (h *front) Handle(p *engine.Port, v *wire.Vesicle) {
 	case v.Header.Kind == wire.KindRequest:
 		out := &h.caller.out
 		h.refusal = nil
-		if errors.Is(out.sendError(v.Header.Fingerprint, v.Header.Correlation, statusOf(err), message(err)), link.ErrFull) {
+		if errors.Is(out.sendError(&v.Header, payloadOf(err)), link.ErrFull) {
 			h.refusal = err
 			p.Retry()
 		}
 	}
+}
+
+// payloadOf is what a caller is told about an error of the forwarder's own.
+func payloadOf(err error) wire.ErrorPayload {
+	p := wire.ErrorPayload{Status: statusOf(err), Message: message(err)}
+	if err == errNoRoute {
+		p.Details = rpc.ErrUnserved.Details
+	}
+	return p
 }
 
 // message is the text of an error without its status.

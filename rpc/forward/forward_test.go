@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/link/linktest"
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/rpc/forward"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -436,8 +438,10 @@ func TestRoutes(t *testing.T) {
 	h := request(1)
 	h.Fingerprint = 77
 	r.send(k, h, "")
-	if h, payload := r.receive(k); h.Kind != wire.KindError || payload[0] != byte(wire.StatusUnimplemented) {
-		t.Errorf("without a route: %+v %q", h, payload)
+	h, payload := r.receive(k)
+	if p, err := wire.DecodeError([]byte(payload)); err != nil || h.Kind != wire.KindError || p.Status != wire.StatusUnimplemented ||
+		!bytes.Equal(p.Details, rpc.ErrUnserved.Details) {
+		t.Errorf("without a route: %+v %q; want the word of a dispatcher", h, payload)
 	}
 	near, _ := pipe(t, linktest.PipeConfig{})
 	if _, err := r.target.Attach(near); !errors.Is(err, forward.ErrTaken) {

@@ -128,7 +128,7 @@ var (
 	errExpired   = rpc.Errorf(wire.StatusDeadlineExceeded, "the call's time was up before it could be passed on; not executed")
 	errDuplicate = rpc.Errorf(wire.StatusInvalidArgument, "the correlation belongs to another call under way")
 	errTooLarge  = rpc.Errorf(wire.StatusTooLarge, "the next link can't carry a request of this size; not executed")
-	errNoRoute   = rpc.Errorf(wire.StatusUnimplemented, "nobody serves this fingerprint here")
+	errNoRoute   = error(rpc.ErrUnserved)
 )
 
 var (

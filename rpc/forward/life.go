@@ -141,7 +141,8 @@ func (f *Forwarder) settle(c *call) bool {
 // tell sends a caller the status that its call ended with. A caller that has
 // no room for it for too long is disconnected, by which its calls end.
 func (f *Forwarder) tell(c *call) bool {
-	err := c.caller.out.sendError(c.fingerprint, c.correlation, c.status, c.message)
+	err := c.caller.out.sendError(&wire.Header{Fingerprint: c.fingerprint, Correlation: c.correlation},
+		wire.ErrorPayload{Status: c.status, Message: c.message})
 	if !errors.Is(err, link.ErrFull) {
 		return true // or the link is gone, which ends the call as well
 	}

@@ -136,18 +136,20 @@ func (o *source) abandon() {
 	}
 }
 
-// sendError answers a caller with a status.
-func (s *sender) sendError(fingerprint uint64, correlation uint32, status wire.Status, message string) error {
+// sendError answers a caller's request with an error; of a message that does not
+// fit, and of details behind one, the caller gets what does.
+func (s *sender) sendError(request *wire.Header, p wire.ErrorPayload) error {
 	if s.port == nil {
 		return link.ErrClosed
 	}
-	p := wire.ErrorPayload{Status: status, Message: message}
-	if most := s.max - errorHead; len(message) > most {
-		p.Message = message[:max(0, most)]
+	room := max(0, s.max-errorHead)
+	if len(p.Message)+len(p.Details) > room { // a part of details may mean something else
+		p.Details = nil
 	}
+	p.Message = p.Message[:min(len(p.Message), room)]
 	s.scratch = p.Append(s.scratch[:0])
 	return s.send(nil, wire.Header{
-		Fingerprint: fingerprint, Correlation: correlation, Kind: wire.KindError, Hops: freshHops,
+		Fingerprint: request.Fingerprint, Correlation: request.Correlation, Kind: wire.KindError, Hops: freshHops,
 	}, s.scratch, 0)
 }
 
