@@ -156,6 +156,8 @@ func (c *cell) mayReach(name string) error {
 	switch {
 	case slices.Contains(allowed, name), len(allowed) == 0 && known:
 		return nil
+	case len(allowed) == 0 && c.node.network.Serves(name):
+		return fmt.Errorf("%w: %q is served by other nodes alone, which a cell may call only if it says so; name it in cells.%s.reach", wire.StatusPermissionDenied, name, c.name)
 	case len(allowed) == 0:
 		return fmt.Errorf("%w: %q is no cell of this node; name it in cells.%s.reach to let %s call it", wire.StatusNotFound, name, c.name, c.name)
 	}
