@@ -152,17 +152,27 @@ func (c *cell) mayReach(name string) error {
 	allowed := c.config.Reach
 	c.mu.Unlock()
 	_, err := c.node.find(name)
-	known := err == nil || c.node.device(name) != nil
-	switch {
-	case slices.Contains(allowed, name), len(allowed) == 0 && known:
-		return nil
-	case len(allowed) == 0 && c.node.network.Serves(name):
-		return fmt.Errorf("%w: %q is served by other nodes alone, which a cell may call only if it says so; name it in cells.%s.reach", wire.StatusPermissionDenied, name, c.name)
-	case len(allowed) == 0:
-		return fmt.Errorf("%w: %q is no cell of this node; name it in cells.%s.reach to let %s call it", wire.StatusNotFound, name, c.name, c.name)
+	here := err == nil || c.node.device(name) != nil
+	err = reachable(c.name, name, allowed, here, c.node.network.Serves(name))
+	if err != nil && len(allowed) > 0 {
+		c.node.audit.refused(c.name, c.name, name, "it is not in its reach")
 	}
-	c.node.audit.refused(c.name, c.name, name, "it is not in its reach")
-	return fmt.Errorf("%w: %s may not call %q, which is not in cells.%s.reach", wire.StatusPermissionDenied, c.name, name, c.name)
+	return err
+}
+
+// reachable says why a cell may not call a name: one of this node (here), or one
+// that other nodes serve (elsewhere). A cell that says nothing of its reach may
+// call what is on its own node.
+func reachable(cell, name string, allowed []string, here, elsewhere bool) error {
+	switch {
+	case slices.Contains(allowed, name), len(allowed) == 0 && here:
+		return nil
+	case len(allowed) > 0:
+		return fmt.Errorf("%w: %s may not call %q, which is not in cells.%s.reach", wire.StatusPermissionDenied, cell, name, cell)
+	case elsewhere:
+		return fmt.Errorf("%w: %q is served by other nodes alone, which a cell may call only if it says so; name it in cells.%s.reach", wire.StatusPermissionDenied, name, cell)
+	}
+	return fmt.Errorf("%w: %q is no cell of this node; name it in cells.%s.reach to let %s call it", wire.StatusNotFound, name, cell, cell)
 }
 
 // mostLed bounds the connections of one process that wait for whom they are led
