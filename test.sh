@@ -313,7 +313,7 @@ step "programs for arm64" env GOARCH=arm64 go build "${small[@]}" -o "$work/arm6
 
 # One package after the other (-p 1) where tests spin on two cores or boot
 # machines: two at once would time each other. The others mostly wait.
-busy='/cell/(capsid|node$|ring|engine|uds|rpc|can|afxdp|ebpf|examples/market|perf|cmd/cellbench)(/|$)'
+busy='/cell/(capsid$|node$|ring|engine|uds|rpc$|can|afxdp|perf|cmd/cellbench)(/|$)'
 mapfile -t patient < <(go list "$all" | grep -vE "$busy")
 mapfile -t spinning < <(go list "$all" | grep -E "$busy")
 package=10m # of time
@@ -347,8 +347,10 @@ else
 		# programs, built without it; Raft under it takes minutes, most of
 		# them the library's, so the others do without that.
 		apart='cmd|examples|firmware|internal|perf|schema|wire|bulk|discovery/sim|capsid/wasm|metrics/hdr|afxdp/(netlab|packet)|consensus/dragonboat'
-		# What differs in the medium alone is left to the runs without it.
+		# What differs in the medium alone, or computes alone, is left to the runs without it.
 		omit='^TestXDPConformance$/(asavie|bad_network_true)|^TestUDPConformance$/::1'
+		omit+='|^TestConformanceOnModel$/classic|^TestNoLossGoesUnnoticed$|^TestLossOfAnyCountIsMadeGood$'
+		omit+='|^TestTLSConformance$/full|^TestConformance$/one_lane/full'
 		if $soak; then omit='^$'; else apart+='|consensus/cluster|link/linktest|afxdp/asavie'; fi
 		mapfile -t raced < <(go list "$all" | grep -vE "/cell/($apart)(/|$)")
 		flags=("${small[@]}" -race)
