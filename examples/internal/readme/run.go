@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds a document's commands and what they leave running.
-const patience = 2 * time.Minute
+const patience = 8 * time.Minute
 
 // Run runs all blocks of a Markdown file in one bash in dir, and fails the test
 // if a command fails, if something that the document shows is not printed, or
