@@ -112,13 +112,13 @@ func openXDP(local, remote netip.AddrPort, o *Options, info *link.Info) (m *xdpM
 func (m *xdpMedium) measure(path *nexthop.Path, o *Options) error {
 	v6 := m.flow.Remote.Addr().Is6()
 	size := frameSize(path.MTU, &o.XDP)
-	fits := min(path.MTU-ipHeaders(v6), longestIn(size, v6), maxDatagram) &^ (recordAlign - 1)
+	fits := min(path.MTU-ipHeaders(v6), longestIn(maxSpan*size, v6), maxDatagram) &^ (recordAlign - 1)
 	if o.Datagram == 0 {
-		o.Datagram = fits
+		o.Datagram = min(fits, longestIn(size, v6))
 	}
 	if o.Datagram > fits || fits < minDatagram {
-		return fmt.Errorf("datagrams of %d bytes fit the MTU of %s, %d, and frames of %d bytes; Options.Datagram is %d, and %d are needed",
-			fits, path.Name, path.MTU, size, o.Datagram, minDatagram)
+		return fmt.Errorf("datagrams of %d bytes fit the MTU of %s, %d, and %d frames of %d bytes; Options.Datagram is %d, and %d are needed",
+			fits, path.Name, path.MTU, maxSpan, size, o.Datagram, minDatagram)
 	}
 	o.Datagram &^= recordAlign - 1
 	return nil

@@ -63,14 +63,14 @@ func (s *station) dismiss(f *packet.Flow, h *head) {
 	}
 	s.dismissed++
 	i := s.idle[len(s.idle)-1]
-	d := xsk.Desc{Address: uint64(s.receiving+i) * uint64(s.frameSize), Length: uint32(t.Size() + headSize)}
+	d := xsk.Desc{Address: s.sendAt(i), Length: uint32(t.Size() + headSize)}
 	out := s.sockets.Packet(d)
 	answer := head{kind: typeBye, session: h.peer, peer: h.session, sequence: h.next, next: h.sequence, limit: h.sequence}
 	answer.put(out[t.Size():])
 	t.Put(out, true)
 	if s.queues[0].Transmit([]xsk.Desc{d}) == 1 {
 		s.idle = s.idle[:len(s.idle)-1]
-		s.sending[i].out.busy = true
+		s.sending[i].out.busy, s.sending[i].parts = true, 1
 		_ = s.kick()
 	}
 }

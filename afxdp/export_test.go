@@ -19,5 +19,11 @@ func (c *Conn) SendRaw(b []byte) error {
 	return c.medium.control(b)
 }
 
+// LacksSpans says whether this kernel has no packets beyond a page.
+func LacksSpans() bool {
+	older, known := olderThan(kernelRelease(), 6, 6)
+	return older || !known
+}
+
 // Sessions returns those that c's datagrams carry.
 func (c *Conn) Sessions() (own, peer uint32) { return c.session, c.peer }

@@ -11,8 +11,9 @@ type Options struct {
 	// connection lives. Both ends must say the same.
 	Reliable bool
 	// Datagram is the most bytes of one datagram, without the headers of UDP
-	// and IP. The default is what the path's MTU allows, 8,972 at most. The
-	// connection uses the lesser of what its two ends say.
+	// and IP. The default is what the path's MTU allows, 8,972 at most; over
+	// AF_XDP what fits one frame of memory, besides. The connection uses the
+	// lesser of what its two ends say.
 	Datagram int
 	// Window is how many datagrams may be under way, and how many received
 	// ones may wait to be polled and released; default 256, 16 to 4,096.

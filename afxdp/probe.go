@@ -92,17 +92,25 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
+// olderThan says whether a release of Linux comes before a version.
+func olderThan(release string, major, minor int) (older, known bool) {
+	var a, b int
+	if _, err := fmt.Sscanf(release, "%d.%d", &a, &b); err != nil {
+		return false, false
+	}
+	return cmp.Or(cmp.Compare(a, major), cmp.Compare(b, minor)) < 0, true
+}
+
 // probeKernel says what a release lacks.
 func probeKernel(release string) sched.Finding {
 	f := sched.Finding{ID: "xdp.kernel", Evidence: "uname -r is " + release}
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+	if older, known := olderThan(release, 0, 0); older || !known {
 		f.Severity, f.What = sched.Info, "which Linux this is can't be told"
 		return f
 	}
 	var lacks []string
 	for _, s := range kernelSteps {
-		if cmp.Or(cmp.Compare(major, s.major), cmp.Compare(minor, s.minor)) < 0 {
+		if older, _ := olderThan(release, s.major, s.minor); older {
 			lacks = append(lacks, fmt.Sprintf("%s (%d.%d)", s.what, s.major, s.minor))
 		}
 	}
@@ -232,7 +240,7 @@ func (n nic) driver() []sched.Finding {
 		f.What = fmt.Sprintf("the driver of %s runs programs; the kernel copies each packet once", n.name)
 	}
 	if offers := offered(&d); offers != "" {
-		f.What += "; it offers " + offers + ", of which links use nothing: they make checksums themselves"
+		f.What += "; it offers " + offers + ", of which links use checksums (Options.XDP.OffloadChecksum) and packets beyond a page (Options.Datagram)"
 	}
 	return []sched.Finding{f}
 }
@@ -289,6 +297,11 @@ func (n nic) program() []sched.Finding {
 	there, err := ebpf.Attached(index)
 	if err != nil || len(there) == 0 {
 		return nil
+	}
+	if a, yes, err := ebpf.Dispatcher(index); err == nil && yes {
+		return []sched.Finding{{ID: "xdp.attached." + n.name, Severity: sched.Info,
+			What:     fmt.Sprintf("%s has libxdp's dispatcher, beside whose programs that of a link finds a place", n.name),
+			Evidence: fmt.Sprintf("program %d in mode %v", a.ID, a.Mode)}}
 	}
 	return []sched.Finding{{ID: "xdp.attached." + n.name, Severity: sched.Info,
 		What:     fmt.Sprintf("%s has an XDP program; that of a link finds no place beside it, but in mode tcx the filter of beacons does", n.name),

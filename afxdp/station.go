@@ -34,6 +34,8 @@ import (
 //	           │            │ Ethernet…UDP   │ datagram      │
 //	           └────────────┴────────────────┴───────────────┘
 //	received:  the kernel's 256 bytes and headroom, headers, datagram
+//
+// One that is longer than a frame is the matter of span.go.
 type station struct {
 	key      stationKey
 	name     string // of the interface
@@ -47,13 +49,16 @@ type station struct {
 	zeroCopy bool
 	generic  bool
 	busyPoll bool
+	metadata bool // devices are asked for checksums
 
 	frameSize, receiving int
+	span                 int // frames that a datagram may take
 	window               int // of its first connection: no other may hold more
 
 	mu      sync.Mutex
 	members map[packet.Key]*xdpMedium
 	rest    []uint64 // frames for receiving that nobody has
+	joiner  joiner   // with span > 1
 	turn    int      // the queue to look at first
 	sending []sendFrame
 	idle    []int // of sending, without an owner
@@ -80,6 +85,7 @@ type sendFrame struct {
 	owner    *xdpMedium // nil: none
 	version  uint32     // of the owner's headers that stand in it; 0: none
 	returned bool       // put while the kernel was reading it
+	parts    int        // descriptors of it that the kernel has
 }
 
 // stations are all of this process.
@@ -112,7 +118,7 @@ func join(m *xdpMedium, path *nexthop.Path, o *Options) error {
 	defer stations.Unlock()
 	s := stations.all[key]
 	if s == nil {
-		if s, err = openStation(key, m.flow.Local.Port(), path, o); err != nil {
+		if s, err = openStation(key, &m.flow, path, o); err != nil {
 			return err
 		}
 		if stations.all == nil {
@@ -156,7 +162,7 @@ func (s *station) place(m *xdpMedium, o *Options) error {
 	case len(s.idle) < frames:
 		return fmt.Errorf("%d frames for sending are left of the interface's, and %d are needed; raise Options.XDP.Peers of its first connection", len(s.idle), frames)
 	case o.Datagram > s.longest(m.flow.Remote.Addr().Is6()):
-		return fmt.Errorf("the interface's frames have %d bytes, too few for datagrams of %d", s.frameSize, o.Datagram)
+		return fmt.Errorf("the interface's memory is for datagrams of %d bytes, and Options.Datagram is %d; raise its first connection's", s.longest(m.flow.Remote.Addr().Is6()), o.Datagram)
 	default:
 		m.station = s
 		m.allot(frames, o.Datagram)
@@ -172,7 +178,7 @@ func (s *station) leave(m *xdpMedium) error {
 	s.mu.Lock()
 	delete(s.members, m.flow.Key())
 	for _, f := range m.inbox[m.inboxFirst:] {
-		s.rest = append(s.rest, s.frameAt(f.id))
+		s.free(f.id)
 	}
 	m.inbox = nil
 	for i := range s.sending {
@@ -217,8 +223,11 @@ func (s *station) reclaim() {
 	for {
 		n := s.queues[0].Complete(s.done[:])
 		for _, a := range s.done[:n] {
-			i := int(a/uint64(s.frameSize)) - s.receiving
+			i := (int(a/uint64(s.frameSize)) - s.receiving) / s.span
 			f := &s.sending[i]
+			if f.parts--; f.parts > 0 {
+				continue
+			}
 			f.out.busy = false
 			switch {
 			case f.owner == nil:
@@ -259,7 +268,8 @@ func (s *station) refill(q Queue) {
 // their inboxes. It returns how many of fs it has filled in.
 func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 	for range s.queues {
-		q := s.queues[s.turn]
+		at := s.turn
+		q := s.queues[at]
 		if s.turn++; s.turn == len(s.queues) {
 			s.turn = 0
 		}
@@ -273,7 +283,9 @@ func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 				break
 			}
 			for _, d := range s.descs[:took] {
-				n += s.sort(d, m, fs[n:])
+				if p, id, whole := s.packet(at, d); whole {
+					n += s.sort(p, id, m, fs[n:])
+				}
 			}
 		}
 		q.Attend(n == before && s.busyPoll)
@@ -284,31 +296,30 @@ func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 	return n
 }
 
-// sort hands one packet to whose it is; 1 if it is m's.
-func (s *station) sort(d xsk.Desc, m *xdpMedium, fs []inFrame) int {
-	p := s.sockets.Packet(d)
-	if p != nil && d.Options&xsk.OptionContinued == 0 {
-		b, err := m.parser.Datagram(p)
-		if err == nil {
-			fs[0] = inFrame{buf: b, id: d.Address}
-			m.counts.Received++
-			return 1
-		}
-		if !errors.Is(err, packet.ErrForeign) {
-			m.damaged(err)
-		} else if k, ok := packet.KeyOf(p); ok && s.members[k] != nil {
-			other := s.members[k]
-			if b, err := other.parser.Datagram(p); err != nil {
-				other.damaged(err)
-			} else if other.deliver(inFrame{buf: b, id: d.Address}) {
-				return 0
-			}
-		} else {
-			s.stray(p)
+// sort hands one packet to whose it is; 1 if it is m's. A nil one has no memory.
+func (s *station) sort(p []byte, id uint64, m *xdpMedium, fs []inFrame) int {
+	if p == nil {
+		s.strays++
+		return 0
+	}
+	b, err := m.parser.Datagram(p)
+	if err == nil {
+		fs[0] = inFrame{buf: b, id: id}
+		m.got(id)
+		return 1
+	}
+	if !errors.Is(err, packet.ErrForeign) {
+		m.damaged(err)
+	} else if k, ok := packet.KeyOf(p); ok && s.members[k] != nil {
+		other := s.members[k]
+		if b, err := other.parser.Datagram(p); err != nil {
+			other.damaged(err)
+		} else if other.deliver(inFrame{buf: b, id: id}) {
+			return 0
 		}
 	} else {
-		s.strays++
+		s.stray(p)
 	}
-	s.rest = append(s.rest, s.frameAt(d.Address))
+	s.free(id)
 	return 0
 }

@@ -29,8 +29,9 @@ const (
 )
 
 // openStation attaches the program and opens the sockets.
-func openStation(key stationKey, port uint16, path *nexthop.Path, o *Options) (s *station, err error) {
-	s = &station{key: key, name: path.Name, port: port, backend: o.XDP.Backend, broker: o.XDP.Broker, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
+func openStation(key stationKey, flow *packet.Flow, path *nexthop.Path, o *Options) (s *station, err error) {
+	s = &station{key: key, name: path.Name, port: flow.Local.Port(), backend: o.XDP.Backend, broker: o.XDP.Broker, frameSize: frameSize(path.MTU, &o.XDP), members: map[packet.Key]*xdpMedium{}}
+	s.span = spanOf(s.frameSize, o.Datagram, flow.Remote.Addr().Is6())
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -68,15 +69,34 @@ func frameSize(mtu int, x *XDPOptions) int {
 // received needs more room beside it than what is sent.
 func longestIn(size int, v6 bool) int { return size - frameOverhead - ipHeaders(v6) }
 
-func (s *station) longest(v6 bool) int { return longestIn(s.frameSize, v6) }
+func (s *station) longest(v6 bool) int { return longestIn(s.span*s.frameSize, v6) }
+
+// load loads the program, for packets in several buffers where a driver may have
+// such ones. Before Linux 6.6 there are such programs, but no socket gets their
+// packets.
+func (s *station) load() (*ebpf.Redirect, error) {
+	if older, known := olderThan(kernelRelease(), 6, 6); s.span == 1 && (s.frameSize <= 2048 || older || !known) {
+		return ebpf.LoadRedirect(s.port)
+	}
+	r, err := ebpf.LoadRedirectFrags(s.port)
+	if errors.Is(err, ebpf.ErrNotSupported) && s.span == 1 {
+		return ebpf.LoadRedirect(s.port)
+	}
+	return r, err
+}
 
 // attach attaches the program and notes where it runs, and why there.
 func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
-	r, err := ebpf.LoadRedirect(s.port)
+	r, err := s.load()
 	if err != nil {
 		return err
 	}
 	s.redirect = r
+	if beside, there, err := ebpf.Dispatcher(path.Interface); err == nil && there && (mode == ebpf.ModeAuto || mode == beside.Mode) {
+		s.generic = beside.Mode == ebpf.ModeGeneric
+		s.why = append(s.why, fmt.Sprintf("Mode %v, in which %s has libxdp's dispatcher, beside its other programs.", beside.Mode, path.Name))
+		return r.Attach(path.Interface, beside.Mode)
+	}
 	why := ""
 	switch {
 	case mode == ebpf.ModeGeneric:
@@ -99,6 +119,34 @@ func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
 	return r.Attach(path.Interface, ebpf.ModeGeneric)
 }
 
+// divide divides up the memory of the interface.
+func (s *station) divide(queues int, o *Options) (u xsk.UmemOptions, c xsk.Config, err error) {
+	peers := o.XDP.Peers
+	perQueue := min(powerOfTwo(2*o.Window*s.span), maxTx)
+	sending := peers * framesFor(o)
+	tx := uint32(min(powerOfTwo(sending*s.span), maxTx))
+	// What connections hold, what they are reading, and what waits in their inboxes.
+	held := peers * 2 * (o.Window + receiveBatch)
+	s.window, s.receiving = o.Window, queues*perQueue+held
+	frames := s.receiving + sending*s.span
+	// With more than maxTx the ring might take a part of a datagram.
+	if frames > maxFrames || s.span > 1 && sending*s.span > maxTx {
+		return u, c, fmt.Errorf("%d frames would be needed, %d for each datagram that is sent, for Options.XDP.Peers of %d and Options.Window of %d; there may be %d, and %d for sending where a datagram takes several; lower one of the two",
+			frames, s.span, peers, o.Window, maxFrames, maxTx)
+	}
+	if s.span > 1 {
+		s.joiner = newJoiner(queues, held, s.span*s.frameSize)
+		s.why = append(s.why, fmt.Sprintf("Datagrams take up to %d frames of %d bytes, as Options.Datagram of %d needs; those that take several are copied once where they arrive.", s.span, s.frameSize, o.Datagram))
+	}
+	s.sending, s.idle, s.rest = make([]sendFrame, sending), make([]int, sending), make([]uint64, s.receiving)
+	u = xsk.UmemOptions{Frames: frames, FrameSize: s.frameSize, Headroom: headroom, HugePages: o.XDP.HugePages, Spanning: s.span > 1}
+	if o.XDP.OffloadChecksum && !o.XDP.NoChecksum {
+		u.Metadata = xsk.MetadataSize
+	}
+	c = xsk.Config{Interface: s.key.index, Rx: uint32(perQueue), Tx: tx, Fill: uint32(perQueue), Completion: tx, NeedWakeup: true, MultiBuffer: s.span > 1}
+	return u, c, nil
+}
+
 // openQueues opens the sockets, or takes those that were handed over, and has
 // the program send packets to them.
 func (s *station) openQueues(queues []uint32, handed []int, o *Options) (err error) {
@@ -116,36 +164,23 @@ func (s *station) openQueues(queues []uint32, handed []int, o *Options) (err err
 		}
 		copying = xsk.CopyAlways
 	}
-	peers := o.XDP.Peers
-	perQueue := uint32(powerOfTwo(2 * o.Window))
-	sending := peers * framesFor(o)
-	tx := uint32(min(powerOfTwo(sending), maxTx))
-	// What a connection holds, what it is reading, and what waits in its inbox.
-	s.window = o.Window
-	s.receiving = len(queues)*int(perQueue) + peers*2*(o.Window+receiveBatch)
-	if s.receiving+sending > maxFrames {
-		return fmt.Errorf("%d frames would be needed for Options.XDP.Peers of %d and Options.Window of %d, and there may be %d; lower one of them",
-			s.receiving+sending, peers, o.Window, maxFrames)
+	u, c, err := s.divide(len(queues), o)
+	if err != nil {
+		return err
 	}
+	c.Copying, c.FDs = copying, handed
 	open, err := backendOf(o.XDP.Backend)
 	if err != nil {
 		return err
 	}
-	given := handed
 	handed = nil // the backend's from here on
-	s.sockets, err = open(
-		xsk.UmemOptions{Frames: s.receiving + sending, FrameSize: s.frameSize, Headroom: headroom, HugePages: o.XDP.HugePages},
-		xsk.Config{Interface: s.key.index, Rx: perQueue, Tx: tx, Fill: perQueue, Completion: tx, Copying: copying, NeedWakeup: true, FDs: given}, queues)
-	if err != nil {
+	if err = s.open(open, u, c, queues); err != nil {
 		return err
 	}
 	s.queues = s.sockets.Queues()
-	s.sending = make([]sendFrame, sending)
-	s.idle = make([]int, sending)
 	for i := range s.idle {
-		s.idle[i] = sending - 1 - i
+		s.idle[i] = len(s.idle) - 1 - i
 	}
-	s.rest = make([]uint64, s.receiving)
 	for i := range s.rest {
 		s.rest[i] = uint64(s.receiving-1-i) * uint64(s.frameSize)
 	}

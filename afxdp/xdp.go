@@ -45,6 +45,7 @@ type xdpMedium struct {
 // XDPCounts counts what became of frames of a connection over AF_XDP.
 type XDPCounts struct {
 	Sent, Received uint64 // datagrams past the kernel
+	Joined         uint64 // of those received: put together of several frames
 	// Detoured and Arrived went and came by the kernel's own UDP socket.
 	Detoured, Arrived uint64
 	Damaged           uint64 // frames of this flow that were cut short or wrong
@@ -85,8 +86,7 @@ func (m *xdpMedium) allot(n, datagram int) {
 	m.inbox = make([]inFrame, 0, s.window+receiveBatch)
 	for _, i := range s.idle[len(s.idle)-n:] {
 		f := &s.sending[i]
-		at := uint64(s.receiving+i)*uint64(s.frameSize) + sendRoom
-		*f = sendFrame{owner: m, out: outFrame{id: uint64(i), buf: s.sockets.Packet(xsk.Desc{Address: at, Length: uint32(datagram)})}}
+		*f = sendFrame{owner: m, out: outFrame{id: uint64(i), buf: s.sockets.Packet(xsk.Desc{Address: s.sendAt(i) + sendRoom, Length: uint32(datagram)})}}
 		m.keep(f)
 	}
 	s.idle = s.idle[:len(s.idle)-n]

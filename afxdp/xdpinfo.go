@@ -15,6 +15,7 @@ type XDPReport struct {
 	Direct   bool         // datagrams go past the kernel now
 	Generic  bool         // the program runs behind the driver
 	ZeroCopy bool
+	Offloads bool // the device is asked to make UDP's checksums
 	Queues   int
 	Detached bool // somebody has detached the program; datagrams come by the kernel's way
 	// Of all connections over the interface:
@@ -35,7 +36,7 @@ func (c *Conn) XDP() (r XDPReport, ok bool, err error) {
 	s := m.station
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r = XDPReport{XDPCounts: m.counts, Path: *m.watcher.Path(), Direct: m.direct, Generic: s.generic, ZeroCopy: s.zeroCopy,
+	r = XDPReport{XDPCounts: m.counts, Path: *m.watcher.Path(), Direct: m.direct, Generic: s.generic, ZeroCopy: s.zeroCopy, Offloads: s.metadata,
 		Queues: len(s.queues), Detached: s.missing, Strays: s.strays}
 	var e1, e2 error
 	r.Sockets, e1 = s.sockets.Stats()

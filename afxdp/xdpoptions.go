@@ -29,8 +29,9 @@ type XDPOptions struct {
 	// Queues are those of the interface on which datagrams may arrive: default
 	// all, 64 at most. What comes on another one takes the kernel's way.
 	Queues []uint32
-	// FrameSize is how many bytes a frame of memory has, 2,048 or 4,096. It
-	// bounds a datagram. Default: the least that the MTU fits in, or 4,096.
+	// FrameSize is how many bytes a frame of memory has, 2,048 or 4,096. Default:
+	// the least that the MTU fits in, or 4,096. Datagrams fit one, unless
+	// Options.Datagram asks for longer ones (Linux 6.6), which take several.
 	FrameSize int
 	// Peers is how many connections of the process the interface's memory is
 	// for, if this is the first; default 8. None of the others may have a larger
@@ -42,6 +43,12 @@ type XDPOptions struct {
 	// NoChecksum leaves out UDP's checksum over IPv4. The link's own check, the
 	// Ethernet frame's, ends at each switch.
 	NoChecksum bool
+	// OffloadChecksum has the device make UDP's checksum (Linux 6.8), where it can:
+	// with zero-copy where the driver says so, otherwise wherever it can for the
+	// kernel's own sockets; not where datagrams take several frames. Info().Why
+	// says whether it does. Virtual interfaces leave the checksum out until a packet leaves the host, which programs in
+	// between must not take for damage.
+	OffloadChecksum bool
 	// BusyPollBudget is how many packets one busy poll may take; default 64.
 	// With Options.BusyPoll.
 	BusyPollBudget int

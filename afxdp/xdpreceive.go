@@ -58,7 +58,7 @@ func (m *xdpMedium) deliver(f inFrame) bool {
 		return false
 	}
 	m.inbox = append(m.inbox, f)
-	m.counts.Received++
+	m.got(f.id)
 	if !m.rung {
 		m.rung = true
 		one := [8]byte{1}
@@ -77,6 +77,14 @@ func (m *xdpMedium) emptyInbox(fs []inFrame) (n int) {
 		m.rung = false
 	}
 	return n
+}
+
+// got counts a datagram of m's.
+func (m *xdpMedium) got(id uint64) {
+	m.counts.Received++
+	if id&joinedFrame != 0 {
+		m.counts.Joined++
+	}
 }
 
 func (m *xdpMedium) damaged(err error) {
@@ -106,6 +114,6 @@ func (m *xdpMedium) recycle(f inFrame) {
 		return
 	}
 	m.station.mu.Lock()
-	m.station.rest = append(m.station.rest, m.station.frameAt(f.id))
+	m.station.free(f.id)
 	m.station.mu.Unlock()
 }

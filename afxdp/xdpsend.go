@@ -82,20 +82,55 @@ func ipHeaders(v6 bool) int {
 	return 28
 }
 
-// frame writes the headers before a datagram and returns where the packet is.
-func (m *xdpMedium) frame(f *outFrame) xsk.Desc {
+// frame writes the headers before a datagram, fills in where the packet is, a
+// descriptor for each frame of memory, and returns how many there are.
+func (m *xdpMedium) frame(f *outFrame, ds []xsk.Desc) int {
 	s := m.station
 	k := &s.sending[f.id]
-	address := uint64(s.receiving+int(f.id)) * uint64(s.frameSize)
-	d := xsk.Desc{Address: address + uint64(sendRoom-m.template.Size()), Length: uint32(m.template.Size() + f.n)}
+	d := xsk.Desc{Address: s.sendAt(int(f.id)) + uint64(sendRoom-m.template.Size()), Length: uint32(m.template.Size() + f.n)}
 	b := s.sockets.Packet(d)
-	if k.version == m.version {
-		m.template.Finish(b, m.checksum)
-	} else {
-		m.template.Put(b, m.checksum)
+	if k.version != m.version {
+		m.template.Copy(b)
 		k.version = m.version
 	}
-	return d
+	if s.metadata && m.checksum {
+		ask := xsk.Metadata(s.sockets.Packet(xsk.Desc{Address: d.Address - xsk.MetadataSize, Length: xsk.MetadataSize}))
+		ask.Clear()
+		ask.AskChecksum(m.template.FinishPartial(b))
+		d.Options = xsk.OptionMetadata
+	} else {
+		m.template.Finish(b, m.checksum)
+	}
+	if s.span == 1 {
+		ds[0], k.parts = d, 1
+	} else {
+		k.parts = d.Parts(s.frameSize, ds)
+	}
+	return k.parts
+}
+
+// frames does frame for the first datagrams of fs, as far as they may go past the
+// kernel now, and returns how many, and how many descriptors there are.
+func (m *xdpMedium) frames(fs []*outFrame) (n, descs int) {
+	s := m.station
+	for m.direct && n < len(fs) && len(s.descs)-descs >= s.span && fs[n].n <= m.longest {
+		descs += m.frame(fs[n], s.descs[descs:])
+		n++
+	}
+	return n, descs
+}
+
+// handed notes that the kernel has the first descs descriptors of fs, and returns
+// how many datagrams that is. The ring has room for the whole of a datagram or
+// for none: openQueues sees to it.
+func (m *xdpMedium) handed(fs []*outFrame, descs int) (n int) {
+	for n < len(fs) && descs > 0 {
+		fs[n].busy = true
+		descs -= m.station.sending[fs[n].id].parts
+		n++
+	}
+	m.counts.Sent += uint64(n)
+	return n
 }
 
 func (m *xdpMedium) send(fs []*outFrame) (n int, err error) {
@@ -105,11 +140,7 @@ func (m *xdpMedium) send(fs []*outFrame) (n int, err error) {
 	m.follow()
 	s.reclaim()
 	for n < len(fs) {
-		k := 0
-		for m.direct && n+k < len(fs) && k < len(s.descs) && fs[n+k].n <= m.longest {
-			s.descs[k] = m.frame(fs[n+k])
-			k++
-		}
+		k, descs := m.frames(fs[n:])
 		if k == 0 {
 			sent, err := m.detour.send(fs[n].buf[:fs[n].n])
 			if !sent || err != nil {
@@ -119,11 +150,7 @@ func (m *xdpMedium) send(fs []*outFrame) (n int, err error) {
 			n++
 			continue
 		}
-		took := s.queues[0].Transmit(s.descs[:k])
-		for _, f := range fs[n : n+took] {
-			f.busy = true
-		}
-		m.counts.Sent += uint64(took)
+		took := m.handed(fs[n:n+k], s.queues[0].Transmit(s.descs[:descs]))
 		n += took
 		if err := s.kick(); err != nil || took < k {
 			return n, err
@@ -143,8 +170,7 @@ func (m *xdpMedium) control(b []byte) error {
 		}
 		if f := pop(&m.spare); f != nil {
 			f.n = copy(f.buf, b)
-			s.descs[0] = m.frame(f)
-			if s.queues[0].Transmit(s.descs[:1]) == 1 {
+			if s.queues[0].Transmit(s.descs[:m.frame(f, s.descs[:])]) > 0 {
 				f.busy = true
 				m.counts.Sent++
 			}

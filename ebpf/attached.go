@@ -3,9 +3,6 @@ package ebpf
 import (
 	"encoding/binary"
 	"fmt"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // Attachment is an XDP program that is attached to an interface.
@@ -27,15 +24,11 @@ func (e *OccupiedError) Error() string {
 		what += " (" + e.Program + ")"
 	}
 	how := fmt.Sprintf("bpftool prog show id %d says whose it is; ip link set dev %s xdp off removes it, unless a bpf_link holds it", e.ID, e.Interface)
-	if e.Program == dispatcher {
-		how = fmt.Sprintf("it is libxdp's dispatcher: xdp-loader status %s lists its programs, xdp-loader unload %s --all removes them; in mode tcx pheromone runs beside it", e.Interface, e.Interface)
+	if e.Program == dispatcherName {
+		how = fmt.Sprintf("it is libxdp's dispatcher: xdp-loader status %s lists its programs, xdp-loader unload %s --all removes them; in mode tcx pheromone runs beside it, and redirect becomes one of its programs", e.Interface, e.Interface)
 	}
 	return fmt.Sprintf("%v: %s has %s in mode %v, which belongs to somebody else and stays (%s)", ErrOccupied, e.Interface, what, e.Mode, how)
 }
-
-// dispatcher is the name of the program with which libxdp runs several on one
-// interface.
-const dispatcher = "xdp_dispatcher"
 
 // Unwrap makes errors.Is find ErrOccupied.
 func (e *OccupiedError) Unwrap() error { return ErrOccupied }
@@ -53,31 +46,13 @@ const (
 // Attached lists the XDP programs of the interface with an index in the calling
 // thread's network namespace.
 func Attached(ifindex int) ([]Attachment, error) {
-	dump, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
+	r, err := openRTNL()
 	if err != nil {
-		return nil, fmt.Errorf("ebpf: listing interfaces: %w", err)
+		return nil, err
 	}
-	messages, err := syscall.ParseNetlinkMessage(dump)
-	if err != nil {
-		return nil, fmt.Errorf("ebpf: listing interfaces: %w", err)
-	}
-	for _, m := range messages {
-		if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg ||
-			int(int32(binary.NativeEndian.Uint32(m.Data[4:]))) != ifindex {
-			continue
-		}
-		attributes, err := syscall.ParseNetlinkRouteAttr(&m)
-		if err != nil {
-			return nil, fmt.Errorf("ebpf: interface %d: %w", ifindex, err)
-		}
-		for _, a := range attributes {
-			if a.Attr.Type&nlaTypeMask == iflaXDP {
-				return parseXDP(a.Value), nil
-			}
-		}
-		return nil, nil
-	}
-	return nil, fmt.Errorf("ebpf: there is no interface with index %d in this network namespace", ifindex)
+	defer r.close()
+	_, all, err := r.attached(ifindex)
+	return all, err
 }
 
 // parseXDP reads the nested attributes of IFLA_XDP.

@@ -48,6 +48,9 @@ func (p *Pheromone) Pin(root string) error {
 // Pin is [Pheromone.Pin]. The sockets are pinned too, but a socket leaves them
 // when its process ends.
 func (r *Redirect) Pin(root string) error {
+	if r.chain != nil {
+		return fmt.Errorf("%w: beside a dispatcher redirect is pinned already, below %s", ErrPinned, chainRoot())
+	}
 	return pin(root, r.link, r.ifindex, programRedirect, map[string]*ebpf.Map{
 		pinnedCounters: r.objects.Counters, "sockets": r.objects.Sockets, "port": r.objects.Port,
 	})

@@ -5,7 +5,9 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // MaxQueues is how many queues of one interface a [Redirect] can serve.
@@ -18,7 +20,9 @@ const MaxQueues = 64
 // called from any goroutine.
 type Redirect struct {
 	objects redirectObjects
+	port    uint16
 	link    link.Link
+	chain   *chained // in place of link: beside other programs
 	ifindex int
 }
 
@@ -26,15 +30,33 @@ type Redirect struct {
 //
 // Errors: [ErrPermission], [ErrMemlock], [ErrNotSupported], each with what to
 // do.
-func LoadRedirect(port uint16) (*Redirect, error) {
+func LoadRedirect(port uint16) (*Redirect, error) { return loadRedirectWith(port, 0) }
+
+// LoadRedirectFrags is LoadRedirect for interfaces whose packets may lie in
+// several buffers, which drivers want of a program as soon as the MTU goes beyond
+// a page (Linux 5.18).
+func LoadRedirectFrags(port uint16) (*Redirect, error) {
+	r, err := loadRedirectWith(port, unix.BPF_F_XDP_HAS_FRAGS)
+	if errors.Is(err, unix.EINVAL) {
+		err = fmt.Errorf("%w: programs for packets in several buffers (Linux 5.18): %w", ErrNotSupported, err)
+	}
+	return r, err
+}
+
+func loadRedirectWith(port uint16, flags uint32) (*Redirect, error) {
 	if port == 0 {
 		return nil, errors.New("ebpf: a redirect needs a UDP port; 0 is none")
 	}
 	if err := Probe(); err != nil {
 		return nil, err
 	}
-	r := &Redirect{}
-	if err := loadRedirectObjects(&r.objects, nil); err != nil {
+	spec, err := loadRedirect()
+	if err != nil {
+		return nil, loadError("redirect", err)
+	}
+	spec.Programs["redirect"].Flags |= flags
+	r := &Redirect{port: port}
+	if err := spec.LoadAndAssign(&r.objects, nil); err != nil {
 		return nil, loadError("redirect", err)
 	}
 	if err := r.objects.Port.Put(uint32(0), uint32(port)); err != nil {
@@ -44,27 +66,82 @@ func LoadRedirect(port uint16) (*Redirect, error) {
 }
 
 // Attach attaches the program to the interface with an index, which must have
-// no other XDP program. ModeAuto leaves the choice to the kernel: the driver
-// where it can, otherwise generic; ModeTCX there is not. The attachment ends
-// with Close or with the process, unless it is pinned.
+// no other XDP program but libxdp's dispatcher. ModeAuto leaves the choice to the
+// kernel: the driver where it can, otherwise generic; ModeTCX there is not. The
+// attachment ends with Close or with the process, unless it is pinned.
+//
+// Beside a dispatcher the program becomes one of its own, in its mode, with the
+// priority 50 (Linux 5.10, CAP_SYS_ADMIN). It is pinned then, as libxdp's rule is:
+// when the process dies without Close it stays, and passes everything on to the
+// others, until one for the same port is attached.
 //
 // Errors: *[OccupiedError], which is [ErrOccupied]; [ErrNotSupported], where
 // the driver or the kernel lacks the mode or bpf_link for XDP (Linux 5.9).
 func (r *Redirect) Attach(ifindex int, mode Mode) error {
-	if r.link != nil {
+	if r.link != nil || r.chain != nil {
 		return errors.New("ebpf: this program is attached already; load another for a second interface")
 	}
 	l, err := attachXDP(r.objects.Redirect, "redirect", ifindex, mode)
 	if err == nil {
 		r.link, r.ifindex = l, ifindex
 	}
+	var taken *OccupiedError
+	if errors.As(err, &taken) && taken.Program == dispatcherName && (mode == ModeAuto || mode == taken.Mode) {
+		if r.chain, err = r.join(ifindex); err != nil {
+			return fmt.Errorf("%w: %w", taken, err)
+		}
+		r.ifindex = ifindex
+	}
 	return err
 }
 
+// Dispatcher says whether libxdp's dispatcher is what an interface has, and in
+// which mode.
+func Dispatcher(ifindex int) (a Attachment, there bool, err error) {
+	all, err := Attached(ifindex)
+	if err != nil || len(all) == 0 {
+		return a, false, err
+	}
+	return all[0], programName(all[0].ID) == dispatcherName, nil
+}
+
+func (r *Redirect) join(ifindex int) (*chained, error) {
+	info, err := r.objects.Redirect.Info()
+	if err != nil {
+		return nil, fmt.Errorf("ebpf: asking after a program of one's own: %w", err)
+	}
+	return joinChain(ifindex, r.port, info.Tag, r.extension)
+}
+
+// extension loads the program once more, with the same maps, to replace a
+// function of another program.
+func (r *Redirect) extension(target *ebpf.Program, function string, frags bool) (*ebpf.Program, error) {
+	spec, err := loadRedirect()
+	if err != nil {
+		return nil, loadError("redirect", err)
+	}
+	p := spec.Programs["redirect"]
+	p.Type, p.AttachType, p.AttachTarget, p.AttachTo = ebpf.Extension, ebpf.AttachNone, target, function
+	if frags {
+		p.Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	p.Instructions[0] = btf.WithFuncMetadata(p.Instructions[0], xdpFunction("redirect"))
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+		"sockets": r.objects.Sockets, "port": r.objects.Port, "counters": r.objects.Counters}})
+	if err != nil {
+		return nil, loadError("redirect beside a dispatcher", err)
+	}
+	defer c.Close()
+	return c.DetachProgram("redirect"), nil
+}
+
 // Attached says whether the program is still attached: somebody may have
-// detached its bpf_link, or removed the interface. It allocates nothing, so that
-// it may be asked often.
+// detached its bpf_link, or removed the interface. But for a program beside a
+// dispatcher it allocates nothing, so that it may be asked often.
 func (r *Redirect) Attached() (bool, error) {
+	if r.chain != nil {
+		return r.chain.Attached()
+	}
 	if r.link == nil {
 		return false, nil
 	}
@@ -120,6 +197,10 @@ func (r *Redirect) Close() error {
 	if r.link != nil {
 		err = r.link.Close()
 		r.link = nil
+	}
+	if r.chain != nil {
+		err = errors.Join(err, r.chain.Close())
+		r.chain = nil
 	}
 	return errors.Join(err, r.objects.Close())
 }

@@ -65,23 +65,19 @@ func (t *Template) Size() int { return t.size }
 // Put writes the headers before a datagram of b[Size():]. With checksum the
 // datagram is summed up; IPv6 always is (RFC 8200, section 8.1).
 func (t *Template) Put(b []byte, checksum bool) {
-	copy(b, t.bytes[:t.size])
+	t.Copy(b)
 	t.Finish(b, checksum)
 }
+
+// Copy writes the headers as far as they don't depend on the datagram. Finish or
+// FinishPartial is to follow.
+func (t *Template) Copy(b []byte) { copy(b, t.bytes[:t.size]) }
 
 // Finish does what Put does where the headers stand already, left from before:
 // it sets what depends on the datagram.
 func (t *Template) Finish(b []byte, checksum bool) {
-	udp := b[t.size-udpSize:]
+	udp := t.lengths(b)
 	length := uint16(len(udp))
-	if t.v6 {
-		binary.BigEndian.PutUint16(b[t.ip+4:], length)
-	} else {
-		total := length + ipv4Size
-		binary.BigEndian.PutUint16(b[t.ip+2:], total)
-		binary.BigEndian.PutUint16(b[t.ip+10:], ^fold(t.header+word(total)))
-	}
-	binary.BigEndian.PutUint16(udp[4:], length)
 	check := uint16(0)
 	if checksum || t.v6 {
 		// The length counts twice, in the pseudo-header and in UDP's own.
@@ -93,12 +89,27 @@ func (t *Template) Finish(b []byte, checksum bool) {
 	binary.BigEndian.PutUint16(udp[6:], check)
 }
 
+// lengths sets what depends on the datagram's length, and returns UDP's header
+// with the datagram.
+func (t *Template) lengths(b []byte) (udp []byte) {
+	udp = b[t.size-udpSize:]
+	length := uint16(len(udp))
+	if t.v6 {
+		binary.BigEndian.PutUint16(b[t.ip+4:], length)
+	} else {
+		total := length + ipv4Size
+		binary.BigEndian.PutUint16(b[t.ip+2:], total)
+		binary.BigEndian.PutUint16(b[t.ip+10:], ^fold(t.header+word(total)))
+	}
+	binary.BigEndian.PutUint16(udp[4:], length)
+	return udp
+}
+
 // FinishPartial does what Finish does, but leaves the sum over the datagram to
 // a device: it returns where summing starts and, from there, where the result
 // goes.
 func (t *Template) FinishPartial(b []byte) (start, offset uint16) {
-	t.Finish(b, false)
-	udp := b[t.size-udpSize:]
+	udp := t.lengths(b)
 	// The device adds all of UDP's header but for this field by itself.
 	binary.BigEndian.PutUint16(udp[6:], fold(t.partial(uint16(len(udp)))))
 	return uint16(t.size - udpSize), 6

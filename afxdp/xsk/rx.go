@@ -18,6 +18,24 @@ const (
 	OptionMetadata = 2
 )
 
+// Parts cuts a packet that reaches over frames of frameSize bytes into
+// descriptors, each within one frame and all but the last with OptionContinued.
+// It fills in ds, which must have room for all, and returns how many there are.
+// Metadata stands before the first alone.
+func (d Desc) Parts(frameSize int, ds []Desc) (n int) {
+	size := uint32(frameSize)
+	for {
+		left := size - uint32(d.Address)&(size-1)
+		if d.Length <= left {
+			ds[n] = d
+			return n + 1
+		}
+		ds[n] = Desc{d.Address, left, d.Options | OptionContinued}
+		d = Desc{d.Address + uint64(left), d.Length - left, d.Options &^ OptionMetadata}
+		n++
+	}
+}
+
 // Rx is the ring through which packets arrive.
 type Rx struct {
 	ring

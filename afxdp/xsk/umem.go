@@ -32,6 +32,9 @@ type UmemOptions struct {
 	// HugePages asks for pages of 2 MiB. Without any to be had ordinary ones
 	// are taken, and HugeWhy is set.
 	HugePages bool
+	// Spanning lets packets that are sent reach over frames that lie behind each
+	// other, for [Config.MultiBuffer]; see [Desc.Parts].
+	Spanning bool
 }
 
 // PacketHeadroom is how much of a frame the kernel itself keeps free before a
@@ -78,14 +81,15 @@ const hugeShift = 21
 // Frames returns how many frames there are, and of how many bytes.
 func (u *Umem) Frames() (n, size int) { return u.options.Frames, u.options.FrameSize }
 
-// Packet is where a descriptor says: nil if that is not within one frame. It may be
-// read and written while the frame is the process's.
+// Packet is where a descriptor says: nil if that is not within one frame, or, with
+// UmemOptions.Spanning, not within the memory. It may be read and written while
+// its frames are the process's.
 func (u *Umem) Packet(d Desc) []byte {
 	size := uint64(u.options.FrameSize)
-	if d.Address >= uint64(u.options.Frames)*size || d.Address%size+uint64(d.Length) > size {
+	all, end := uint64(u.options.Frames)*size, d.Address+uint64(d.Length)
+	if d.Address >= all || end > all || !u.options.Spanning && d.Address%size+uint64(d.Length) > size {
 		return nil
 	}
-	end := d.Address + uint64(d.Length)
 	return u.memory[d.Address:end:end]
 }
 
