@@ -21,6 +21,9 @@ import (
 // descriptor, a connected SOCK_STREAM socket, and say who the other side is:
 // pid, uid, gid, and its cell's name as text. That is the node's word; what a
 // cell says of itself is ignored. lent carries memory of a fixed size.
+//
+// Kinds beyond these are of a later version: a node refuses them as
+// unimplemented, a cell passes over them, and neither ends for them.
 const (
 	nodeMagic   = "CelN"
 	nodePrefix  = 24
@@ -55,6 +58,9 @@ func (k nodeKind) String() string {
 func (k nodeKind) fromCell() bool {
 	return k >= nodeListen && k <= nodeDial || k == nodeReady || k == nodeShow
 }
+
+// later reports whether it is of a version that came after this one.
+func (k nodeKind) later() bool { return k > nodeLent }
 
 // named reports whether it must have a name.
 func (k nodeKind) named() bool { return k == nodeListen || k == nodeDial }
@@ -99,7 +105,7 @@ func parseNodeMessage(b []byte) (nodeMessage, error) {
 		kind: nodeKind(b[4]), status: wire.Status(status), id: le.Uint32(b[8:]),
 		peer: link.Peer{PID: int(le.Uint32(b[12:])), UID: le.Uint32(b[16:]), GID: le.Uint32(b[20:])},
 	}
-	if m.kind < nodeListen || m.kind > nodeLent || b[5] != 0 || status > 0xff {
+	if m.kind < nodeListen || b[5] != 0 || status > 0xff {
 		return nodeMessage{}, fmt.Errorf("%w: there is no %v with status %d", errNodeMessage, m.kind, status)
 	}
 	n, rest := int(b[nodePrefix]), b[nodePrefix+1:]

@@ -48,7 +48,7 @@ func (p *patron) run() error {
 			return fmt.Errorf("uds: the socket of %s: %w", p.peer.ID, err)
 		}
 		m, err := parseNodeMessage(buffer[:n])
-		if err == nil && !m.kind.fromCell() {
+		if err == nil && !m.kind.fromCell() && !m.kind.later() {
 			err = fmt.Errorf("%w: %v is the node's to say", errNodeMessage, m.kind)
 		}
 		if err != nil {
@@ -79,6 +79,9 @@ func (p *patron) leave() {
 
 // obey does what one message asks. An error ends the cell's connection.
 func (p *patron) obey(m *nodeMessage) error {
+	if m.kind.later() {
+		return p.answer(m.id, refuse(wire.StatusUnimplemented, "the node is older than the cell and does not know its %v", m.kind), -1, link.Peer{})
+	}
 	switch m.kind {
 	case nodeListen:
 		return p.listen(m)

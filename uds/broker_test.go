@@ -312,7 +312,7 @@ func TestHostileBytesOnTheInheritedSocket(t *testing.T) {
 		"a name longer than any":      {change(honest(nodeDial, 1, "x"), nodePrefix, 255)},
 		"no name":                     {honest(nodeDial, 1, "")},
 		"a name that is a path":       {honest(nodeListen, 1, "../../etc")},
-		"a kind that doesn't exist":   {change(honest(nodeDial, 1, "x"), 4, 99)},
+		"a kind that doesn't exist":   {change(honest(nodeDial, 1, "x"), 4, 0)},
 		"a reserved byte":             {change(honest(nodeDial, 1, "x"), 5, 1)},
 		"an impossible status":        {change(honest(nodeDial, 1, "x"), 7, 1)},
 		"bytes too many":              {append(honest(nodeDial, 1, "x"), 0)},

@@ -124,6 +124,12 @@ func (n *node) run() {
 			n.lost(&m)
 			continue
 		}
+		if err == nil && m.kind.later() {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+			continue
+		}
 		if err == nil && (m.kind.fromCell() || m.kind.carries() != (fd >= 0) || fd >= 0 && !m.kind.fits(fd)) {
 			err = fmt.Errorf("%w: %v", errNodeMessage, m.kind)
 		}
