@@ -63,6 +63,9 @@ for the time of --for: as a guest, which asks and isn't counted among the nodes.
 		Example: "  cellnode discover\n  cellnode discover market-ledger -o json\n  cellnode discover --watch",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if l.span < 0 {
+				return usagef("--for must not be below 0")
+			}
 			l.service = strings.Join(args, "")
 			s, end, err := env.source(cmd.Context(), &l)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +34,7 @@ func probeConfig(_ context.Context, n needs) (all []sched.Finding, err error) {
 		all = append(all, wanting("engine.cpu", "the node's engine is to run on a core that this host does not have",
 			fmt.Sprintf("engine.cpu is %d, online are %v", c.Engine.CPU, cpus), "name one of those, or -1 for none"))
 	}
+	all = append(all, probeCores(c)...)
 	for _, name := range slices.Sorted(maps.Keys(c.Cells)) {
 		all = append(all, probeCell("cells."+name, c.Cells[name], cpus)...)
 	}
@@ -44,6 +46,26 @@ func probeConfig(_ context.Context, n needs) (all []sched.Finding, err error) {
 			Evidence: fmt.Sprintf("%d cells and %d devices were looked at", len(c.Cells), len(c.Devices))}}
 	}
 	return all, topologyErr
+}
+
+// probeCores looks whether a core that the node's engine was given is its own.
+func probeCores(c config.Config) []sched.Finding {
+	if c.Engine.CPU < 0 {
+		return nil
+	}
+	var sharing []string
+	for _, name := range slices.Sorted(maps.Keys(c.Cells)) {
+		set, err := sched.ParseCPUList(c.Cells[name].Limits.CPUSet)
+		if err == nil && (set.Empty() || set.Has(c.Engine.CPU)) {
+			sharing = append(sharing, name)
+		}
+	}
+	if len(sharing) == 0 {
+		return nil
+	}
+	return []sched.Finding{{ID: "config.cores", Severity: sched.Warning, What: "the core of the node's engine is not its own: cells may run there and hold it up",
+		Evidence: fmt.Sprintf("engine.cpu is %d, which the limits of %s leave open", c.Engine.CPU, strings.Join(sharing, ", ")),
+		Fix:      "give those cells a limits.cpuset without it"}}
 }
 
 // wanting is the finding that something needed is missing.

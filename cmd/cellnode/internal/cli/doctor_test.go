@@ -106,6 +106,11 @@ func TestDoctorWithThingsTakenAway(t *testing.T) {
 				{"config.devices.d.path", sched.Warning, "/dev/nonexistent", "plug it in"},
 			},
 		},
+		"a core that the engine shares": {
+			script: `exec "$@"`, code: 0,
+			config: "[engine]\ncpu = 0\n[cells.a]\ncommand = [\"/bin/true\"]\n[cells.b]\ncommand = [\"/bin/true\"]\nlimits = { cpuset = \"1\", missing = \"rlimits\" }\n",
+			want:   []finding{{"config.cores", sched.Warning, "the limits of a leave open", "limits.cpuset"}},
+		},
 		"all that a configuration names": {
 			script: `exec "$@"`, code: 0, config: "[cells.a]\ncommand = [\"/bin/true\"]\n",
 			want: []finding{{"config", sched.OK, "1 cells", ""}},

@@ -31,6 +31,9 @@ renewed by "cellnode join @HOST:PORT", and ends when the token is revoked.`,
 	where := keptIn(cmd, &dir)
 	cmd.Flags().DurationVar(&lifetime, "for", identity.MemberLifetime, "how long the memberships are valid")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := mustLast("for", lifetime); err != nil {
+			return err
+		}
 		path, err := where()
 		if err != nil {
 			return err

@@ -93,6 +93,12 @@ runs shows the new key after its next start.`,
 	where := keptIn(cmd, &dir)
 	cmd.Flags().DurationVar(&overlap, "overlap", 30*24*time.Hour, "for how long the old key vouches for the new one, at most 2160h")
 	cmd.RunE = func(*cobra.Command, []string) error {
+		if err := mustLast("overlap", overlap); err != nil {
+			return err
+		}
+		if overlap > identity.MaxSuccession {
+			return usagef("--overlap must be at most %v, and is %v", identity.MaxSuccession, overlap)
+		}
 		path, err := where()
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ command was asked to make.`,
 
 // strict has cmd and all below it tell wrong usage as a UsageError.
 func strict(cmd *cobra.Command) {
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{plainFlag(err)} })
 	cmd.SuggestionsMinimumDistance = 2
 	check := cmd.Args
 	switch {

@@ -186,6 +186,9 @@ func stat(cmd *cobra.Command, env *Env, only []string, every time.Duration, coun
 	defer w.close()
 	for n := 1; ; n++ {
 		all, err := w.look()
+		if len(all) == 0 && err != nil && every == 0 {
+			return err // and not that nobody shows any
+		}
 		if len(only) > 0 {
 			all = slices.DeleteFunc(all, func(i instrument) bool { return !slices.Contains(only, i.Process) })
 			if len(all) == 0 && every == 0 && !env.JSON() {

@@ -43,6 +43,9 @@ but that.`,
 	cmd.Flags().Uint32Var(&uses, "uses", 0, "how many nodes may join; 0 for any number")
 	cmd.Flags().StringVar(&label, "label", "", "what it is for, in \"cellnode token ls\"")
 	cmd.RunE = func(*cobra.Command, []string) error {
+		if err := mustLast("for", lifetime); err != nil {
+			return err
+		}
 		path, err := where()
 		if err != nil {
 			return err

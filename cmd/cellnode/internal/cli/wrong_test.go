@@ -27,6 +27,14 @@ func TestWrongInput(t *testing.T) {
 		"a huge probe":                  {[]string{"doctor", huge}, ExitUsage, "bytes more"},
 		"a huge name":                   {[]string{"spawn", huge}, ExitUsage, "must have 1 to 64"},
 		"a negative time to watch":      {[]string{"deploy", "a", "--watch", "-1s"}, ExitUsage, "--watch must not be below 0"},
+		"a token for no time":           {[]string{"token", "create", "--for", "-1h", "--dir", private(t)}, ExitUsage, "--for must be at least 1s, and is -1h0m0s"},
+		"members for no time":           {[]string{"token", "serve", ":0", "--for", "0s", "--dir", private(t)}, ExitUsage, "--for must be at least 1s"},
+		"a word for a time":             {[]string{"stat", "--every", "often"}, ExitUsage, "--every: \"often\" is no length of time; write it like 90s, 5m or 1h30m\n"},
+		"a word for a number":           {[]string{"stat", "--count", "many"}, ExitUsage, "--count: \"many\" is no whole number\n"},
+		"a number beyond all bounds":    {[]string{"stat", "--count", "99999999999999999999"}, ExitUsage, "--count: \"99999999999999999999\" is too large\n"},
+		"a number below 0":              {[]string{"token", "create", "--uses", "-1"}, ExitUsage, "--uses: \"-1\" is no whole number from 0 on\n"},
+		"a word for yes or no":          {[]string{"stat", "--json=perhaps"}, ExitUsage, "--json: \"perhaps\" is neither true nor false\n"},
+		"metrics of a missing folder":   {[]string{"stat", "--runtime-dir", "/nowhere/at/all"}, ExitFailed, "/nowhere/at/all: no such file"},
 		"a path for a name":             {[]string{"call", "../x.Y"}, ExitUsage, "is not NAME.Method"},
 		"metrics of nobody":             {[]string{"stat", "nobody"}, ExitFailed, "nobody shows metrics as nobody"},
 		"the operators of no node":      {[]string{"stop", "a"}, ExitFailed, "start one with cellnode run"},
@@ -36,6 +44,9 @@ func TestWrongInput(t *testing.T) {
 			code, out, complaints := run(t, tc.args...)
 			if code != tc.code || !strings.Contains(complaints, tc.says) {
 				t.Errorf("code %d, want %d and %q:\n%.500s%.500s", code, tc.code, tc.says, out, complaints)
+			}
+			if out != "" {
+				t.Errorf("beside the complaint it says: %.300s", out)
 			}
 			if len(complaints) > maxComplaint+500 {
 				t.Errorf("the complaint has %d bytes", len(complaints))
