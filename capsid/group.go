@@ -94,15 +94,11 @@ func (p *hierarchies) make(s Spec, need []string) (_ *group, err error) {
 	return g, nil
 }
 
-// quotaPeriod is the kernel's default, in microseconds.
-const quotaPeriod = 100_000
-
 // limit sets the limits of one controller.
 //
 // Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/.
 func (d part) limit(controller string, l Limits) error {
 	set := func(file, value string) error { return writeGroup(filepath.Join(d.dir, file), value) }
-	quota := strconv.FormatInt(int64(l.CPU*quotaPeriod), 10)
 	switch {
 	case controller == "memory" && d.v2:
 		// Without the second one a cell could go on in swap; it is missing
@@ -113,10 +109,8 @@ func (d part) limit(controller string, l Limits) error {
 		return errors.Join(set("memory.limit_in_bytes", n), ifThere(set("memory.memsw.limit_in_bytes", n)))
 	case controller == "pids":
 		return set("pids.max", strconv.Itoa(l.Processes))
-	case controller == "cpu" && d.v2:
-		return set("cpu.max", quota+" "+strconv.Itoa(quotaPeriod))
 	case controller == "cpu":
-		return errors.Join(set("cpu.cfs_period_us", strconv.Itoa(quotaPeriod)), set("cpu.cfs_quota_us", quota))
+		return d.limitCPU(l)
 	case controller == "cpuset":
 		if !d.v2 { // version 1 begins empty, and admits nobody before both are set
 			mems, err := os.ReadFile(filepath.Join(filepath.Dir(d.dir), "cpuset.mems"))

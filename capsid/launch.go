@@ -163,6 +163,11 @@ func (l *launch) converse(p *process, status *net.UnixConn, message []byte) erro
 	if p.pidfd, err = unix.PidfdOpen(p.pid, 0); err != nil {
 		return fmt.Errorf("%w: no pidfd: %w", ErrUnavailable, err)
 	}
+	if l.spec.Limits.Background {
+		if err := unix.SchedSetAttr(p.pid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
+			return fmt.Errorf("%w: the kernel does not put the cell behind others (SCHED_IDLE): %w", ErrUnavailable, err)
+		}
+	}
 	if l.inner {
 		if p.initfd, err = parentOf(p.pidfd, p.pid); err != nil {
 			return err

@@ -65,13 +65,16 @@ type Files struct {
 type Limits struct {
 	Memory    int64         // bytes, file cache and /tmp included; no swap
 	Processes int           // and threads, together
-	CPU       float64       // CPUs, 0.5 is half a core
+	CPU       float64       // CPUs, 0.5 is half a core; where CPUs are scarce, half a share, too
 	CPUSet    string        // CPUs that may be used, "2-3,7"
 	CPUTime   time.Duration // of one process, then it is ended
 	OpenFiles int           // descriptors of one process. Default: 1024
 	FileSize  int64         // bytes of one file
 	Locked    int64         // bytes of locked memory of one process. Default: 64 KiB
 	Output    int64         // bytes on stdout and stderr, then the cell is ended
+	// Background gives the cell what CPU time others leave, and takes it away at
+	// once when they want it: SCHED_IDLE (sched(7)). It can be starved.
+	Background bool
 	// Missing says what to do where a limit needs a control group and none can
 	// be had.
 	Missing Missing

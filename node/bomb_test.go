@@ -45,15 +45,16 @@ func memoryBomb() {
 	fmt.Println(len(all))
 }
 
-// bombs adds cells that are hostile to the host, within limits.
-func bombs(c *config.Config) {
+// bombs adds cells that are hostile to the host, within limits, and behind all
+// others if so configured.
+func bombs(c *config.Config, background bool) {
 	for name, kind := range map[string]string{"forks": "fork bomb", "eats": "memory bomb"} {
 		cell := config.DefaultCell()
 		cell.Command, cell.Capsid, cell.Serves, cell.Restart = command(kind), "bwrap", false, "always"
 		cell.BackoffMin, cell.BackoffMax, cell.MaxRestarts = config.Duration(20*time.Millisecond), config.Duration(100*time.Millisecond), 0
 		cell.StopGrace = config.Duration(100 * time.Millisecond)
 		cell.Files.System, cell.Files.Proc = true, true
-		cell.Limits = config.Limits{Memory: 64 << 20, Processes: 100, CPU: 0.2, Missing: "refuse"}
+		cell.Limits = config.Limits{Memory: 64 << 20, Processes: 100, CPU: 0.2, Background: background, Missing: "refuse"}
 		c.Cells[name] = cell
 	}
 }
@@ -75,28 +76,30 @@ func TestBombsInCapsids(t *testing.T) {
 		}
 	}
 	rounds, rate, each := 1, 500, 300*time.Millisecond
-	allWalls, hostility := []string{"bwrap"}, []bool{true}
+	allWalls, neighbours := []string{"bwrap"}, []string{"bombs"}
 	if os.Getenv("CELL_SOAK") != "" {
 		rounds, rate, each = 3, 2000, 4*time.Second
-		allWalls, hostility = []string{"none", "bwrap"}, []bool{false, true}
+		allWalls, neighbours = []string{"none", "bwrap"}, []string{"nobody", "bombs", "bombs in the background"}
 	}
 	for range rounds {
 		for _, walls := range allWalls {
-			for _, hostile := range hostility {
+			for _, beside := range neighbours {
 				c := postage(privateDir(t), "v1", func(c *config.Cell) {
 					c.Capsid, c.Files.System = walls, walls != "none"
 				})
+				hostile := beside != "nobody"
 				if hostile {
-					bombs(&c)
+					bombs(&c, beside != "bombs")
 				}
-				t.Run(fmt.Sprintf("a cell in %s, bombs %v", walls, hostile), func(t *testing.T) {
+				what := fmt.Sprintf("calls of a cell in %s beside %s", walls, beside)
+				t.Run(what, func(t *testing.T) {
 					r := run(t, c, nil)
 					if hostile {
 						r.bombed() // they go on going off
 					}
 					p := r.paceBy(0, 1, rate, quoteV1)
 					time.Sleep(each)
-					p.end(t, fmt.Sprintf("calls of a cell in %s, bombs %v", walls, hostile))
+					p.end(t, what)
 					if hostile {
 						r.bombed()
 					}

@@ -87,16 +87,17 @@ type Cell struct {
 
 // Limits bound one process of a cell; see capsid.Limits.
 type Limits struct {
-	Memory    Size     `toml:"memory"`
-	Processes int      `toml:"processes"`
-	CPU       float64  `toml:"cpu"`
-	CPUSet    string   `toml:"cpuset"`
-	CPUTime   Duration `toml:"cpu_time"`
-	OpenFiles int      `toml:"open_files"`
-	FileSize  Size     `toml:"file_size"`
-	Locked    Size     `toml:"locked"`
-	Output    Size     `toml:"output"`
-	Missing   string   `toml:"missing"` // refuse, or rlimits: where control groups are not delegated
+	Memory     Size     `toml:"memory"`
+	Processes  int      `toml:"processes"`
+	CPU        float64  `toml:"cpu"`
+	CPUSet     string   `toml:"cpuset"`
+	Background bool     `toml:"background"`
+	CPUTime    Duration `toml:"cpu_time"`
+	OpenFiles  int      `toml:"open_files"`
+	FileSize   Size     `toml:"file_size"`
+	Locked     Size     `toml:"locked"`
+	Output     Size     `toml:"output"`
+	Missing    string   `toml:"missing"` // refuse, or rlimits: where control groups are not delegated
 }
 
 // Files is what a cell sees of the host's files; see capsid.Files.
@@ -140,7 +141,7 @@ func (c Cell) Spec(name string) capsid.Spec {
 		Limits: capsid.Limits{
 			Memory: int64(c.Limits.Memory), Processes: c.Limits.Processes, CPU: c.Limits.CPU, CPUSet: c.Limits.CPUSet,
 			CPUTime: time.Duration(c.Limits.CPUTime), OpenFiles: c.Limits.OpenFiles, FileSize: int64(c.Limits.FileSize),
-			Locked: int64(c.Limits.Locked), Output: int64(c.Limits.Output),
+			Locked: int64(c.Limits.Locked), Output: int64(c.Limits.Output), Background: c.Limits.Background,
 		},
 	}
 	if c.Limits.Missing == "rlimits" {
