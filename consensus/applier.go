@@ -255,7 +255,13 @@ func (a *Applier) applySession(index uint64, t int64, e *envelope) (Result, erro
 	return withOutcome(outcomeDone, result), err
 }
 
+// bareOutcomes are the results without data.
+var bareOutcomes = [...][1]byte{outcomeDone: {byte(outcomeDone)}, outcomeExpired: {byte(outcomeExpired)}, outcomeFull: {byte(outcomeFull)}, outcomeRefused: {byte(outcomeRefused)}}
+
 func withOutcome(o outcome, r Result) Result {
+	if len(r.Data) == 0 {
+		return Result{Value: r.Value, Data: bareOutcomes[o][:]}
+	}
 	data := make([]byte, 1, 1+len(r.Data))
 	data[0] = byte(o)
 	return Result{Value: r.Value, Data: append(data, r.Data...)}

@@ -80,9 +80,9 @@ type Session struct {
 
 	mu       sync.Mutex
 	next     uint64
-	answered uint64          // all up to here
-	later    map[uint64]bool // answered beyond it
-	slots    chan struct{}   // one for each sequence beyond answered
+	answered uint64              // all up to here
+	later    [MaxUnanswered]bool // answered beyond it: of each sequence, by its remainder
+	slots    chan struct{}       // one for each sequence beyond answered
 }
 
 const (
@@ -111,7 +111,7 @@ func OpenSession(ctx context.Context, to Sessions) (*Session, error) {
 		id, err := to.OpenSession(each)
 		cancel()
 		if err == nil {
-			return &Session{to: to, id: id, later: make(map[uint64]bool), slots: make(chan struct{}, MaxUnanswered)}, nil
+			return &Session{to: to, id: id, slots: make(chan struct{}, MaxUnanswered)}, nil
 		}
 		if !worthRepeating(err) || !pause(ctx) {
 			return nil, err
@@ -134,13 +134,10 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("%w: waiting for one of %d places of the session: not sent", ContextError(ctx), MaxUnanswered)
 	}
-	sequence := s.begin()
+	sequence, answered := s.begin()
 	defer s.end(sequence)
 	unsure := false
 	for patience := attemptPatience; ; patience = min(2*patience, maxAttemptPatience) {
-		s.mu.Lock()
-		answered := s.answered
-		s.mu.Unlock()
 		r, err := s.attempt(ctx, patience, Once{Session: s.id, Sequence: sequence, Answered: answered}, command)
 		if err == nil {
 			return r, nil
@@ -152,6 +149,7 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 			return Result{}, err
 		}
 		unsure = unsure || !errors.Is(err, ErrNoLeader) && !errors.Is(err, ErrBusy)
+		answered = s.received() // what is not needed any more makes room
 	}
 }
 
@@ -198,11 +196,18 @@ func notSure(ctx context.Context, err error) error {
 // Close tells the group that it may forget the session.
 func (s *Session) Close(ctx context.Context) error { return s.to.CloseSession(ctx, s.id) }
 
-func (s *Session) begin() uint64 {
+// begin returns the next sequence, and up to which results are not needed any more.
+func (s *Session) begin() (sequence, answered uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next++
-	return s.next
+	return s.next, s.answered
+}
+
+func (s *Session) received() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answered
 }
 
 // end notes that a command's caller waits no longer: its result is not needed,
@@ -210,10 +215,10 @@ func (s *Session) begin() uint64 {
 func (s *Session) end(sequence uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.later[sequence] = true
-	for s.later[s.answered+1] {
+	s.later[sequence%MaxUnanswered] = true
+	for s.later[(s.answered+1)%MaxUnanswered] {
 		s.answered++
-		delete(s.later, s.answered)
+		s.later[s.answered%MaxUnanswered] = false
 		<-s.slots
 	}
 }

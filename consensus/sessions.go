@@ -94,6 +94,9 @@ func (t *sessionTable) begin(e *envelope, index uint64) (s *sessionState, kept R
 }
 
 func (s *sessionState) find(sequence uint64) (int, bool) {
+	if n := len(s.kept); n == 0 || s.kept[n-1].sequence < sequence { // as they come, mostly
+		return n, false
+	}
 	return slices.BinarySearchFunc(s.kept, sequence, func(k keptResult, n uint64) int {
 		switch {
 		case k.sequence < n:
@@ -118,8 +121,16 @@ func (s *sessionState) forget(answered uint64) {
 		s.bytes -= len(s.kept[n].result.Data)
 		n++
 	}
-	s.kept = slices.Delete(s.kept, 0, n)
+	if len(s.kept)-n <= fewKept {
+		s.kept = slices.Delete(s.kept, 0, n)
+		return
+	}
+	clear(s.kept[:n])
+	s.kept = s.kept[n:] // all are moved when there is no more room, not each time
 }
+
+// fewKept are so few results that moving them costs less than other memory.
+const fewKept = 16
 
 // clone returns a copy that stays as it is; results are shared, since they
 // never change.

@@ -98,15 +98,7 @@ func (m *Member) keep() {
 		}
 	}
 	for i := range entries {
-		if r, err := m.host.Group(entries[i].Name); err == nil && r.Status().Leads() {
-			err := m.keepGroup(ctx, &entries[i], r)
-			if err == nil && entries[i].Source != "" {
-				err = m.fill(ctx, &entries[i])
-			}
-			if err != nil && !errors.Is(err, consensus.ErrConflict) {
-				m.o.Logger.Warn("raft: changing a group", "group", entries[i].Name, "err", err)
-			}
-		}
+		m.keepLed(ctx, &entries[i])
 	}
 	m.balance(ctx, entries)
 	if time.Since(m.swept) >= sweepEvery {
@@ -234,12 +226,41 @@ func (m *Member) serveReplica(g consensus.Group, kind string) error {
 	return nil
 }
 
+// asTable is when a group was found as the table has it: the table's revision, and
+// the term of the leader who looked. Only leaders change it, after the table, so
+// there is nothing to look for again while both are the same; and a group of which
+// nothing is asked may rest.
+type asTable struct{ modified, term uint64 }
+
+// keepLed makes a group what the table says, if it is led from here.
+func (m *Member) keepLed(ctx context.Context, e *Entry) {
+	g, err := m.host.Group(e.Name)
+	if err != nil {
+		return
+	}
+	status := g.Status()
+	now := asTable{e.modified, status.Term}
+	if !status.Leads() || m.settledAt[e.Name] == now {
+		return
+	}
+	done, err := m.keepGroup(ctx, e, g)
+	if err == nil && e.Source != "" {
+		done, err = false, m.fill(ctx, e)
+	}
+	if err != nil && !errors.Is(err, consensus.ErrConflict) {
+		m.o.Logger.Warn("raft: changing a group", "group", e.Name, "err", err)
+	}
+	if done && err == nil {
+		m.settledAt[e.Name] = now
+	}
+}
+
 // keepGroup takes the members of a group that is led from here one step towards
-// what the table says.
-func (m *Member) keepGroup(ctx context.Context, e *Entry, g consensus.Group) error {
+// what the table says, and reports whether they are that already.
+func (m *Member) keepGroup(ctx context.Context, e *Entry, g consensus.Group) (done bool, err error) {
 	all, change, err := g.Members(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	alive, at := m.alive(), g.Applier().Position().Index
 	coming := false
@@ -248,17 +269,17 @@ func (m *Member) keepGroup(ctx context.Context, e *Entry, g consensus.Group) err
 		switch {
 		case s.Gone || s.Leaving:
 		case i < 0:
-			return g.Add(ctx, consensus.Member{Replica: s.Replica, Node: s.Node, Role: consensus.NonVoter}, change)
+			return false, g.Add(ctx, consensus.Member{Replica: s.Replica, Node: s.Node, Role: consensus.NonVoter}, change)
 		case all[i].Role == consensus.NonVoter:
 			coming = true
 			if p, ok := alive[s.Node]; ok && caughtUp(m.appliedAt(ctx, p, e.Name), at) {
 				all[i].Role = consensus.Voter
-				return g.Add(ctx, all[i], change)
+				return false, g.Add(ctx, all[i], change)
 			}
 		}
 	}
 	if coming {
-		return nil
+		return false, nil
 	}
 	for i := range e.Seats {
 		s := &e.Seats[i]
@@ -268,17 +289,17 @@ func (m *Member) keepGroup(ctx context.Context, e *Entry, g consensus.Group) err
 		if s.Node == m.Node() { // another one has to remove this one
 			for _, x := range all {
 				if y := e.of(x.Node); x.Role == consensus.Voter && y != nil && !y.Leaving {
-					return g.Transfer(ctx, x.Replica)
+					return false, g.Transfer(ctx, x.Replica)
 				}
 			}
 		}
 		if slices.ContainsFunc(all, func(x consensus.Member) bool { return x.Replica == s.Replica }) {
-			return g.RemoveMember(ctx, s.Replica, change)
+			return false, g.RemoveMember(ctx, s.Replica, change)
 		}
 		s.Gone = true
-		return m.put(ctx, e)
+		return false, m.put(ctx, e)
 	}
-	return nil
+	return true, nil
 }
 
 // balanceEvery is how often a group's leader may be asked to hand over.

@@ -118,8 +118,10 @@ type Member struct {
 	table  *kv.Service
 	stores map[string]*store // running groups, by name
 	last   map[string]time.Time
-	swept  time.Time // when data was looked for that nobody needs
-	why    string    // what the member waits for
+	// groups that were found as the table has them, by name; of run alone
+	settledAt map[string]asTable
+	swept     time.Time // when data was looked for that nobody needs
+	why       string    // what the member waits for
 }
 
 // Open opens the host and begins to look for others. Error: one of the host's,
@@ -133,7 +135,7 @@ func Open(o Options) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{o: o, state: s, opened: make(chan struct{}), formed: make(chan struct{}), poke: make(chan struct{}, 1), known: addresses{}, peers: map[consensus.NodeID]peer{},
-		stores: map[string]*store{}, last: map[string]time.Time{}, why: "looking for others"}
+		stores: map[string]*store{}, last: map[string]time.Time{}, settledAt: map[string]asTable{}, why: "looking for others"}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for _, a := range o.Peers {
 		m.known.add(a, true, time.Now())

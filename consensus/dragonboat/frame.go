@@ -21,7 +21,8 @@ import (
 // A connection begins with a preface, and then has frames, one way only:
 //
 //	preface: "CELLRAFT" version u8, kind u8 (1 messages, 2 a snapshot,
-//	         3 a question, which is answered by one frame the other way),
+//	         3 a question, which is answered by one frame the other way, 4 beats,
+//	         which are bytes without meaning instead of frames),
 //	         length u8 and id of the sender, length u8 and id of the receiver
 //	frame:   length u32, CRC-32C u32, payload (a protobuf of dragonboat's)
 //
@@ -32,6 +33,7 @@ const (
 	kindMessages   = 1
 	kindSnapshot   = 2
 	kindQuestion   = 3
+	kindBeats      = 4
 	frameHead      = 8
 	// maxFrame is above what dragonboat puts into one message (64 MiB).
 	maxFrame = 80 << 20
@@ -69,7 +71,7 @@ func readPreface(r io.Reader) (p preface, err error) {
 		return p, errPreface
 	case version != prefaceVersion:
 		return p, fmt.Errorf("%w: version %d, this node speaks %d", errPreface, version, prefaceVersion)
-	case kind < kindMessages || kind > kindQuestion:
+	case kind < kindMessages || kind > kindBeats:
 		return p, fmt.Errorf("%w: kind %d", errPreface, kind)
 	}
 	p.kind = kind

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	raft "github.com/lni/dragonboat/v4"
@@ -27,6 +28,8 @@ type group struct {
 	user    raft.INodeUser
 	session *client.Session // without exactly-once: sessions are ours
 	readers readers
+
+	answered, roused atomic.Int64 // when something was answered, and when the replica was roused; as rest.now
 }
 
 func (g *group) Name() string                 { return g.config.Name }
@@ -55,6 +58,7 @@ func (g *group) ProposeEntry(ctx context.Context, entry []byte) (consensus.Resul
 	if err != nil {
 		return consensus.Result{}, err
 	}
+	g.rouse()
 	rs, err := g.user.Propose(g.session, entry, max(timeout, g.h.o.Tick))
 	if err != nil {
 		return consensus.Result{}, g.refused(err)
@@ -81,6 +85,7 @@ func (g *group) wait(ctx context.Context, rs *raft.RequestState) (consensus.Resu
 	case r := <-rs.AppliedC():
 		rs.Release()
 		if r.Completed() {
+			g.served()
 			return consensus.Result(r.GetResult()), nil
 		}
 		return consensus.Result{}, g.failed(&r)
@@ -115,6 +120,7 @@ type pending struct {
 func (p *pending) Wait(ctx context.Context) (consensus.Result, error) { return p.g.wait(ctx, p.rs) }
 
 func (g *group) Begin(entry []byte, timeout time.Duration) (consensus.Pending, error) {
+	g.rouse()
 	rs, err := g.user.Propose(g.session, entry, max(timeout, g.h.o.Tick))
 	if err != nil {
 		return nil, g.refused(err)
@@ -180,6 +186,7 @@ func members(voters, others, witnesses map[uint64]string) []consensus.Member {
 func (g *group) Members(ctx context.Context) ([]consensus.Member, uint64, error) {
 	ctx, cancel := consensus.WithDefaultDeadline(ctx)
 	defer cancel()
+	g.rouse()
 	m, err := g.h.nh.SyncGetShardMembership(ctx, uint64(g.id))
 	if err != nil {
 		return nil, 0, requestError(g.config.Name, err)

@@ -36,6 +36,7 @@ type Host struct {
 
 	leaders *leaderWatch
 	voters  voters
+	rest    *rest // nil: no group rests
 }
 
 var _ consensus.Host = (*Host)(nil)
@@ -60,10 +61,16 @@ func Open(o Options) (*Host, error) {
 	}
 	h := &Host{o: o, dir: dir, groups: make(map[string]*group), leaders: newLeaderWatch(),
 		marks: map[string]mark{}, closing: make(chan struct{}), marked: make(chan struct{})}
+	if !o.AlwaysAwake {
+		h.rest = newRest(h)
+	}
 	if o.transport == nil {
 		kept := o
-		kept.gone = h.nodeGone
+		kept.gone, kept.rest = h.nodeGone, h.rest
 		o.transport = transports{&kept}
+	}
+	if h.rest != nil {
+		o.transport = rested{o.transport, h.rest}
 	}
 	if dir != nil {
 		marks, err := readMarks(o.Dir)
@@ -77,6 +84,9 @@ func Open(o Options) (*Host, error) {
 		return nil, errors.Join(openError(o.Dir, err), dir.close())
 	}
 	h.nh = nh
+	if h.rest != nil {
+		go h.rest.run()
+	}
 	if dir != nil {
 		go h.keepMarks()
 	} else {
@@ -286,6 +296,9 @@ func (h *Host) Close() error {
 	h.mu.Unlock()
 	close(h.closing)
 	<-h.marked
+	if h.rest != nil {
+		<-h.rest.ended
+	}
 	if h.dir != nil {
 		h.noteMarks()
 	}

@@ -157,8 +157,8 @@ func idleMain(text string) error {
 	if in := bufio.NewScanner(os.Stdin); !in.Scan() {
 		return in.Err()
 	}
-	time.Sleep(3 * time.Second)
-	u := rest(c)
+	time.Sleep(20 * time.Second) // the groups rest
+	u := measureRest(c)
 	for _, g := range all {
 		if g.Status().Leads() {
 			u.Led++
@@ -171,8 +171,8 @@ func idleMain(text string) error {
 	return nil
 }
 
-// rest measures doing nothing.
-func rest(c idleConfig) (u idleUse) {
+// measureRest measures doing nothing.
+func measureRest(c idleConfig) (u idleUse) {
 	debug.FreeOSMemory()
 	if name := os.Getenv("CELL_RAFT_PROFILE"); name != "" && c.Replica == 1 && c.Groups > 1 {
 		if f, err := os.Create(name); err == nil {

@@ -73,7 +73,8 @@ func startProcesses(t *testing.T, ctx context.Context, s setup) *processes {
 const round = 20 * time.Second
 
 // torture lets callers read and write while things go wrong, and returns what
-// they saw, and the longest time without an acknowledged write.
+// they saw, and the longest time without an acknowledged write. Its length, and its
+// patience, are of the time that this process runs.
 func torture(t *testing.T, length time.Duration, s setup, faults []fault, seed uint64) (h *history, gap time.Duration) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -84,27 +85,29 @@ func torture(t *testing.T, length time.Duration, s setup, faults []fault, seed u
 		}
 	}()
 	h = &history{}
+	clock := startPulse(ctx)
 	for i, m := range p.members { // until all of them answer
-		for deadline := time.Now().Add(time.Minute); ; {
+		for {
 			if _, a := m.do(call{}, 252); a == answered {
 				break
 			}
-			if time.Now().After(deadline) {
+			if clock.elapsed() > time.Minute {
 				t.Fatalf("member %d does not answer", i+1)
 			}
 		}
 	}
-	until := time.Now().Add(length)
+	begun, began := clock.elapsed(), time.Now()
+	left := func() time.Duration { return length - (clock.elapsed() - begun) }
 	var all sync.WaitGroup
 	var lastWrite, longest atomic.Int64
 	lastWrite.Store(time.Now().UnixNano())
 	for c := range 6 {
 		r := rand.New(rand.NewPCG(seed, uint64(c)))
 		all.Go(func() {
-			for time.Now().Before(until) {
+			for left() > 0 {
 				time.Sleep(time.Duration(r.IntN(10)) * time.Millisecond)
 				// A key lives for half a second, so that histories stay short.
-				key := byte(int(time.Until(until)/(500*time.Millisecond))*6 + r.IntN(6))
+				key := byte(int(left()/(500*time.Millisecond))*6 + r.IntN(6))
 				op := call{write: r.IntN(3) == 0, key: fmt.Sprint(key), value: h.value.Add(1)}
 				h.do(c, op, func() (uint64, answer) {
 					got, a := p.members[r.IntN(3)].do(op, key)
@@ -117,13 +120,14 @@ func torture(t *testing.T, length time.Duration, s setup, faults []fault, seed u
 		})
 	}
 	happened := make(map[string]int)
-	for r := rand.New(rand.NewPCG(seed, 99)); time.Now().Before(until); time.Sleep(300 * time.Millisecond) {
+	for r := rand.New(rand.NewPCG(seed, 99)); left() > 0; time.Sleep(300 * time.Millisecond) {
 		f := faults[r.IntN(len(faults))]
 		f.do(p, r.IntN(3), r.IntN(3), time.Duration(200+r.IntN(1800))*time.Millisecond)
 		happened[f.name]++
 	}
 	all.Wait()
-	t.Logf("%v, %d operations, %d answered", happened, len(h.ops), h.known)
+	t.Logf("%v, %d operations, %d answered, in %v, of which this process ran %v",
+		happened, len(h.ops), h.known, time.Since(began).Round(time.Millisecond), clock.elapsed()-begun)
 	return h, time.Duration(longest.Load())
 }
 

@@ -70,6 +70,10 @@ type Options struct {
 	// forgotten its vote, and groups may split. A process that is killed loses
 	// nothing.
 	UnsafeNoSync bool
+	// AlwaysAwake lets no group rest. Otherwise one of which nothing was asked
+	// for 20 times ElectionTicks sends no heartbeats until something is, so that
+	// hundreds of idle groups cost little. Set it alike on all nodes.
+	AlwaysAwake bool
 	// Logger hears of what goes on; nil is silent. dragonboat has one logger
 	// for all hosts of a process: the last one set.
 	Logger *slog.Logger
@@ -81,6 +85,7 @@ type Options struct {
 
 	// gone is told of a node whose process has ended.
 	gone func(t *transport, node consensus.NodeID)
+	rest *rest // nil: AlwaysAwake
 }
 
 // Security makes connections between nodes and says who is at the other end.
@@ -214,5 +219,6 @@ func (o *Options) groupConfig(c *consensus.GroupConfig) config.Config {
 		IsNonVoting:             c.Role == consensus.NonVoter,
 		IsWitness:               c.Role == consensus.Witness,
 		WaitReady:               true,
+		Quiesce:                 !o.AlwaysAwake,
 	}
 }

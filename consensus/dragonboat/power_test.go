@@ -45,12 +45,17 @@ type world struct {
 	nodes  []*simNode
 	lying  bool // disks say that they have synced, and have not
 	torn   bool // disks keep a part of what was not synced
+	lulls  bool // callers are silent now and then for so long that the group rests
 	losses int
+	tune   func(o *Options)
 }
+
+// firstMembers are how many voters the group has; nodes beyond them join.
+const firstMembers = 3
 
 func (w *world) members() map[consensus.ReplicaID]consensus.NodeID {
 	m := make(map[consensus.ReplicaID]consensus.NodeID)
-	for i, n := range w.nodes {
+	for i, n := range w.nodes[:firstMembers] {
 		m[consensus.ReplicaID(i+1)] = consensus.NodeID(n.id)
 	}
 	return m
@@ -65,17 +70,22 @@ func (w *world) boot(i int) error {
 	case w.torn:
 		disk = vfs.Wrap(n.disk, noErrors{}) // dragonboat takes none but those of its own
 	}
-	h, err := Open(Options{
-		Node: consensus.NodeID(n.id), Dir: "/data", Tick: 100 * time.Millisecond, ElectionTicks: 10, fs: disk, transport: w.net,
-	})
+	o := Options{Node: consensus.NodeID(n.id), Dir: "/data", Tick: 100 * time.Millisecond, ElectionTicks: 10, fs: disk, transport: w.net}
+	if w.tune != nil {
+		w.tune(&o)
+	}
+	h, err := Open(o)
 	if err != nil {
 		return err
 	}
 	w.net.setCut(n.id, false)
-	g, err := h.Start(context.Background(), consensus.GroupConfig{
-		Name: "power", Replica: consensus.ReplicaID(i + 1), Members: w.members(), Machines: consensustest.Memory(0),
-		SnapshotEntries: 300, KeepEntries: 50,
-	})
+	c := consensus.GroupConfig{Name: "power", Replica: consensus.ReplicaID(i + 1), Machines: consensustest.Memory(0), SnapshotEntries: 300, KeepEntries: 50}
+	if i < firstMembers {
+		c.Members = w.members()
+	} else {
+		c.Join, c.Role = true, consensus.NonVoter
+	}
+	g, err := h.Start(context.Background(), c)
 	if err != nil {
 		return err
 	}
@@ -114,6 +124,9 @@ func (w *world) lose(i int, r *rand.Rand) error {
 func (w *world) client(h *history, id int, until time.Time, r *rand.Rand) {
 	for time.Now().Before(until) {
 		time.Sleep(time.Duration(r.IntN(600)) * time.Millisecond)
+		if lull := time.Until(until) % time.Minute; w.lulls && lull > 15*time.Second {
+			time.Sleep(lull - 15*time.Second)
+		}
 		n := w.nodes[r.IntN(len(w.nodes))]
 		g, life := n.current()
 		if g == nil {
@@ -151,6 +164,13 @@ func (w *world) storm(until time.Time, r *rand.Rand) error {
 	for time.Now().Before(until) {
 		time.Sleep(time.Duration(2+r.IntN(18)) * time.Second)
 		subset := 1 + r.IntN(1<<len(w.nodes)-1)
+		if w.lulls {
+			time.Sleep(time.Duration(r.IntN(30)) * time.Second)
+			if r.IntN(2) == 0 { // a network that fails in silence
+				w.cutOff(subset, time.Duration(r.IntN(15))*time.Second)
+				continue
+			}
+		}
 		for i := range w.nodes {
 			if subset>>i&1 == 0 {
 				continue
@@ -171,16 +191,43 @@ func (w *world) storm(until time.Time, r *rand.Rand) error {
 	return nil
 }
 
-// simulate runs a world for some virtual time and returns what callers saw.
-func simulate(w *world, length time.Duration, seed uint64) (*history, error) {
+// add makes a node that was never started.
+func (w *world) add() {
+	w.nodes = append(w.nodes, &simNode{id: fmt.Sprintf("node-%d", len(w.nodes)), disk: newTornDisk(vfs.NewStrictMem())})
+}
+
+// found starts the first members.
+func (w *world) found() error {
 	w.net = newSimNet()
-	for i := range 3 {
-		w.nodes = append(w.nodes, &simNode{id: fmt.Sprintf("node-%d", i), disk: newTornDisk(vfs.NewStrictMem())})
+	for range firstMembers {
+		w.add()
 	}
 	for i := range w.nodes {
 		if err := w.boot(i); err != nil {
-			return nil, err
+			return err
 		}
+	}
+	return nil
+}
+
+// cutOff takes some nodes off the network for a while.
+func (w *world) cutOff(subset int, while time.Duration) {
+	for _, cut := range []bool{true, false} {
+		for i, n := range w.nodes {
+			if subset>>i&1 == 1 {
+				w.net.setCut(n.id, cut)
+			}
+		}
+		if cut {
+			time.Sleep(while)
+		}
+	}
+}
+
+// simulate runs a world for some virtual time and returns what callers saw.
+func simulate(w *world, length time.Duration, seed uint64) (*history, error) {
+	if err := w.found(); err != nil {
+		return nil, err
 	}
 	h := &history{}
 	until := time.Now().Add(length)
@@ -190,15 +237,19 @@ func simulate(w *world, length time.Duration, seed uint64) (*history, error) {
 	}
 	err := w.storm(until, rand.New(rand.NewPCG(seed, 99)))
 	all.Wait()
+	w.close()
+	return h, err
+}
+
+func (w *world) close() {
 	for _, n := range w.nodes {
 		if n.h != nil {
 			_ = n.h.Close()
 		}
 	}
-	return h, err
 }
 
-const powerEnv = "CELL_RAFT_POWER" // "honest", "torn" or "lying": this process is a simulation
+const powerEnv = "CELL_RAFT_POWER" // "honest", "torn", "lulls" or "lying": this process is a simulation
 
 // TestPowerLoss runs the whole stack on disks that forget, in virtual time. It
 // runs as a process of its own, since Raft ends the process when it notices
@@ -217,14 +268,21 @@ func TestPowerLoss(t *testing.T) {
 	}
 	if kind == "" {
 		t.Parallel()
-		for _, kind := range []string{"honest", "torn", "lying"} {
+		kinds := []string{"honest", "torn", "lying"}
+		if os.Getenv("CELL_SOAK") != "" {
+			kinds = append(kinds, "lulls")
+		}
+		for _, kind := range kinds {
 			t.Run(kind, func(t *testing.T) { t.Parallel(); powerChild(t, kind) })
 		}
 		return
 	}
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		w := &world{lying: kind == "lying", torn: kind == "torn"}
+		w := &world{lying: kind == "lying", torn: kind == "torn", lulls: kind == "lulls"}
+		if w.lulls {
+			w.tune = func(o *Options) { o.ElectionTicks = 5 } // it rests after 10 s
+		}
 		h, err := simulate(w, length, 7)
 		if err != nil {
 			t.Fatal("GAVE UP: ", err)

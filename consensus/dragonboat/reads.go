@@ -89,6 +89,7 @@ func (g *group) answerReaders(patience time.Duration) {
 
 // askLeader asks once: a ReadIndex.
 func (g *group) askLeader(ctx context.Context, timeout time.Duration) error {
+	g.rouse()
 	rs, err := g.h.nh.ReadIndex(uint64(g.id), max(timeout, g.h.o.Tick))
 	if err != nil {
 		return g.refused(err)

@@ -107,6 +107,7 @@ func (r *redialed) dial() bool {
 	}
 	r.w, r.ended = &frameWriter{c: c}, new(atomic.Bool)
 	r.t.watch(c, r.target, r.ended)
+	r.t.beatTo(r.target)
 	return true
 }
 

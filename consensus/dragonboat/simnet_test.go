@@ -20,6 +20,7 @@ type simNet struct {
 	mu    sync.Mutex
 	nodes map[string]*simTransport
 	cut   map[string]bool
+	sent  int // messages
 }
 
 func newSimNet() *simNet {
@@ -31,6 +32,18 @@ func (n *simNet) setCut(node string, cut bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cut[node] = cut
+}
+
+// sends returns how many messages nodes send each other in some time.
+func (n *simNet) sends(in time.Duration) int {
+	count := func() int {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.sent
+	}
+	before := count()
+	time.Sleep(in)
+	return count() - before
 }
 
 // reach returns the transport of a node, if one can talk to the other.
@@ -78,21 +91,22 @@ func (t *simTransport) Close() error {
 
 var errUnreachable = errors.New("unreachable")
 
+// GetConnection does not fail, as that of [transport] does not.
 func (t *simTransport) GetConnection(_ context.Context, to string) (raftio.IConnection, error) {
-	return t.connect(to)
+	return t.connect(to), nil
 }
 
 func (t *simTransport) GetSnapshotConnection(_ context.Context, to string) (raftio.ISnapshotConnection, error) {
-	return t.connect(to)
-}
-
-func (t *simTransport) connect(to string) (*simConn, error) {
 	if t.net.reach(t.node, to) == nil {
 		return nil, errUnreachable
 	}
+	return t.connect(to), nil
+}
+
+func (t *simTransport) connect(to string) *simConn {
 	c := &simConn{t: t, to: to, queue: make(chan any, 256), closed: make(chan struct{})}
 	t.running.Go(c.deliver)
-	return c, nil
+	return c
 }
 
 // simConn is a connection: messages arrive in order, after a while, or never.
@@ -107,6 +121,9 @@ type simConn struct {
 func (c *simConn) Close() { c.once.Do(func() { close(c.closed) }) }
 
 func (c *simConn) SendMessageBatch(m raftpb.MessageBatch) error {
+	c.t.net.mu.Lock()
+	c.t.net.sent += len(m.Requests)
+	c.t.net.mu.Unlock()
 	b, err := m.Marshal() // what arrives shares nothing with what was sent
 	if err != nil {
 		return err
@@ -115,7 +132,8 @@ func (c *simConn) SendMessageBatch(m raftpb.MessageBatch) error {
 	if err := copied.Unmarshal(b); err != nil {
 		return err
 	}
-	return c.send(copied)
+	_ = c.send(copied) // or it is lost
+	return nil
 }
 
 func (c *simConn) SendChunk(k raftpb.Chunk) error {

@@ -49,7 +49,7 @@ type transports struct{ o *Options }
 func (f transports) Create(c config.NodeHostConfig, message raftio.MessageHandler, chunk raftio.ChunkHandler) raftio.ITransport {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &transport{o: f.o, message: message, chunk: chunk, deployment: c.GetDeploymentID(),
-		ctx: ctx, cancel: cancel, conns: make(map[net.Conn]string), ending: make(map[string]bool)}
+		ctx: ctx, cancel: cancel, conns: make(map[net.Conn]string), ending: make(map[string]bool), beating: make(map[string]bool)}
 }
 
 func (f transports) Validate(node string) bool { return validNode(node) }
@@ -68,9 +68,10 @@ type transport struct {
 	listener net.Listener
 	serving  sync.WaitGroup
 
-	mu     sync.Mutex
-	conns  map[net.Conn]string // accepted; from which address, until it is known who it is
-	ending map[string]bool     // nodes that a connection ended to, see watch
+	mu      sync.Mutex
+	conns   map[net.Conn]string // accepted; from which address, until it is known who it is
+	ending  map[string]bool     // nodes that a connection ended to, see watch
+	beating map[string]bool     // nodes that are told that this one lives
 }
 
 func (t *transport) Name() string { return "cell-tcp" }
@@ -190,8 +191,11 @@ func (t *transport) serve(raw net.Conn) error {
 		return err
 	}
 	t.known(raw)
-	if p.kind == kindQuestion {
+	switch p.kind {
+	case kindQuestion:
 		return t.answer(c, consensus.NodeID(p.from))
+	case kindBeats:
+		return t.hearBeats(c, p.from)
 	}
 	f := newFrameReader(bufio.NewReaderSize(c, readBuffer))
 	for t.ctx.Err() == nil {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -138,6 +139,22 @@ func (r *TxnRequest) checkParts() (splits bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+// checkCaller refuses what splits a store to those who call the service: a key that
+// is given away or dropped out of turn is lost. [Give] does it in the right order.
+func (a *Action) checkCaller() error {
+	if a.Txn == nil {
+		return nil
+	}
+	for _, ops := range [][]Op{a.Txn.Then, a.Txn.Else} {
+		for i := range ops {
+			if k := ops[i].Kind; k >= OpBound && k <= OpDrop {
+				return rpc.Errorf(wire.StatusPermissionDenied, "kv: operation %d, of kind %d, is a step of splitting a store, which only its own nodes take: have them split it (cellnode raft split)", i, k)
+			}
+		}
+	}
+	return nil
 }
 
 // split executes what splits a store. All of it may be repeated.

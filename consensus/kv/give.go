@@ -55,7 +55,7 @@ func Give(ctx context.Context, from, to *Service, at, group string) error {
 		}
 	}
 	for {
-		r, err := from.Txn(ctx, TxnRequest{Then: []Op{{Kind: OpDrop}}})
+		r, err := from.txn(ctx, &TxnRequest{Then: []Op{{Kind: OpDrop}}})
 		if err != nil || r.Results[0].Deleted == 0 {
 			return err
 		}
@@ -72,7 +72,7 @@ func refused(err error) error {
 
 // one executes one operation.
 func (s *Service) one(ctx context.Context, o Op) error {
-	_, err := s.Txn(ctx, TxnRequest{Then: []Op{o}})
+	_, err := s.txn(ctx, &TxnRequest{Then: []Op{o}})
 	return err
 }
 
@@ -92,7 +92,7 @@ func (s *Service) fill(ctx context.Context, to *Service, start string) error {
 				t.Then = append(t.Then, Op{Kind: OpFill, Key: items[n].Key, Value: items[n].Value})
 			}
 			items = items[n:]
-			if _, err := to.Txn(ctx, t); err != nil {
+			if _, err := to.txn(ctx, &t); err != nil {
 				return err
 			}
 		}

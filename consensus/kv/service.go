@@ -300,7 +300,14 @@ func (s *Service) Delete(ctx context.Context, req DeleteRequest) (DeleteReply, e
 
 // Txn implements [KV].
 func (s *Service) Txn(ctx context.Context, req TxnRequest) (TxnReply, error) {
-	o, err := s.do(ctx, Action{Txn: &req})
+	if err := (&Action{Txn: &req}).checkCaller(); err != nil {
+		return TxnReply{}, err
+	}
+	return s.txn(ctx, &req)
+}
+
+func (s *Service) txn(ctx context.Context, req *TxnRequest) (TxnReply, error) {
+	o, err := s.do(ctx, Action{Txn: req})
 	if err != nil {
 		return TxnReply{}, err
 	}
@@ -361,6 +368,9 @@ func (s *Service) Watch(ctx context.Context, req WatchRequest, out rpc.Sender[Ev
 
 // Execute implements [KV].
 func (s *Service) Execute(ctx context.Context, req Command) (Outcome, error) {
+	if err := req.Do.checkCaller(); err != nil {
+		return Outcome{}, err
+	}
 	o, err := s.do(ctx, req.Do)
 	if o.Status != 0 { // the caller reads it there
 		err = nil
@@ -378,6 +388,9 @@ func (s *Service) OpenSession(ctx context.Context) (SessionReply, error) {
 
 // Propose implements [KV].
 func (s *Service) Propose(ctx context.Context, req Proposal) (Outcome, error) {
+	if err := req.Command.Do.checkCaller(); err != nil {
+		return Outcome{}, err
+	}
 	ctx, cancel := consensus.WithDefaultDeadline(ctx)
 	defer cancel()
 	once := consensus.Once{Session: req.Session, Sequence: req.Sequence, Answered: req.Answered}

@@ -209,8 +209,39 @@ func TestWhatASplitStoreRefuses(t *testing.T) {
 	if _, err := plain.Get(ctx, kv.GetRequest{Key: []byte("m")}); !errors.Is(err, wire.StatusFailedPrecondition) || !strings.Contains(err.Error(), `"refuse-b"`) {
 		t.Errorf("who doesn't follow is told: %v", err)
 	}
-	if _, err := plain.Txn(ctx, kv.TxnRequest{Then: []kv.Op{{Kind: kv.OpOpen}, {Kind: kv.OpDrop}}}); !errors.Is(err, wire.StatusInvalidArgument) {
-		t.Errorf("two steps at once: %v", err)
+}
+
+// Who may write may not take steps of a split: keys would be lost.
+func TestCallersCannotTakeStepsOfASplit(t *testing.T) {
+	s := newStores(t, "steps-a")
+	c, ctx := s.client("steps-a"), t.Context()
+	if _, err := c.Put(ctx, []byte("m"), []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	plain := kv.NewKVClient(rpcTo(t, "steps-a"))
+	session, err := plain.OpenSession(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind := kv.OpBound; kind <= kv.OpDrop; kind++ {
+		ops := []kv.Op{{Kind: kv.OpGet, Key: []byte("a")}, {Kind: kind, Key: []byte("b"), Value: []byte("other")}}
+		for name, txn := range map[string]kv.TxnRequest{"then": {Then: ops}, "alone": {Then: ops[1:]}, "else": {Else: ops}} {
+			command := kv.Command{Do: kv.Action{Txn: &txn}}
+			_, byTxn := plain.Txn(ctx, txn)
+			_, byExecute := plain.Execute(ctx, command)
+			_, byPropose := plain.Propose(ctx, kv.Proposal{Session: session.Session, Sequence: 1, Command: command})
+			for method, err := range map[string]error{"Txn": byTxn, "Execute": byExecute, "Propose": byPropose} {
+				if !errors.Is(err, wire.StatusPermissionDenied) {
+					t.Errorf("kind %d, %s, by %s: %v", kind, name, method, err)
+				}
+			}
+		}
+	}
+	if got, err := c.Get(ctx, kv.GetRequest{Key: []byte("m")}); err != nil || !got.Found {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+	if p, err := s.all["steps-a"].Part(ctx); err != nil || p != (kv.Part{Last: "m"}) {
+		t.Errorf("afterwards it has %+v, %v", p, err)
 	}
 }
 
