@@ -37,6 +37,7 @@ type quicLink struct {
 	number  uint64
 	control *quicgo.Stream
 	outbox  outbox // of the control stream
+	grants  grants // of streams for lanes
 
 	mu      sync.Mutex // of reading
 	reading []*quicgo.ReceiveStream
@@ -152,7 +153,7 @@ func (c *conn) newLink(s *quicgo.Stream, o opening) (*quicLink, error) {
 		Kind: "quic", Peer: link.Peer{ID: c.peer.ID.String(), Addr: c.q.RemoteAddr().String()},
 		Ordered: o.lanes == 1 && !o.lossy, Reliable: !o.lossy,
 	}
-	if c.relayed() {
+	if l.relayed = c.relayed(); l.relayed {
 		l.info.Why = append(l.info.Why, "all packets go by the relay "+c.via+", since no direct way to the node was found")
 	}
 	q.settle(o.maxPayload, o.credit)

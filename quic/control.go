@@ -35,7 +35,7 @@ func (s controlStream) Abandon() { s.CancelWrite(streamCancel) }
 
 // openLane implements carrier.
 func (q *quicLink) openLane(index int) (s sendStream, head []byte, err error) {
-	u, err := q.conn.q.OpenUniStream()
+	u, err := q.stream(index)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -50,6 +50,11 @@ func (q *quicLink) openLane(index int) (s sendStream, head []byte, err error) {
 	}
 	u.SetPriority(urgency, true)
 	return quicStream{u}, append(binary.LittleEndian.AppendUint64(make([]byte, 0, laneHeadSize), q.number), byte(index)), nil
+}
+
+// stream returns a stream for a lane, or errNoStream.
+func (q *quicLink) stream(index int) (*quicgo.SendStream, error) {
+	return q.grants.take(q.conn.q, index, q.link.space.notify)
 }
 
 // giveCredit implements carrier.
@@ -67,6 +72,7 @@ func (q *quicLink) acknowledged() <-chan struct{} { return q.acked }
 // release implements carrier. The place of the link is kept until the peer has
 // left, too: see attend.
 func (q *quicLink) release() {
+	q.grants.end()
 	if q.link.lossy != nil {
 		q.link.lossy.stop()
 	}

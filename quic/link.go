@@ -25,8 +25,9 @@ type Link struct {
 	lossy   *datagrams
 	backlog *allowance // of all links of the peer; nil: only lanes have a bound
 
-	info link.Info
-	peer identity.Peer
+	info    link.Info
+	peer    identity.Peer
+	relayed bool
 
 	state atomic.Int32
 	cause atomic.Pointer[error] // why the peer's end is gone
@@ -40,7 +41,8 @@ type Link struct {
 // carrier is what a link needs of the connection beneath it.
 type carrier interface {
 	// openLane returns the stream of a lane that is used for the first time, and
-	// what it begins with.
+	// what it begins with; or errNoStream, and then the link's space is rung when
+	// there is one.
 	openLane(index int) (s sendStream, head []byte, err error)
 	// giveCredit tells the peer that it may send so much more. It doesn't block.
 	giveCredit(n int64)
@@ -131,29 +133,34 @@ func (l *Link) give(index int, frames []byte) bool {
 		return true
 	}
 	n := &l.lanes[index]
-	if n.stream == nil && !l.openLane(n, index) {
-		return true // the link has ended
+	if n.stream == nil {
+		if err := l.openLane(n, index); err != nil {
+			return !errors.Is(err, errNoStream) // true: the link has ended
+		}
 	}
 	return n.push(frames)
 }
 
-func (l *Link) openLane(n *lane, index int) bool {
+// openLane opens a lane. With errNoStream there is no room in it yet.
+func (l *Link) openLane(n *lane, index int) error {
 	s, head, err := l.carrier.openLane(index)
 	if err != nil {
-		l.lost(fmt.Errorf("no stream for another lane: %w", err))
-		return false
+		if !errors.Is(err, errNoStream) {
+			l.lost(fmt.Errorf("no stream for another lane: %w", err))
+		}
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closing || n.failed { // shut down meanwhile
 		s.Abandon()
-		return false
+		return link.ErrClosed
 	}
 	n.stream = s
 	if len(head) > 0 {
 		n.pushLocked(head) // there is always room for the first
 	}
-	return true
+	return nil
 }
 
 // Info implements [link.Link]. Kind is "quic" or "tls".
@@ -161,6 +168,9 @@ func (l *Link) Info() link.Info { return l.info }
 
 // Peer says who the other end is and why it was let in.
 func (l *Link) Peer() identity.Peer { return l.peer }
+
+// Relayed reports whether a relay stands between.
+func (l *Link) Relayed() bool { return l.relayed }
 
 // sendFailed says why the outgoing half no longer works; nil if it does.
 func (l *Link) sendFailed() error {

@@ -24,9 +24,14 @@ type miser struct {
 
 func newMiser(t *testing.T, s *node, window uint64) *miser {
 	t.Helper()
+	return newMiserOf(t, s, window, 1000)
+}
+
+func newMiserOf(t *testing.T, s *node, window uint64, streams int64) *miser {
+	t.Helper()
 	c, err := quicgo.DialAddr(soon(t), s.Addr().String(), strangerTLS(t, 2), &quicgo.Config{
 		EnableDatagrams: true, InitialConnectionReceiveWindow: window, MaxConnectionReceiveWindow: window,
-		MaxIncomingUniStreams: 1000,
+		MaxIncomingUniStreams: streams,
 	})
 	must(t, err)
 	t.Cleanup(func() { _ = c.CloseWithError(0, "") })
@@ -143,6 +148,61 @@ func TestALaneBeginsWhenThereIsAWindowAgain(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, y.CheckPeer())
+}
+
+// A lane for which the peer grants no stream, because those of a link that has
+// ended are not given back yet, waits for one; the link goes on.
+func TestALaneBeginsWhenThereIsAStreamAgain(t *testing.T) {
+	s := listen(t, 1, nil, 2)
+	m := newMiserOf(t, s, 1<<20, 2)
+	_, y := m.open(s)
+	for n := range uint32(2) {
+		must(t, send(t, y, n, 100))
+	}
+	_, next := m.open(s)
+	const lanes = 3
+	for n := range uint32(lanes) {
+		must(t, send(t, next, n, 100))
+	}
+	if err := next.Flush(); !errors.Is(err, link.ErrFull) {
+		t.Fatalf("without a stream: %v", err)
+	}
+	must(t, next.CheckPeer())
+	rung := make(chan struct{}, 1)
+	next.OnWake(func() {
+		select {
+		case rung <- struct{}{}:
+		default:
+		}
+	})
+	next.space.armed.Store(true)
+	go func() { // read everything, to its end
+		for {
+			u, err := m.conn.AcceptUniStream(context.Background())
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(io.Discard, u) }()
+		}
+	}()
+	y.Shutdown()
+	select {
+	case <-rung:
+	case <-soon(t).Done():
+		t.Fatal("the link that waits was not rung")
+	}
+	eventually(t, "two of three lanes", func() bool {
+		_ = next.Flush()
+		used := 0
+		for i := range next.lanes {
+			if next.lanes[i].stream != nil {
+				used++
+			}
+		}
+		return used == 2
+	})
+	must(t, next.CheckPeer())
+	must(t, next.Close())
 }
 
 // Lanes that do not say whose they are hold up nobody, and there is a bound of
