@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/identity"
-	"github.com/cell-runtime/cell/node/config"
-	"github.com/cell-runtime/cell/node/netops"
 )
 
 // TestMembershipsAreRenewedByThemselves: a node that came by a token finds who
@@ -60,36 +58,5 @@ func TestWhenAMembershipIsRenewed(t *testing.T) {
 		if got := due(x.of, begun.Add(x.at)); got != x.want {
 			t.Errorf("%s: %v", name, got)
 		}
-	}
-}
-
-// TestWhoCanNotBeReachedIsCalledByARelay: a node that tells no address of its own
-// waits at another one, whose address its beacons tell, and is called there.
-func TestWhoCanNotBeReachedIsCalledByARelay(t *testing.T) {
-	w := newTown(t)
-	home := func() string {
-		dir := filepath.Join(t.TempDir(), "id")
-		_, err := identity.Join(dir, w.token, time.Now())
-		must(t, err)
-		return dir
-	}
-	relay := w.start(free(t), home(), nil, func(c *config.Network) { c.Relay = true })
-	hidden := w.start(free(t), home(), []string{"ledger"}, func(c *config.Network) {
-		c.Addresses, c.Peers, c.WaitAt = nil, []string{relay.addr}, []string{relay.addr}
-	})
-	caller := w.settle(nil, relay.addr)
-	caller.opens("ledger")
-	eventually(t, "its beacon tells the relay", func() bool {
-		list, err := caller.net.Operations().Path(t.Context(), netops.Name{Cell: "ledger"})
-		return err == nil && len(list.Paths) > 0
-	})
-	status, err := caller.calls("ledger").Status(t.Context())
-	if err != nil || status.Name != hidden.addr {
-		t.Fatalf("%+v, %v", status, err)
-	}
-	list, err := caller.net.Operations().Path(t.Context(), netops.Name{Cell: "ledger"})
-	must(t, err)
-	if len(list.Paths) != 1 || list.Paths[0].Medium != MediumRelay || list.Paths[0].Addr != relay.addr || !list.Paths[0].InUse {
-		t.Errorf("paths: %+v", list.Paths)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,18 +161,24 @@ func (o operator) Path(ctx context.Context, req netops.Name) (list netops.PathLi
 	used := o.inUse(t.Service)
 	for _, p := range paths {
 		list.Paths = append(list.Paths, netops.Path{Medium: p.Medium, Node: p.Node.String(), NodeName: names[p.Node], Addr: p.Addr.String(),
-			Load: p.Load, Draining: p.Draining, InUse: used[p.Node]})
+			Load: p.Load, Draining: p.Draining, InUse: used[p.Node] != nil && used[p.Node].relayed == (p.Medium == MediumRelay)})
 	}
 	list.Why = why
+	for id, w := range used {
+		told := slices.ContainsFunc(list.Paths, func(p netops.Path) bool { return p.InUse && p.Node == id.String() })
+		if !told && !w.relayed {
+			list.Why = append(list.Why, fmt.Sprintf("node %s is reached over the connection that it has made, at none of these addresses", id.Short()))
+		}
+	}
 	if len(paths)+len(why) == 0 {
 		list.Why = []string{fmt.Sprintf("none of the %d nodes that are known serves it", len(names))}
 	}
 	return list, nil
 }
 
-// inUse returns the nodes to which callers of a name are led now.
-func (n *Network) inUse(name string) map[discovery.ID]bool {
-	used := map[discovery.ID]bool{}
+// inUse returns the nodes to which callers of a name are led now, and how.
+func (n *Network) inUse(name string) map[discovery.ID]*way {
+	used := map[discovery.ID]*way{}
 	n.mu.Lock()
 	p := n.proxies[name]
 	n.mu.Unlock()
@@ -180,8 +187,8 @@ func (n *Network) inUse(name string) map[discovery.ID]bool {
 	}
 	if routes := p.routes.Load(); routes != nil {
 		for _, t := range *routes {
-			if t.attached.Load() {
-				used[t.id] = true
+			if w := t.way.Load(); w != nil {
+				used[t.id] = w
 			}
 		}
 	}

@@ -26,11 +26,12 @@ import (
 type proxy struct {
 	net  *Network
 	name string
-	gate *uds.Gate // nil: there is no socket, since there are too many
 	ctx  context.Context
 	stop context.CancelFunc
 
 	changing sync.Mutex // held by whoever changes what follows
+	gate     *uds.Gate  // nil: there is no socket, or not yet
+	unopened string     // why not
 	server   *rpc.Server
 	forward  *forward.Forwarder
 	targets  map[identity.ID]*target
@@ -49,15 +50,26 @@ var forwardOptions = forward.Options{MaxCalls: 2048}
 func (n *Network) open(name string) *proxy {
 	p := &proxy{net: n, name: name, targets: map[identity.ID]*target{}, descs: map[[32]byte]*rpc.ServiceDesc{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	if err := uds.ValidateName(name); err != nil {
-		return p // others may call it so; here it has no socket
-	}
-	var err error
-	p.gate, err = uds.Open(name, &uds.Options{Dir: filepath.Join(n.o.Dir, RemoteDir)}, p.take)
-	if err != nil {
-		n.o.Logger.Error("network: a name that others serve gets no socket", "name", name, "err", err)
-	}
+	p.listen()
 	return p
+}
+
+// listen makes the socket, if it can be made now; tidy tries it again. p.changing
+// is held, or nobody else has p yet.
+func (p *proxy) listen() {
+	if p.gate != nil || p.ctx.Err() != nil || uds.ValidateName(p.name) != nil {
+		return // or others may call it so, and here it has no socket
+	}
+	gate, err := uds.Open(p.name, &uds.Options{Dir: filepath.Join(p.net.o.Dir, RemoteDir)}, p.take)
+	switch {
+	case err == nil && p.unopened != "":
+		p.net.o.Logger.Info("network: a name that others serve has its socket now", "name", p.name)
+	case err != nil && err.Error() != p.unopened:
+		p.net.o.Logger.Error("network: a name that others serve gets no socket; it is tried again every second", "name", p.name, "err", err)
+	}
+	if p.gate, p.unopened = gate, ""; err != nil {
+		p.gate, p.unopened = nil, err.Error()
+	}
 }
 
 // Take serves a caller of this host by other nodes, if any serves the name. It
@@ -125,7 +137,7 @@ func (p *proxy) ready(ctx context.Context) (*rpc.Server, error) {
 	}
 	p.idle = time.Time{}
 	p.update()
-	if p.connected() {
+	if p.served() {
 		return p.server, nil
 	}
 	candidates := p.candidates()
@@ -146,9 +158,9 @@ func (p *proxy) ready(ctx context.Context) (*rpc.Server, error) {
 	return nil, errors.Join(errs...)
 }
 
-func (p *proxy) connected() bool {
+func (p *proxy) served() bool {
 	for _, t := range p.targets {
-		if t.attached.Load() {
+		if t.attached() {
 			return true
 		}
 	}
@@ -223,8 +235,11 @@ func (r *retired) end(ctx context.Context) {
 // nobody serves the name any more is also so when its last instance is leaving.
 func (p *proxy) close() {
 	p.stop()
-	if p.gate != nil {
-		_ = p.gate.Close()
+	p.changing.Lock()
+	gate := p.gate
+	p.changing.Unlock()
+	if gate != nil {
+		_ = gate.Close() // which waits for those who want p.changing
 	}
 	p.changing.Lock()
 	r := p.retire()
@@ -240,14 +255,17 @@ const (
 	retireTime = 2 * time.Second
 )
 
-// tidy lets go of links that nobody uses, and leads callers to a cell of this
+// tidy opens the socket if that failed before, looks for better ways than relays,
+// lets go of links that nobody uses, and leads callers to a cell of this
 // host that has appeared under the name.
 func (p *proxy) tidy(now time.Time) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
+	p.listen()
 	if p.server == nil {
 		return
 	}
+	p.lookForDirect(now)
 	switch links := p.server.Stats().Links; {
 	case links > 0 && p.near():
 		old := p.retire() // callers dial anew, and find the near one first
@@ -293,7 +311,7 @@ type caller struct {
 // what it calls is connected.
 func (c *caller) Offer(v *wire.Vesicle) (taken bool, err error) {
 	if routes := c.proxy.routes.Load(); routes != nil && v.Header.Kind == wire.KindRequest {
-		if t := (*routes)[v.Header.Fingerprint]; t != nil && !t.attached.Load() {
+		if t := (*routes)[v.Header.Fingerprint]; t != nil && !t.attached() {
 			if err := c.proxy.wake(t); err != nil {
 				return true, err
 			}

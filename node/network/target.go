@@ -14,6 +14,7 @@ import (
 	"github.com/cell-runtime/cell/discovery"
 	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/quic"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/rpc/forward"
 	"github.com/cell-runtime/cell/wire"
@@ -21,12 +22,12 @@ import (
 
 // target is an instance of a name on another node, as a proxy reaches it.
 type target struct {
-	proxy    *proxy
-	id       identity.ID
-	forward  *forward.Target
-	attached atomic.Bool
-	waking   atomic.Bool
-	refused  atomic.Pointer[refusal]
+	proxy   *proxy
+	id      identity.ID
+	forward *forward.Target
+	way     atomic.Pointer[way] // nil: it is not connected
+	waking  atomic.Bool
+	refused atomic.Pointer[refusal]
 
 	// What follows is under proxy.changing.
 	provider provider
@@ -35,7 +36,15 @@ type target struct {
 	revision [2]uint64 // of the beacon when that was learned
 	routed   []uint64
 	failed   time.Time // until then others come first
+	looks    looks     // for a direct way to it
 }
+
+// way is by what a target is connected.
+type way struct {
+	relayed bool // a relay stands between
+}
+
+func (t *target) attached() bool { return t.way.Load() != nil }
 
 // refusal is why an instance could not be connected.
 type refusal struct {
@@ -81,7 +90,7 @@ func (p *proxy) update() {
 	}
 	p.routes.Store(&wanted)
 	for id, t := range p.targets {
-		if t.gone && !t.attached.Load() {
+		if t.gone && !t.attached() {
 			delete(p.targets, id)
 			p.net.work.Go(t.close)
 		}
@@ -97,7 +106,7 @@ func (p *proxy) keepGround(wanted map[uint64]*target) {
 	}
 	for f, best := range wanted {
 		t := (*now)[f]
-		if t == nil || t == best || t.gone || !t.attached.Load() || t.provider.service.Draining || !slices.Contains(t.fingerprints(), f) {
+		if t == nil || t == best || t.gone || !t.attached() || t.provider.service.Draining || !slices.Contains(t.fingerprints(), f) {
 			continue
 		}
 		if _, old := t.provider.service.Provides(f); old {
@@ -181,7 +190,7 @@ func (p *proxy) wake(t *target) error {
 			defer t.waking.Store(false)
 			p.changing.Lock()
 			defer p.changing.Unlock()
-			if t.attached.Load() || t.gone || p.server == nil {
+			if t.attached() || t.gone || p.server == nil {
 				return
 			}
 			patience := takeTime
@@ -226,15 +235,22 @@ func (p *proxy) attach(ctx context.Context, t *target) (err error) {
 	}
 	t.failed = time.Time{}
 	t.refused.Store(nil)
-	t.attached.Store(true)
+	p.connected(t, l, gone)
+	return nil
+}
+
+// connected notes that an instance is connected by a link, until that is gone.
+func (p *proxy) connected(t *target, l link.Link, gone <-chan error) {
+	q, overQUIC := l.(*quic.Link)
+	w := &way{relayed: overQUIC && q.Relayed()}
+	t.way.Store(w)
 	p.net.work.Go(func() {
 		select {
 		case <-gone:
 		case <-p.ctx.Done():
 		}
-		t.attached.Store(false)
+		t.way.CompareAndSwap(w, nil) // unless it has another link by now
 	})
-	return nil
 }
 
 // learn asks an instance what it serves, and speaks of that from now on.
@@ -266,7 +282,7 @@ func (p *proxy) learn(ctx context.Context, m *member, t *target, where discovery
 
 // drop disconnects an instance whose node has died: calls under way end.
 func (t *target) drop() {
-	t.attached.Store(false)
+	t.way.Store(nil)
 	_ = t.forward.Detach()
 }
 
