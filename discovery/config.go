@@ -97,6 +97,9 @@ type Config struct {
 	// Name and Host of the node's beacons; see [Beacon].
 	Name string
 	Host [8]byte
+	// Expected is about how many nodes there will be, for which room is made at
+	// once. Default: room is made as they come.
+	Expected int
 	// Client: the node only looks for others and is no member.
 	Client bool
 	Timing Timing

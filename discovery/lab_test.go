@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,6 +52,7 @@ const (
 	envDir   = "CELL_DISCOVERY_TEST_DIR"
 	envSeeds = "CELL_DISCOVERY_TEST_SEEDS"
 	envMode  = "CELL_DISCOVERY_TEST_MODE"
+	envPort  = "CELL_DISCOVERY_TEST_PORT"
 )
 
 func TestMain(m *testing.M) {
@@ -101,6 +103,7 @@ func child(name, dir string) error {
 	if s := os.Getenv(envSeeds); s != "" {
 		o.Seeds = strings.Split(s, ",")
 	}
+	o.UnicastPort, _ = strconv.Atoi(os.Getenv(envPort)) // 0: any free one
 	a, err := Start(o)
 	if err != nil {
 		return err

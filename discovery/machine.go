@@ -29,7 +29,8 @@ type Machine struct {
 	now, wall int64 // of the Step under way; wall in ms
 	next      int64 // when there is something to do
 	in        Packet
-	place     int32 // of the sender of in, or -1
+	envelope  Envelope // of in; here, so that it isn't allocated
+	place     int32    // of the sender of in, or -1
 	out       []Action
 	counter   uint64
 	known     budget
@@ -58,7 +59,7 @@ func New(c Config) (*Machine, error) {
 		next:   math.MinInt64,
 	}
 	m.screen = m.screenPacket
-	m.table.init(m.random.Uint64())
+	m.table.init(m.random.Uint64(), min(max(0, c.Expected), c.Limits.Peers))
 	m.known.rate, m.other.rate, m.relaying.rate = max(1, c.Limits.VerifyKnown/2), c.Limits.VerifyOther, c.Limits.Relays
 	m.self = &Beacon{Name: c.Name, Host: c.Host}
 	m.self.Node, m.self.Revision = c.Node, 1

@@ -218,3 +218,28 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestAMachineDropsWithoutAllocating: nor does the machine around the opener.
+func TestAMachineDropsWithoutAllocating(t *testing.T) {
+	cluster := NewCluster(goldenSecret)
+	m := newPeer(t, 1, Config{Cluster: cluster, Trust: func(ID) Trust { return ByName }})
+	signer, id := testKey(2)
+	now := Instant{Mono: 1, Wall: 1_700_000_000_000}
+	b := Beacon{Envelope: Envelope{Incarnation: 1, Counter: 1, Issued: uint64(now.Wall)}}
+	good, err := NewSealer(cluster, id, signer).SealBeacon(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Packet{Data: good, From: netip.MustParseAddrPort("192.0.2.2:7"), Group: true}
+	if m.Step(now, &p); !m.Alive(id) {
+		t.Fatal("its beacon was not accepted")
+	}
+	m.Step(now, &p)
+	before := m.Stats().Drops.Replay
+	if n := testing.AllocsPerRun(100, func() { m.Step(now, &p) }); n != 0 {
+		t.Errorf("%v allocations for a pheromone that was seen before", n)
+	}
+	if m.Stats().Drops.Replay <= before {
+		t.Error("it was not dropped as a replay")
+	}
+}

@@ -16,10 +16,10 @@ var (
 func (m *Machine) receive(p *Packet) {
 	m.in = *p
 	m.in.From = netip.AddrPortFrom(p.From.Addr().Unmap(), p.From.Port())
-	var e Envelope
-	body, err := m.opener.Open(p.Data, &e, m.screen)
+	e := &m.envelope
+	body, err := m.opener.Open(p.Data, e, m.screen)
 	if err == nil {
-		err = m.accept(&e, body)
+		err = m.accept(e, body)
 	}
 	if err != nil {
 		m.stats.Drops.count(err)

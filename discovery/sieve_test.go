@@ -3,12 +3,8 @@ package discovery
 import (
 	"net"
 	"net/netip"
-	"runtime"
 	"syscall"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestASiftedSocketHearsThoseItKnows: of two that send to it the kernel lets one
@@ -87,72 +83,4 @@ func TestASiftedSocketHearsThoseItKnows(t *testing.T) {
 			expect("no longer sifted", nil, false, len(c.from))
 		})
 	}
-}
-
-// TestFloodThroughSockets floods a node through real sockets, as fast as another
-// goroutine sends, with what passes the socket's filter and nothing else, and
-// says what it costs. Its peer is heard, and hears.
-func TestFloodThroughSockets(t *testing.T) {
-	if !soak() {
-		t.Skip("CELL_SOAK=1: it takes a core for some seconds")
-	}
-	start := func(number byte, seeds ...string) *Agent {
-		signer, id := testKey(number)
-		o := Options{NoMulticast: true, Interface: func(string) bool { return false }, Seeds: seeds}
-		o.Cluster, o.Node, o.Signer = NewCluster(goldenSecret), id, signer
-		a, err := Start(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = a.Close() })
-		return a
-	}
-	victim := start(1)
-	at := net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: victim.send4.port()}
-	honest := start(2, at.String())
-	await := func(what string, f func() bool) {
-		for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal(what)
-			}
-		}
-	}
-	await("they do not know each other", func() bool { return len(victim.Peers()) == 1 && len(honest.Peers()) == 1 })
-	flooder, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 9)}, &at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer flooder.Close()
-	const span = 10 * time.Second
-	used, heap, sent := usage(unix.RUSAGE_SELF), heapNow(), 0
-	p := sealedGood(t)
-	p[60]++ // the MAC is wrong
-	thread := make(chan time.Duration)
-	go func() {
-		runtime.LockOSThread()
-		own := usage(unix.RUSAGE_THREAD)
-		for begun := time.Now(); time.Since(begun) < span; {
-			for range 100 {
-				_, _ = flooder.Write(p)
-				sent++
-			}
-		}
-		thread <- usage(unix.RUSAGE_THREAD) - own
-	}()
-	sending := <-thread
-	spent := usage(unix.RUSAGE_SELF) - used - sending
-	v, h := victim.Stats(), honest.Stats()
-	t.Logf("%d pheromones a second: %.2f of a core beside what sent them, %d KiB more memory, %d looked at, sifted %d times, rested %d times",
-		sent/int(span/time.Second), spent.Seconds()/span.Seconds(), (int64(heapNow())-int64(heap))>>10, v.Drops.Total(), v.Sifts, v.Rests)
-	if v.Deaths > 0 || h.Deaths > 0 || len(victim.Peers()) != 1 || len(honest.Peers()) != 1 {
-		t.Errorf("somebody was given up: %+v, %+v", v, h)
-	}
-}
-
-func usage(who int) time.Duration {
-	var r unix.Rusage
-	if unix.Getrusage(who, &r) != nil {
-		return 0
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

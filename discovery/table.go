@@ -67,9 +67,14 @@ type table struct {
 	hash  uint32 // XOR of their hashes
 }
 
-func (t *table) init(seed uint64) {
+func (t *table) init(seed uint64, expected int) {
 	t.seed = seed | 1
-	t.slots = make([]int32, 64)
+	slots := 64
+	for slots < 2*expected {
+		slots *= 2
+	}
+	t.slots = make([]int32, slots)
+	t.ids, t.members, t.order = make([]ID, 0, expected), make([]member, 0, expected), make([]int32, 0, expected)
 }
 
 func (t *table) home(id *ID) int {

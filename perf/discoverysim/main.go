@@ -6,14 +6,16 @@
 // same figures on any host.
 //
 //	go run ./perf/discoverysim -nodes 10,100,1000 -span 1h -out perf/results
-//	go run ./perf/discoverysim -nodes 1000 -span 24h
+//	go run ./perf/discoverysim -nodes 1000 -span 24h -trials 20 -out perf/results
+//	GOMEMLIMIT=16GiB GOGC=20 go run ./perf/discoverysim -nodes 10000 -span 2m -trials 3 -out perf/results
+//
+// What was found of other sizes before stays in the page.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -23,30 +25,44 @@ import (
 )
 
 var (
-	sizes = flag.String("nodes", "10,100,1000", "sizes of the clusters, between commas")
-	span  = flag.Duration("span", time.Hour, "how much simulated time each cluster is watched for false deaths")
-	loss  = flag.Float64("loss", 0.01, "probability that a datagram is lost, for each receiver")
-	trial = flag.Int("trials", 20, "how many nodes join, and how many are killed")
-	seed  = flag.Uint64("seed", 1, "of all that is drawn at random")
-	out   = flag.String("out", "", "folder for DISCOVERY.md and discovery.svg; empty: the table on standard output")
+	sizes    = flag.String("nodes", "10,100,1000", "sizes of the clusters, between commas")
+	span     = flag.Duration("span", time.Hour, "how much simulated time each cluster is watched for false deaths")
+	patience = flag.Duration("patience", 0, "real time after which the watch ends earlier, and says how long it was; 0: it doesn't")
+	loss     = flag.Float64("loss", 0.01, "probability that a datagram is lost, for each receiver")
+	trial    = flag.Int("trials", 20, "how many nodes join, and how many are killed")
+	seed     = flag.Uint64("seed", 1, "of all that is drawn at random")
+	out      = flag.String("out", "", "folder for discovery.json, DISCOVERY.md and discovery.svg; empty: the table on standard output")
 )
 
-// result is what was found of one size.
+// result is what was found of one size, with what it was found by.
 type result struct {
-	nodes       int
-	all         time.Duration // from the last start until all know all
-	known       sim.Spread    // of a new node, at each of the others
-	knows       sim.Spread    // until a new node knows all
-	gone        sim.Spread    // of a dead node, at each of the others
-	missed      int           // that never found it gone
-	start       sim.Rate      // until then
-	steady      sim.Rate
-	falseDeaths uint64
-	span        time.Duration
-	steps       uint64
-	took        time.Duration
-	memory      uint64
+	Nodes  int           `json:"nodes"`
+	Trials int           `json:"trials"`
+	Seed   uint64        `json:"seed"`
+	Loss   float64       `json:"loss"`
+	Span   time.Duration `json:"span"`
+
+	All    time.Duration `json:"all"`    // from the last start until all know all
+	Known  times         `json:"known"`  // of a new node, at each of the others
+	Knows  times         `json:"knows"`  // until a new node knows all
+	Gone   times         `json:"gone"`   // of a dead node, at each of the others
+	Missed int           `json:"missed"` // that never found it gone
+	Steady sim.Rate      `json:"steady"`
+
+	FalseDeaths uint64        `json:"falseDeaths"`
+	Steps       uint64        `json:"steps"`
+	Took        time.Duration `json:"took"`
+	Memory      uint64        `json:"memory"`
 }
+
+// times is what is told of a spread.
+type times struct {
+	P50  time.Duration `json:"p50"`
+	P99  time.Duration `json:"p99"`
+	Most time.Duration `json:"most"`
+}
+
+func timesOf(s sim.Spread) times { return times{s.At(0.5), s.At(0.99), s.At(1)} }
 
 func main() {
 	flag.Parse()
@@ -57,6 +73,7 @@ func main() {
 }
 
 func run() error {
+	go hugePages()
 	var all []*result
 	for _, text := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(text)
@@ -67,17 +84,14 @@ func run() error {
 		if err != nil {
 			return fmt.Errorf("%d nodes: %w", n, err)
 		}
-		fmt.Fprintf(os.Stderr, "%d nodes: %d steps in %v, %d MiB\n", n, r.steps, r.took.Round(time.Second), r.memory>>20)
+		fmt.Fprintf(os.Stderr, "%d nodes: %d steps in %v, %d MiB\n", n, r.Steps, r.Took.Round(time.Second), r.Memory>>20)
 		all = append(all, r)
 	}
 	if *out == "" {
 		_, err := os.Stdout.WriteString(page(all))
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(*out, "DISCOVERY.md"), []byte(page(all)), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(*out, "discovery.svg"), []byte(plot(all)), 0o644)
+	return write(*out, all)
 }
 
 // simulate runs one cluster: a start of all at once, joins, kills, and a long
@@ -86,39 +100,64 @@ func simulate(n int) (*result, error) {
 	begun := time.Now()
 	w := sim.New(sim.Config{Nodes: n, Seed: *seed, Loss: *loss, Skew: 5 * time.Millisecond, Services: 3})
 	x := sim.NewWatch(w)
-	r := &result{nodes: n, span: *span}
-	before := w.Counts()
+	r := &result{Nodes: n, Trials: *trial, Seed: *seed, Loss: *loss}
+	say := func(format string, what ...any) {
+		fmt.Fprintf(os.Stderr, "%v: %d nodes, %v simulated, %d steps: ", time.Since(begun).Round(time.Second), n, w.Now().Round(time.Second), w.Counts().Steps)
+		fmt.Fprintf(os.Stderr, format+"\n", what...)
+	}
 	var ok bool
 	var err error
-	if r.all, ok, err = x.StartAll(100*time.Millisecond, 5*time.Minute); err != nil {
+	if r.All, ok, err = x.StartAll(100*time.Millisecond, 5*time.Minute); err != nil {
 		return nil, err
 	} else if !ok {
-		return nil, fmt.Errorf("they do not all know each other after %v", r.all)
+		return nil, fmt.Errorf("they do not all know each other after %v", r.All)
 	}
-	r.start = w.RateSince(before, w.Now())
+	say("all know all")
 	w.Run(time.Minute, nil)
-	r.steady = w.Steady(5 * time.Minute)
-	for range *trial {
-		known, knows, err := x.Join(time.Minute)
+	r.Steady = w.Steady(5 * time.Minute)
+	say("%.0f B/s a node", r.Steady.Received)
+	var known, knows, gone sim.Spread
+	for i := range *trial {
+		k, whole, err := x.Join(time.Minute)
 		if err != nil {
 			return nil, err
 		}
-		if len(known) < n {
-			return nil, fmt.Errorf("a new node is known to %d of %d after a minute", len(known), n)
+		if len(k) < n {
+			return nil, fmt.Errorf("a new node is known to %d of %d after a minute", len(k), n)
 		}
-		r.known, r.knows = append(r.known, known...), append(r.knows, knows)
+		known, knows = append(known, k...), append(knows, whole)
 		// A while, in which another phase of the others' periods comes.
 		w.Run(time.Duration(w.Random().Int64N(int64(20*time.Second))), nil)
-		gone := x.Kill(w.Any(), time.Minute)
-		r.gone, r.missed = append(r.gone, gone...), r.missed+n-len(gone)
+		g := x.Kill(w.Any(), time.Minute)
+		gone, r.Missed = append(gone, g...), r.Missed+n-len(g)
 		w.Run(time.Duration(w.Random().Int64N(int64(20*time.Second))), nil)
+		say("trial %d of %d", i+1, *trial)
 	}
-	w.Run(r.span, nil)
+	r.Known, r.Knows, r.Gone = timesOf(known), timesOf(knows), timesOf(gone)
+	r.Span = watch(w, begun, say)
 	c := w.Counts()
-	r.falseDeaths, r.steps, r.took = c.FalseDeaths, c.Steps, time.Since(begun)
+	r.FalseDeaths, r.Steps, r.Took = c.FalseDeaths, c.Steps, time.Since(begun)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	r.memory = m.Sys
+	r.Memory = m.Sys
 	runtime.KeepAlive(w)
 	return r, nil
+}
+
+// watch lets the span pass, or as much of it as there is patience for.
+func watch(w *sim.World, begun time.Time, say func(string, ...any)) (watched time.Duration) {
+	const piece = time.Minute
+	for told := time.Now(); watched < *span; {
+		if *patience > 0 && time.Since(begun) > *patience {
+			break
+		}
+		d := min(piece, *span-watched)
+		w.Run(d, nil)
+		watched += d
+		if time.Since(told) > time.Minute {
+			say("%v of %v watched, %d false deaths", watched, *span, w.Counts().FalseDeaths)
+			told = time.Now()
+		}
+	}
+	return watched
 }

@@ -10,19 +10,19 @@ import (
 // page is the report in Markdown.
 func page(all []*result) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Finding each other, simulated
+	b.WriteString(`# Finding each other, simulated
 
-`+"`go run ./perf/discoverysim -nodes %s -span %v -loss %g -trials %d -seed %d`"+`
+By ` + "`go run ./perf/discoverysim -nodes NODES -span SPAN -trials TRIALS -seed SEED`" + `, on one thread of any host.
 
-The protocol's own code on a simulated network and clock: datagrams take 50 to 500 µs, %g %% of them are lost, at each receiver by itself, clocks are apart by 5 ms, each node has three services. All nodes start within 100 ms; then, %d times, one joins and one is killed; then %v pass. Times are of the simulated clock, and the same on any host. Bytes count the headers of Ethernet, IP and UDP.
+The protocol's own code on a simulated network and clock: datagrams take 50 to 500 µs, some of them are lost, at each receiver by itself, clocks are apart by 5 ms, each node has three services. All nodes start within 100 ms; then, several times, one joins and one is killed; then they are watched for the span. Times are of the simulated clock, and the same on any host. Bytes count the headers of Ethernet, IP and UDP.
 
-| nodes | all know all, after the last start | a new node is known: p50 | p99 | to all | it knows all: p50 | most | a dead one is gone: p50 | p99 | everywhere | received, B/s a node | B/s a node and peer | sent, B/s a node | false deaths |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
-`, *sizes, *span, *loss, *trial, *seed, *loss*100, *trial, *span)
+| nodes | lost | all know all, after the last start | a new node is known: p50 | p99 | to all | it knows all: p50 | most | a dead one is gone: p50 | p99 | everywhere | of joins and deaths, each | received, B/s a node | B/s a node and peer | sent, B/s a node | false deaths |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+`)
 	for _, r := range all {
-		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %s | %s | %s | %s | %s | %.0f | %.1f | %.0f | %d in %v |\n", r.nodes, ms(r.all),
-			ms(r.known.At(0.5)), ms(r.known.At(0.99)), ms(r.known.At(1)), ms(r.knows.At(0.5)), ms(r.knows.At(1)),
-			ms(r.gone.At(0.5)), ms(r.gone.At(0.99)), gone(r), r.steady.Received, r.steady.PerPeer, r.steady.Sent, r.falseDeaths, r.span)
+		fmt.Fprintf(&b, "| %d | %g %% | %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %.0f | %.1f | %.0f | %d in %v |\n", r.Nodes, r.Loss*100, ms(r.All),
+			ms(r.Known.P50), ms(r.Known.P99), ms(r.Known.Most), ms(r.Knows.P50), ms(r.Knows.Most),
+			ms(r.Gone.P50), ms(r.Gone.P99), gone(r), r.Trials, r.Steady.Received, r.Steady.PerPeer, r.Steady.Sent, r.FalseDeaths, r.Span)
 	}
 	b.WriteString("\n![times and traffic](discovery.svg)\n")
 	return b.String()
@@ -36,10 +36,10 @@ func ms(d time.Duration) string {
 }
 
 func gone(r *result) string {
-	if r.missed > 0 {
-		return fmt.Sprintf("%d never", r.missed)
+	if r.Missed > 0 {
+		return fmt.Sprintf("%d never", r.Missed)
 	}
-	return ms(r.gone.At(1))
+	return ms(r.Gone.Most)
 }
 
 // series is one line of the plot.
@@ -49,11 +49,11 @@ type series struct {
 }
 
 var lines = []series{
-	{"a new node known to all, s", "#1b6ca8", func(r *result) float64 { return r.known.At(1).Seconds() }},
-	{"it knows all, s", "#2a9d5c", func(r *result) float64 { return r.knows.At(1).Seconds() }},
-	{"a dead one gone everywhere, s", "#b03a2e", func(r *result) float64 { return r.gone.At(1).Seconds() }},
-	{"received, kB/s a node", "#8e6bbf", func(r *result) float64 { return r.steady.Received / 1000 }},
-	{"received, kB/s a node and peer", "#c98a1b", func(r *result) float64 { return r.steady.PerPeer / 1000 }},
+	{"a new node known to all, s", "#1b6ca8", func(r *result) float64 { return r.Known.Most.Seconds() }},
+	{"it knows all, s", "#2a9d5c", func(r *result) float64 { return r.Knows.Most.Seconds() }},
+	{"a dead one gone everywhere, s", "#b03a2e", func(r *result) float64 { return r.Gone.Most.Seconds() }},
+	{"received, kB/s a node", "#8e6bbf", func(r *result) float64 { return r.Steady.Received / 1000 }},
+	{"received, kB/s a node and peer", "#c98a1b", func(r *result) float64 { return r.Steady.PerPeer / 1000 }},
 }
 
 // The plot's area, and what it shows: both axes logarithmic, 1 to 10^5 nodes and
@@ -85,7 +85,7 @@ func plot(all []*result) string {
 	for i, s := range lines {
 		var points []string
 		for _, r := range all {
-			x, y := atX(float64(r.nodes)), atY(s.of(r))
+			x, y := atX(float64(r.Nodes)), atY(s.of(r))
 			points = append(points, fmt.Sprintf("%.1f,%.1f", x, y))
 			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>`+"\n", x, y, s.color)
 		}
