@@ -52,7 +52,7 @@ type Options struct {
 	// Tick is the unit of all of Raft's times: heartbeats are sent every
 	// second tick, and a leader that is silent for ElectionTicks, to twice as
 	// many, is replaced. (One whose process has ended is replaced at once.)
-	// Default 30 ms; many groups want more, since each one's tick costs.
+	// Default 30 ms; many busy groups want more, since each one's tick costs.
 	Tick time.Duration
 	// ElectionTicks is described at Tick; default 8 (240 ms), at least 5. A
 	// disk that now and then takes as long as that to sync wants more.
