@@ -265,7 +265,8 @@ func Sweep() (busy int) {
 	for _, controller := range []string{"memory", "pids", "cpu", "cpuset"} {
 		if parent, _, err := p.find(controller); err == nil {
 			busy += sweep(parent)
-			if unix.Rmdir(filepath.Join(parent, p.mine)) == nil {
+			// In version 2 the first controller's folder is that of all.
+			if err := unix.Rmdir(filepath.Join(parent, p.mine)); err == nil || errors.Is(err, unix.ENOENT) {
 				delete(p.at, controller)
 			}
 		}

@@ -64,13 +64,38 @@ func run() error {
 	return commands(plan.Commands)
 }
 
+// leaveRAMDisk makes the root a mount of its own: from the kernel's first one nobody
+// can change to another (pivot_root(2)), which sandboxes do.
+func leaveRAMDisk() error {
+	const stage = "/stage"
+	if err := os.Mkdir(stage, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("/", stage, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("binding the root: %w", err)
+	}
+	if err := unix.Chdir(stage); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("moving the root: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return err
+	}
+	return unix.Chdir("/")
+}
+
 func mounts() error {
+	if err := leaveRAMDisk(); err != nil {
+		return err
+	}
 	for _, m := range []struct {
 		kind, path string
 		mode       os.FileMode
 	}{
 		{"proc", "/proc", 0o555}, {"sysfs", "/sys", 0o555}, {"devtmpfs", "/dev", 0o755},
-		{"devpts", "/dev/pts", 0o755}, {"tmpfs", "/dev/shm", 0o1777}, {"tmpfs", "/tmp", 0o1777},
+		{"devpts", "/dev/pts", 0o755}, {"tmpfs", "/dev/shm", 0o1777}, {"tmpfs", "/tmp", 0o1777}, {"tmpfs", "/var/tmp", 0o1777},
 		{"tmpfs", "/run", 0o755}, {"cgroup2", "/sys/fs/cgroup", 0o755}, {"bpf", "/sys/fs/bpf", 0o700},
 	} {
 		if err := os.MkdirAll(m.path, m.mode); err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOENT) {
