@@ -82,7 +82,7 @@ func (n *lane) pushLocked(frames []byte) (ok bool) {
 	if first := len(n.backlog) == 0 && len(frames) <= runMost; !n.link.backlog.take(n.link, len(frames), first) {
 		return false
 	}
-	n.backlog = append(n.backlog, frames...)
+	n.backlog = append(withRoom(n.backlog, len(frames)), frames...)
 	if !n.writing {
 		n.writing = true
 		go n.write()
@@ -113,14 +113,6 @@ func (n *lane) write() {
 	}
 	n.mu.Unlock()
 	n.link.space.notify()
-}
-
-// emptied is a buffer for later, if it is small.
-func emptied(b []byte) []byte {
-	if cap(b) > keptMost {
-		return nil
-	}
-	return b[:0]
 }
 
 // close ends the stream behind everything that was pushed. The channel is
