@@ -82,7 +82,7 @@ type Session struct {
 	next     uint64
 	answered uint64              // all up to here
 	later    [MaxUnanswered]bool // answered beyond it: of each sequence, by its remainder
-	slots    chan struct{}       // one for each sequence beyond answered
+	room     chan struct{}       // closed when answered grows; nil where nobody waits for that
 }
 
 const (
@@ -111,7 +111,7 @@ func OpenSession(ctx context.Context, to Sessions) (*Session, error) {
 		id, err := to.OpenSession(each)
 		cancel()
 		if err == nil {
-			return &Session{to: to, id: id, slots: make(chan struct{}, MaxUnanswered)}, nil
+			return &Session{to: to, id: id}, nil
 		}
 		if !worthRepeating(err) || !pause(ctx) {
 			return nil, err
@@ -129,12 +129,10 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 	if err := checkSize(command); err != nil {
 		return Result{}, err
 	}
-	select {
-	case s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return Result{}, fmt.Errorf("%w: waiting for one of %d places of the session: not sent", ContextError(ctx), MaxUnanswered)
+	sequence, answered, err := s.begin(ctx)
+	if err != nil {
+		return Result{}, err
 	}
-	sequence, answered := s.begin()
 	defer s.end(sequence)
 	unsure := false
 	for patience := attemptPatience; ; patience = min(2*patience, maxAttemptPatience) {
@@ -197,11 +195,28 @@ func notSure(ctx context.Context, err error) error {
 func (s *Session) Close(ctx context.Context) error { return s.to.CloseSession(ctx, s.id) }
 
 // begin returns the next sequence, and up to which results are not needed any more.
-func (s *Session) begin() (sequence, answered uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next++
-	return s.next, s.answered
+// It waits until the group would remember one more. Many callers come here at once,
+// with the answers of one batch, so there is little done under the lock.
+func (s *Session) begin(ctx context.Context) (sequence, answered uint64, err error) {
+	for {
+		s.mu.Lock()
+		if s.next-s.answered < MaxUnanswered {
+			s.next++
+			sequence, answered = s.next, s.answered
+			s.mu.Unlock()
+			return sequence, answered, nil
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return 0, 0, fmt.Errorf("%w: waiting for one of %d places of the session: not sent", ContextError(ctx), MaxUnanswered)
+		}
+	}
 }
 
 func (s *Session) received() uint64 {
@@ -216,10 +231,16 @@ func (s *Session) end(sequence uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.later[sequence%MaxUnanswered] = true
+	if !s.later[(s.answered+1)%MaxUnanswered] {
+		return
+	}
 	for s.later[(s.answered+1)%MaxUnanswered] {
 		s.answered++
 		s.later[s.answered%MaxUnanswered] = false
-		<-s.slots
+	}
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
 	}
 }
 
