@@ -51,7 +51,7 @@ func Serve(ctx context.Context, server *rpc.Server, g consensus.Group) (*Service
 // expire proposes, as the leader, that leases end whose time has come by this
 // node's clock. Which do is decided by the log's time.
 func (s *Service) expire(ctx context.Context) {
-	t := time.NewTicker(expiryInterval)
+	t := time.NewTimer(expiryInterval)
 	defer t.Stop()
 	for {
 		select {
@@ -60,7 +60,12 @@ func (s *Service) expire(ctx context.Context) {
 		case now := <-t.C:
 			var next int64
 			s.look(func(m *Machine) { next = m.next() })
-			if next == 0 || now.UnixNano() < next || !s.group.Status().Leads() {
+			if next == 0 { // one that is granted now does not end sooner
+				t.Reset(MinTTL)
+				continue
+			}
+			t.Reset(expiryInterval)
+			if now.UnixNano() < next || !s.group.Status().Leads() {
 				continue
 			}
 			each, cancel := context.WithTimeout(ctx, time.Second)
