@@ -42,14 +42,19 @@ func (d part) limitCPU(l Limits) error {
 	set := func(file string, value int64) error {
 		return writeGroup(filepath.Join(d.dir, file), strconv.FormatInt(value, 10))
 	}
-	if l.Background { // first: the kernel lets nobody set the share of such a group
-		return errors.Join(set("cpu.idle", 1), d.quota(l.CPU))
-	}
 	share := set("cpu.shares", shareOf(l.CPU, defaultShares))
 	if d.v2 {
 		share = set("cpu.weight", shareOf(l.CPU, defaultWeight))
 	}
 	return errors.Join(share, d.quota(l.CPU))
+}
+
+// putBehind has the kernel run a folder of groups in what time others leave. It is
+// done for each cell, since in version 2 the folder may have got the controller since
+// the one before. Kernels before 5.15 have no such thing: there cells are behind those
+// of their own folder.
+func (h hierarchy) putBehind() error {
+	return ifThere(writeGroup(filepath.Join(h.dir, "cpu.idle"), "1"))
 }
 
 // quota sets how much CPU time there is; 0 is no limit.

@@ -30,7 +30,7 @@ func TestCPULimits(t *testing.T) {
 		"a short quota":    {capsid.Limits{CPU: 0.1}, "1000 10000", "102", "10", "0", unix.SCHED_NORMAL},
 		"a longer period":  {capsid.Limits{CPU: 0.03}, "1000 33333", "30", "3", "0", unix.SCHED_NORMAL},
 		"the least":        {capsid.Limits{CPU: 0.01}, "1000 100000", "10", "2", "0", unix.SCHED_NORMAL},
-		"behind others":    {capsid.Limits{CPU: 0.5, Background: true}, "5000 10000", "3", "", "1", unix.SCHED_IDLE},
+		"behind others":    {capsid.Limits{CPU: 0.5, Background: true}, "5000 10000", "512", "50", "1", unix.SCHED_IDLE},
 		"only behind them": {capsid.Limits{Background: true}, "", "", "", "", unix.SCHED_IDLE},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -65,10 +65,13 @@ func groupFiles(cell string) map[string]string {
 		if !strings.HasPrefix(filepath.Base(dir), cell+".") {
 			continue
 		}
-		for _, name := range []string{"cpu.max", "cpu.weight", "cpu.shares", "cpu.idle", "cpu.cfs_quota_us", "cpu.cfs_period_us"} {
+		for _, name := range []string{"cpu.max", "cpu.weight", "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us"} {
 			if text, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
 				files[name] = strings.TrimSpace(string(text))
 			}
+		}
+		if text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), "cpu.idle")); err == nil {
+			files["cpu.idle"] = strings.TrimSpace(string(text)) // of the folder of all such cells
 		}
 	}
 	return files

@@ -60,7 +60,10 @@ func (p *hierarchies) make(s Spec, need []string) (_ *group, err error) {
 	defer p.making.RUnlock()
 	name := fmt.Sprintf("%s.%d", s.Name, p.serial.Add(1))
 	for _, controller := range need {
-		h, err := p.of(controller)
+		h, err := p.of(controller, s.Limits.Background)
+		if err == nil && s.Limits.Background {
+			err = h.putBehind()
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -72,11 +72,20 @@ func pidNamespace() (uint64, error) {
 	return st.Ino, nil
 }
 
+// behind is the end of the name of the folder for cells in the background. They
+// have one beside that of the others since whole folders take turns first: within one
+// that is like others they would be behind nobody but each other.
+const behind = ".background"
+
 // of returns where groups with a controller are made, and makes that place.
-func (p *hierarchies) of(controller string) (hierarchy, error) {
+func (p *hierarchies) of(controller string, background bool) (hierarchy, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if h, ok := p.at[controller]; ok {
+	key, name := controller, p.mine
+	if background {
+		key, name = key+behind, name+behind
+	}
+	if h, ok := p.at[key]; ok {
 		return h, nil
 	}
 	parent, v2, err := p.find(controller)
@@ -84,11 +93,11 @@ func (p *hierarchies) of(controller string) (hierarchy, error) {
 		return hierarchy{}, err
 	}
 	_ = sweep(parent)
-	h := hierarchy{dir: filepath.Join(parent, p.mine), v2: v2}
+	h := hierarchy{dir: filepath.Join(parent, name), v2: v2}
 	if err := p.prepare(parent, h, controller); err != nil {
 		return hierarchy{}, err
 	}
-	p.at[controller] = h
+	p.at[key] = h
 	return h, nil
 }
 
@@ -236,7 +245,7 @@ func sweep(parent string) (busy int) {
 
 func parseNodeDir(name string) (pid int, start, namespace uint64, ok bool) {
 	rest, found := strings.CutPrefix(name, nodePrefix)
-	f := strings.Split(rest, ".")
+	f := strings.Split(strings.TrimSuffix(rest, behind), ".")
 	if !found || len(f) != 3 {
 		return 0, 0, 0, false
 	}
@@ -266,8 +275,10 @@ func Sweep() (busy int) {
 		if parent, _, err := p.find(controller); err == nil {
 			busy += sweep(parent)
 			// In version 2 the first controller's folder is that of all.
-			if err := unix.Rmdir(filepath.Join(parent, p.mine)); err == nil || errors.Is(err, unix.ENOENT) {
-				delete(p.at, controller)
+			for _, end := range []string{"", behind} {
+				if err := unix.Rmdir(filepath.Join(parent, p.mine+end)); err == nil || errors.Is(err, unix.ENOENT) {
+					delete(p.at, controller+end)
+				}
 			}
 		}
 	}

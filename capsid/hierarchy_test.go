@@ -22,6 +22,8 @@ func TestSweepTouchesNobodyWhoMayLive(t *testing.T) {
 	parent := t.TempDir()
 	for name, stays := range map[string]bool{
 		fmt.Sprintf("cell-node.%d.%d.%d", os.Getpid(), st.start, here):   true,
+		fmt.Sprintf("cell-node.%d.%d.%d.background", nobody, 1, here):    false,
+		fmt.Sprintf("cell-node.%d.%d.%d.other", nobody, 1, here):         true,
 		fmt.Sprintf("cell-node.%d.%d.%d", os.Getpid(), st.start+1, here): false, // its number was given again
 		fmt.Sprintf("cell-node.%d.%d.%d", nobody, 1, here):               false,
 		fmt.Sprintf("cell-node.%d.%d.%d", nobody, 1, here+1):             true, // of another pid namespace

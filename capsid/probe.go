@@ -150,7 +150,7 @@ func groupsHere(controllers []string) (have map[string]string, lack []lacking) {
 	for _, c := range controllers {
 		h, err := hierarchy{}, placesErr
 		if err == nil {
-			h, err = p.of(c)
+			h, err = p.of(c, false)
 		}
 		if err != nil {
 			i := slices.IndexFunc(lack, func(l lacking) bool { return alike(l.err, err) })
