@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/bench"
@@ -25,7 +27,7 @@ func runVeth(ctx context.Context, args []string) error {
 	}
 	o := newFlags("veth -- rtt|stream", "Measures between two network namespaces with veth between them, made for it and gone with it; beside spinning kernel UDP and what XDP itself can do. Needs root.")
 	f := o.set
-	linkName := f.String("link", "all", "afxdp, asavie (afxdp by asavie/xdp's sockets), udp, both (afxdp and udp), all, or bare (sockets without a link: from C, from the kernel's generator, with threaded NAPI)")
+	linkName := f.String("link", "all", "afxdp, asavie (afxdp by asavie/xdp's sockets), udp, both (afxdp and udp), all, bare (sockets without a link: from C, from the kernel's generator, with threaded NAPI), or names of those with commas between them, such as afxdp,xdp-echo")
 	mode := f.String("mode", "auto", "where the XDP program runs: auto, driver or generic")
 	f.StringVar(&o.size, "size", "64", "`BYTES` of a whole vesicle: commit word (4), header (20), payload. K, M suffixes")
 	f.IntVar(&o.spec.Batch, "batch", 1, "stream: vesicles published at once; they share datagrams")
@@ -71,7 +73,13 @@ func vethSpec(o *options, kind, linkName, mode string) (s netbench.Spec, err err
 	case "all":
 		s.Links = netbench.Links()
 	default:
-		return s, usageError(fmt.Sprintf("--link %q: afxdp, asavie, udp, both, all or bare", linkName))
+		s.Links = strings.Split(linkName, ",")
+		known := append(netbench.Links(), netbench.Bare(kind)...)
+		for _, name := range s.Links {
+			if !slices.Contains(known, name) {
+				return s, usageError(fmt.Sprintf("--link %q: both, all, bare, or of %s some, with commas between them", linkName, strings.Join(known, ", ")))
+			}
+		}
 	}
 	modes := map[string]ebpf.Mode{"auto": ebpf.ModeAuto, "driver": ebpf.ModeDriver, "generic": ebpf.ModeGeneric}
 	m, ok := modes[mode]

@@ -14,7 +14,7 @@ func TestVethWrongUsage(t *testing.T) {
 	for _, c := range []struct{ args, says string }{
 		{"veth", "rtt or stream"},
 		{"veth -- fanin", "unexpected argument"},
-		{"veth -- rtt --link ring", "asavie, udp, both"},
+		{"veth -- rtt --link ring", "asavie, udp"},
 		{"veth -- rtt --mode fast", "auto, driver or generic"},
 		{"veth -- rtt --batch 2", "calls go one by one"},
 		{"veth -- stream --size 64K", "fits one datagram"},
@@ -43,7 +43,7 @@ func TestVeth(t *testing.T) {
 	}{
 		{report.KindRTT, "all", netbench.Links()},
 		{report.KindStream, "all", netbench.Links()},
-		{report.KindRTT, "bare", netbench.Bare(report.KindRTT)},
+		{report.KindRTT, "xdp-echo,afxdp", []string{netbench.BareEcho, netbench.LinkXDP}},
 		{report.KindStream, "bare", netbench.Bare(report.KindStream)},
 	} {
 		t.Run(c.kind+" "+c.links, func(t *testing.T) {
