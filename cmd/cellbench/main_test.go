@@ -28,7 +28,7 @@ import (
 const mainEnv = "CELLBENCH_TEST_MAIN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(mainEnv) != "" || len(os.Args) > 1 && (os.Args[1] == bench.PeerArg || os.Args[1] == scratch.Arg) {
+	if os.Getenv(mainEnv) != "" || len(os.Args) > 1 && (os.Args[1] == bench.PeerArg || os.Args[1] == scratch.Arg || os.Args[1] == spawnArg) {
 		main()
 	}
 	os.Exit(m.Run())

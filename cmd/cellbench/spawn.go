@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,8 +159,10 @@ func capsidWay(backend, name string, command []string, beside string) *spawnResu
 		w.Error = err.Error()
 		return w
 	}
+	spec := capsid.Spec{Name: "bench", Command: command}
+	spec.Files.System = backend != "none" && dynamic(command[0])
 	w.once = func(ctx context.Context) error {
-		p, err := b.Start(ctx, capsid.Spec{Name: "bench", Command: command})
+		p, err := b.Start(ctx, spec)
 		if err != nil {
 			return err
 		}
@@ -223,8 +226,24 @@ func bareBwrap(path string, command []string) []string {
 	for _, d := range []string{"/dev/null", "/dev/zero", "/dev/urandom"} {
 		a = append(a, "--dev-bind", d, d)
 	}
+	if dynamic(command[0]) {
+		for _, d := range []string{"/usr", "/lib", "/lib64"} {
+			a = append(a, "--ro-bind-try", d, d)
+		}
+	}
 	a = append(a, "--ro-bind", command[0], command[0], "--remount-ro", "/", "--")
 	return append(a, command...)
+}
+
+// dynamic reports whether a program needs a loader and libraries, as this one does
+// where it was built with cgo.
+func dynamic(program string) bool {
+	f, err := elf.Open(program)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // round starts as many as it can for as long as d.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"io"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -33,6 +35,19 @@ func TestSpawnWaysAnswer(t *testing.T) {
 	} {
 		if err := w.round(t.Context(), 1, 1); err != nil || w.Error != "" || len(w.Rates) != 1 {
 			t.Errorf("%+v, %v", w, err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bwrap, err := exec.LookPath("bwrap"); err == nil {
+		// With cgo this is a program that needs libraries.
+		bare := &spawnResult{once: func(ctx context.Context) error { return bareExec(ctx, bareBwrap(bwrap, []string{self, spawnArg})) }}
+		for _, w := range []*spawnResult{bare, capsidWay("bwrap", "Go", []string{self, spawnArg}, "")} {
+			if err := w.round(t.Context(), 1, 1); err != nil || w.Error != "" || len(w.Rates) != 1 {
+				t.Errorf("%+v, %v", w, err)
+			}
 		}
 	}
 	if hostBusy() <= 0 {
