@@ -216,6 +216,9 @@ func inModule(path string) (rel string, ours bool) {
 // element of its path, or two of them below internal.
 func folderOf(rel string) string {
 	first, rest, _ := strings.Cut(rel, "/")
+	if rest == "examples" || strings.HasPrefix(rest, "examples/") { // of a module, which alone has what they need
+		return "examples"
+	}
 	if first == "internal" {
 		second, _, _ := strings.Cut(rest, "/")
 		return first + "/" + second
