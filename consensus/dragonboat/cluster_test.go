@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -98,15 +99,20 @@ func (n *nodes) trusted(id consensus.NodeID) bool {
 	return n.addrs[id] != ""
 }
 
-// freeAddr returns an address of loopback that nobody listens on.
+// freeAddr returns an address of loopback that nobody listens on. Its port is below
+// those from which the kernel takes one for who connects: between two lives of a
+// process nobody must get it.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+mathrand.IntN(20_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port of 100 is free")
+	return ""
 }
 
 // add makes a node's identity; open starts it.
