@@ -93,31 +93,58 @@ func TestLongCallsOutliveWhatTakesTheirName(t *testing.T) {
 			b := w.settle(nil, a.addr)
 			b.opens("ledger")
 			client := b.calls("ledger")
-			type answer struct {
-				list netops.PathList
-				err  error
-			}
-			answered := make(chan answer, 1)
-			go func() {
-				list, err := client.Path(context.Background(), netops.Name{Cell: "x"})
-				answered <- answer{list, err}
-			}()
-			eventually(t, "the call has begun", func() bool { return a.asked.Load() == 1 })
+			long := a.begin(client)
 			happens(t, a, b)
 			// Longer than idle callers are waited for, and proxies looked at.
-			select {
-			case x := <-answered:
-				t.Fatalf("the call was cut: %+v, %v", x.list, x.err)
-			case <-time.After(retireTime + 2*time.Second):
-			}
-			a.answer <- struct{}{}
-			if x := <-answered; x.err != nil || !slices.Equal(x.list.Why, []string{a.addr}) {
-				t.Errorf("the long call: %+v, %v", x.list, x.err)
-			}
-			if n := a.asked.Load(); n != 1 {
-				t.Errorf("it was executed %d times", n)
-			}
+			long.stillWaits(retireTime + 2*time.Second)
+			long.ends()
 		})
+	}
+}
+
+// longCall is one that ends when its server is told to answer.
+type longCall struct {
+	of       *inhabitant
+	answered chan longAnswer
+}
+
+type longAnswer struct {
+	list netops.PathList
+	err  error
+}
+
+// begin begins the only long call of x's cell, and returns when x executes it.
+func (x *inhabitant) begin(client *netops.NetworkClient) *longCall {
+	x.t.Helper()
+	c := &longCall{x, make(chan longAnswer, 1)}
+	go func() {
+		list, err := client.Path(context.Background(), netops.Name{Cell: "x"})
+		c.answered <- longAnswer{list, err}
+	}()
+	eventually(x.t, "the call has begun", func() bool { return x.asked.Load() == 1 })
+	return c
+}
+
+// stillWaits fails the test if the call has ended after a while.
+func (c *longCall) stillWaits(while time.Duration) {
+	c.of.t.Helper()
+	time.Sleep(while)
+	select {
+	case a := <-c.answered:
+		c.of.t.Fatalf("the long call was cut: %+v, %v", a.list, a.err)
+	default:
+	}
+}
+
+// ends has the call answered, and looks at what comes.
+func (c *longCall) ends() {
+	c.of.t.Helper()
+	c.of.answer <- struct{}{}
+	if a := <-c.answered; a.err != nil || !slices.Equal(a.list.Why, []string{c.of.addr}) {
+		c.of.t.Errorf("the long call: %+v, %v", a.list, a.err)
+	}
+	if n := c.of.asked.Load(); n != 1 {
+		c.of.t.Errorf("it was executed %d times", n)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -60,16 +59,7 @@ func TestWhoCanNotBeReachedIsCalledByARelay(t *testing.T) {
 func TestCallsLeaveTheRelayWhenThereIsADirectWay(t *testing.T) {
 	hidden, caller, _ := newTown(t).relayed()
 	client := caller.calls("ledger")
-	type answer struct {
-		list netops.PathList
-		err  error
-	}
-	answered := make(chan answer, 1)
-	go func() {
-		list, err := client.Path(context.Background(), netops.Name{Cell: "x"})
-		answered <- answer{list, err}
-	}()
-	eventually(t, "the call has begun", func() bool { return hidden.asked.Load() == 1 })
+	long := hidden.begin(client)
 	if paths := caller.paths("ledger"); len(paths) != 1 || !paths[0].InUse {
 		t.Fatalf("not by the relay: %+v", paths)
 	}
@@ -94,18 +84,8 @@ func TestCallsLeaveTheRelayWhenThereIsADirectWay(t *testing.T) {
 	if must(t, err); len(list.Paths) != 1 || list.Paths[0].InUse || len(list.Why) == 0 {
 		t.Errorf("the paths: %+v", list)
 	}
-	select {
-	case x := <-answered:
-		t.Fatalf("the call under way was cut: %+v, %v", x.list, x.err)
-	default:
-	}
-	hidden.answer <- struct{}{}
-	if x := <-answered; x.err != nil || !slices.Equal(x.list.Why, []string{hidden.addr}) {
-		t.Errorf("the call that was under way: %+v, %v", x.list, x.err)
-	}
-	if n := hidden.asked.Load(); n != 1 {
-		t.Errorf("it was executed %d times", n)
-	}
+	long.stillWaits(0)
+	long.ends()
 }
 
 // TestASocketThatCouldNotBeMadeIsMadeLater: what was in its way has gone.

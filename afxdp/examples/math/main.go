@@ -26,7 +26,6 @@ import (
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/uds"
-	"github.com/cell-runtime/cell/wire"
 )
 
 func main() {
@@ -57,7 +56,7 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	defer server.Close()
-	if err := math.RegisterMath(server, calculator{}); err != nil {
+	if err := math.RegisterMath(server, math.Calculator{}); err != nil {
 		return err
 	}
 	if len(args) == 0 {
@@ -145,24 +144,4 @@ func calculate(ctx context.Context, client *math.MathClient, numbers []string) e
 	}
 	fmt.Printf("mean %g\n", mean.Value)
 	return nil
-}
-
-type calculator struct{}
-
-func (calculator) Divide(_ context.Context, req math.Division) (math.Quotient, error) {
-	if req.Divisor == 0 {
-		return math.Quotient{}, rpc.Errorf(wire.StatusInvalidArgument, "%d can't be divided by 0", req.Dividend)
-	}
-	return math.Quotient{Value: req.Dividend / req.Divisor, Remainder: req.Dividend % req.Divisor}, nil
-}
-
-func (calculator) Mean(_ context.Context, req math.Values) (math.Mean, error) {
-	if len(req.All) == 0 {
-		return math.Mean{}, rpc.Errorf(wire.StatusInvalidArgument, "no values have no mean")
-	}
-	var sum float64
-	for _, v := range req.All {
-		sum += v
-	}
-	return math.Mean{Value: sum / float64(len(req.All))}, nil
 }

@@ -12,30 +12,7 @@ import (
 	"github.com/cell-runtime/cell/examples/math"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/uds"
-	"github.com/cell-runtime/cell/wire"
 )
-
-// calculator implements math.Math. Its methods run on goroutines of the
-// server's pool, several at once.
-type calculator struct{}
-
-func (calculator) Divide(_ context.Context, req math.Division) (math.Quotient, error) {
-	if req.Divisor == 0 {
-		return math.Quotient{}, rpc.Errorf(wire.StatusInvalidArgument, "%d can't be divided by 0", req.Dividend)
-	}
-	return math.Quotient{Value: req.Dividend / req.Divisor, Remainder: req.Dividend % req.Divisor}, nil
-}
-
-func (calculator) Mean(_ context.Context, req math.Values) (math.Mean, error) {
-	if len(req.All) == 0 {
-		return math.Mean{}, rpc.Errorf(wire.StatusInvalidArgument, "no values have no mean")
-	}
-	var sum float64
-	for _, v := range req.All {
-		sum += v
-	}
-	return math.Mean{Value: sum / float64(len(req.All))}, nil
-}
 
 func main() {
 	if len(os.Args) > 1 {
@@ -55,7 +32,7 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	defer server.Close()
-	if err := math.RegisterMath(server, calculator{}); err != nil {
+	if err := math.RegisterMath(server, math.Calculator{}); err != nil {
 		return err
 	}
 	l, err := uds.Listen(math.Name, nil)
