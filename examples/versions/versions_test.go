@@ -88,7 +88,13 @@ func TestAServerIsReplacedWhileItsClientsAsk(t *testing.T) {
 			client.says(t, "(cents|days)\n") // it asks
 			lose(c.how)
 			stop := p.serve(t, c.second)
-			summary := `400 answers over 2 links, the slowest took \S+` + "\n"
+			// A server that ends takes links until its last call is answered, so a
+			// client may come to it once more before it finds the next.
+			links := "2"
+			if c.how == syscall.SIGTERM {
+				links = "[2-9]"
+			}
+			summary := `400 answers over ` + links + ` links, the slowest took \S+` + "\n"
 			if c.code != 0 {
 				summary = ""
 			}
