@@ -84,10 +84,10 @@ func (w *world) start(i int, peers ...string) *Member {
 	n := w.nodes[i]
 	m, err := Open(Options{
 		Dir: n.dir, Advertise: n.addr, Peers: peers, keepEvery: 100 * time.Millisecond,
-		Open: func(answer AnswerFunc, resolve ResolveFunc) (Host, error) {
+		Open: func(answer AnswerFunc, resolve ResolveFunc, vouch VouchFunc) (Host, error) {
 			return dragonboat.Open(dragonboat.Options{
 				Node: consensus.NodeID(n.creds.ID().String()), Dir: filepath.Join(n.dir, "raft"), Listen: n.addr, Tick: 10 * time.Millisecond, ElectionTicks: 40,
-				Security: dragonboat.NodeKeys(n.creds, w.trust), Resolve: resolve, Answer: answer,
+				Security: dragonboat.NodeKeys(n.creds, w.trust), Resolve: resolve, Answer: answer, Vouch: vouch,
 			})
 		},
 	})

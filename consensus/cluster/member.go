@@ -32,6 +32,9 @@ type AnswerFunc func(ctx context.Context, from consensus.NodeID, question []byte
 // ResolveFunc says where a node is.
 type ResolveFunc func(ctx context.Context, node consensus.NodeID) (string, error)
 
+// VouchFunc says whether a replica of a group is on a node, by the tables.
+type VouchFunc func(ctx context.Context, group consensus.GroupID, replica consensus.ReplicaID, node consensus.NodeID) bool
+
 // Options make a member.
 type Options struct {
 	// Dir is where the member keeps what it has promised; it is made.
@@ -45,7 +48,7 @@ type Options struct {
 	// how many voters it keeps; default 3. 1 founds one alone.
 	Nodes int
 	// Open opens the host.
-	Open func(AnswerFunc, ResolveFunc) (Host, error)
+	Open func(AnswerFunc, ResolveFunc, VouchFunc) (Host, error)
 	// Serve, if set, is given the service of each group that is a store of
 	// keys, until ctx ends.
 	Serve func(ctx context.Context, group string, server *rpc.Server)
@@ -143,7 +146,7 @@ func Open(o Options) (*Member, error) {
 	for _, a := range s.Addrs {
 		m.known.add(a, false, time.Now())
 	}
-	if m.host, err = o.Open(m.answer, m.resolve); err != nil {
+	if m.host, err = o.Open(m.answer, m.resolve, m.vouch); err != nil {
 		m.cancel()
 		return nil, err
 	}

@@ -19,9 +19,9 @@ import (
 func alone(t *testing.T) *Member {
 	t.Helper()
 	dir := t.TempDir()
-	m, err := Open(Options{Dir: dir, Nodes: 1, keepEvery: 20 * time.Millisecond, Open: func(answer AnswerFunc, resolve ResolveFunc) (Host, error) {
+	m, err := Open(Options{Dir: dir, Nodes: 1, keepEvery: 20 * time.Millisecond, Open: func(answer AnswerFunc, resolve ResolveFunc, vouch VouchFunc) (Host, error) {
 		return dragonboat.Open(dragonboat.Options{Node: "alone", Dir: filepath.Join(dir, "raft"), Listen: "127.0.0.1:0", Insecure: true,
-			Resolve: resolve, Answer: answer, Tick: 2 * time.Millisecond, ElectionTicks: 10})
+			Resolve: resolve, Answer: answer, Vouch: vouch, Tick: 2 * time.Millisecond, ElectionTicks: 10})
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,8 @@ import (
 //
 //	preface: "CELLRAFT" version u8, kind u8 (1 messages, 2 a snapshot,
 //	         3 a question, which is answered by one frame the other way, 4 beats,
-//	         which are bytes without meaning instead of frames),
+//	         which are bytes without meaning instead of frames, 5 an inquiry, which
+//	         is answered by one frame),
 //	         length u8 and id of the sender, length u8 and id of the receiver
 //	frame:   length u32, CRC-32C u32, payload (a protobuf of dragonboat's)
 //
@@ -34,6 +35,7 @@ const (
 	kindSnapshot   = 2
 	kindQuestion   = 3
 	kindBeats      = 4
+	kindInquiry    = 5
 	frameHead      = 8
 	// maxFrame is above what dragonboat puts into one message (64 MiB).
 	maxFrame = 80 << 20
@@ -71,7 +73,7 @@ func readPreface(r io.Reader) (p preface, err error) {
 		return p, errPreface
 	case version != prefaceVersion:
 		return p, fmt.Errorf("%w: version %d, this node speaks %d", errPreface, version, prefaceVersion)
-	case kind < kindMessages || kind > kindBeats:
+	case kind < kindMessages || kind > kindInquiry:
 		return p, fmt.Errorf("%w: kind %d", errPreface, kind)
 	}
 	p.kind = kind
@@ -205,8 +207,8 @@ func travels(m *raftpb.Message) bool {
 	return m.To != 0
 }
 
-// receiveChunk passes on one piece of a snapshot.
-func (f *frameReader) receiveChunk(handle raftio.ChunkHandler) error {
+// receiveChunk passes on one piece of a snapshot, if its node may speak for who sends it.
+func (f *frameReader) receiveChunk(from string, r *roster, handle raftio.ChunkHandler) error {
 	b, err := f.next()
 	if err != nil {
 		return err
@@ -214,6 +216,13 @@ func (f *frameReader) receiveChunk(handle raftio.ChunkHandler) error {
 	var c raftpb.Chunk
 	if err := unmarshal(c.Unmarshal, b); err != nil {
 		return err
+	}
+	if r != nil {
+		if ok, err := r.admits(claim{c.ShardID, c.From, from}, c.ReplicaID); err != nil {
+			return err
+		} else if !ok {
+			return fmt.Errorf("node %s sends a snapshot as replica %d of group %016x, of which this node does not know", from, c.From, c.ShardID)
+		}
 	}
 	if !handle(c) {
 		return fmt.Errorf("a piece of a snapshot of group %x was refused", c.ShardID)

@@ -37,6 +37,7 @@ type Host struct {
 	leaders *leaderWatch
 	voters  voters
 	rest    *rest // nil: no group rests
+	roster  *roster
 }
 
 var _ consensus.Host = (*Host)(nil)
@@ -64,9 +65,10 @@ func Open(o Options) (*Host, error) {
 	if !o.AlwaysAwake {
 		h.rest = newRest(h)
 	}
+	h.roster = newRoster(&o)
 	if o.transport == nil {
 		kept := o
-		kept.gone, kept.rest = h.nodeGone, h.rest
+		kept.gone, kept.rest, kept.roster = h.nodeGone, h.rest, h.roster
 		o.transport = transports{&kept}
 	}
 	if h.rest != nil {
@@ -84,6 +86,10 @@ func Open(o Options) (*Host, error) {
 		return nil, errors.Join(openError(o.Dir, err), dir.close())
 	}
 	h.nh = nh
+	if err := h.roster.watch(h); err != nil {
+		nh.Close()
+		return nil, errors.Join(err, dir.close())
+	}
 	if h.rest != nil {
 		go h.rest.run()
 	}
@@ -132,6 +138,7 @@ func (h *Host) Start(ctx context.Context, c consensus.GroupConfig) (consensus.Gr
 	if err := h.reserve(c.Name); err != nil {
 		return nil, err
 	}
+	h.roster.add(uint64(g.id), uint64(c.Replica), c.Join)
 	err := h.startReplica(ctx, g)
 	if err == nil {
 		err = h.checkMark(g)
@@ -142,6 +149,7 @@ func (h *Host) Start(ctx context.Context, c consensus.GroupConfig) (consensus.Gr
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
+		h.roster.remove(uint64(g.id))
 		delete(h.groups, c.Name)
 		return nil, startError(&c, err)
 	}
@@ -257,6 +265,7 @@ func (h *Host) Stop(name string) error {
 	h.mu.Lock()
 	delete(h.groups, name)
 	h.mu.Unlock()
+	h.roster.remove(uint64(g.id))
 	return requestError(name, h.nh.StopReplica(uint64(g.id), uint64(g.config.Replica)))
 }
 

@@ -66,7 +66,8 @@ func writeMarks(dir string, all map[string]mark) error {
 	return replaceFile(dir, marksFile, fmt.Appendf(nil, "%s\nsha256 %x\n", text, sha256.Sum256(text)))
 }
 
-// keepMarks writes marks while the host runs.
+// keepMarks writes marks while the host runs, and has what was known of members
+// looked up anew.
 func (h *Host) keepMarks() {
 	defer close(h.marked)
 	t := time.NewTicker(marksPace)
@@ -75,6 +76,7 @@ func (h *Host) keepMarks() {
 		select {
 		case <-t.C:
 			h.noteMarks()
+			h.roster.forget()
 		case <-h.closing:
 			return
 		}

@@ -49,6 +49,13 @@ type Options struct {
 	// called beside itself, by connections that Security has let in.
 	Answer func(ctx context.Context, from consensus.NodeID, question []byte) ([]byte, error)
 
+	// Vouch reports whether a replica of a group is on a node, of which this node's
+	// replica of the group doesn't know: it joins, or was away when that one was
+	// added. If it says no, the members that are known are asked. nil: they alone;
+	// and a replica that joins, and so knows no member, believes any node that
+	// Security has let in. It is called beside itself.
+	Vouch func(ctx context.Context, group consensus.GroupID, replica consensus.ReplicaID, node consensus.NodeID) bool
+
 	// Tick is the unit of all of Raft's times: heartbeats are sent every
 	// second tick, and a leader that is silent for ElectionTicks, to twice as
 	// many, is replaced. (One whose process has ended is replaced at once.)
@@ -86,6 +93,8 @@ type Options struct {
 	// gone is told of a node whose process has ended.
 	gone func(t *transport, node consensus.NodeID)
 	rest *rest // nil: AlwaysAwake
+
+	roster *roster // who may speak; nil: everybody
 }
 
 // Security makes connections between nodes and says who is at the other end.

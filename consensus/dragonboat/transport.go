@@ -48,8 +48,12 @@ type transports struct{ o *Options }
 
 func (f transports) Create(c config.NodeHostConfig, message raftio.MessageHandler, chunk raftio.ChunkHandler) raftio.ITransport {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &transport{o: f.o, message: message, chunk: chunk, deployment: c.GetDeploymentID(),
+	t := &transport{o: f.o, message: message, chunk: chunk, deployment: c.GetDeploymentID(),
 		ctx: ctx, cancel: cancel, conns: make(map[net.Conn]string), ending: make(map[string]bool), beating: make(map[string]bool)}
+	if f.o.roster != nil {
+		f.o.roster.ask, f.o.roster.beside = t.askAbout, t.beside
+	}
+	return t
 }
 
 func (f transports) Validate(node string) bool { return validNode(node) }
@@ -196,12 +200,14 @@ func (t *transport) serve(raw net.Conn) error {
 		return t.answer(c, consensus.NodeID(p.from))
 	case kindBeats:
 		return t.hearBeats(c, p.from)
+	case kindInquiry:
+		return t.answerInquiry(c)
 	}
 	f := newFrameReader(bufio.NewReaderSize(c, readBuffer))
 	for t.ctx.Err() == nil {
 		switch p.kind {
 		case kindSnapshot:
-			err = f.receiveChunk(t.chunk)
+			err = f.receiveChunk(p.from, t.o.roster, t.chunk)
 		default:
 			err = f.receiveBatch(p.from, t.deliver)
 		}
@@ -212,10 +218,13 @@ func (t *transport) serve(raw net.Conn) error {
 	return nil
 }
 
-// deliver passes on messages of a node. dragonboat notes which node each replica
-// is on, and panics, before it does anything else, where another one sends in a
-// replica's name.
+// deliver passes on messages of a node, if it may say that. dragonboat notes which
+// node each replica is on, and panics, before it does anything else, where another
+// one sends in a replica's name: two members may have changed places meanwhile.
 func (t *transport) deliver(m raftpb.MessageBatch) (err error) {
+	if err := t.o.roster.admit(&m); err != nil || len(m.Requests) == 0 {
+		return err
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			if text, ok := r.(string); !ok || !strings.Contains(text, "inconsistent target") {
@@ -226,6 +235,17 @@ func (t *transport) deliver(m raftpb.MessageBatch) (err error) {
 	}()
 	t.message(m)
 	return nil
+}
+
+// beside runs something until the transport is closed, if it isn't yet.
+func (t *transport) beside(f func(ctx context.Context)) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ctx.Err() != nil {
+		return false
+	}
+	t.serving.Go(func() { f(t.ctx) })
+	return true
 }
 
 func (t *transport) secureServer(raw net.Conn) (net.Conn, consensus.NodeID, error) {

@@ -46,10 +46,10 @@ func Run(ctx context.Context, s Settings, log *slog.Logger) error {
 	defer listener.Close()
 	m, err := cluster.Open(cluster.Options{
 		Dir: s.Dir, Advertise: s.Advertise, Peers: s.Peers, Nodes: s.Nodes, Logger: log,
-		Open: func(answer cluster.AnswerFunc, resolve cluster.ResolveFunc) (cluster.Host, error) {
+		Open: func(answer cluster.AnswerFunc, resolve cluster.ResolveFunc, vouch cluster.VouchFunc) (cluster.Host, error) {
 			return dragonboat.Open(dragonboat.Options{
 				Node: consensus.NodeID(keys.ID().String()), Dir: filepath.Join(s.Dir, "log"), Listen: s.Listen,
-				Security: dragonboat.NodeKeys(keys, trust), Resolve: resolve, Answer: answer, Logger: log,
+				Security: dragonboat.NodeKeys(keys, trust), Resolve: resolve, Answer: answer, Vouch: vouch, Logger: log,
 			})
 		},
 		Serve: func(ctx context.Context, group string, server *rpc.Server) {
