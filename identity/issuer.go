@@ -228,19 +228,33 @@ func SaveEnrolment(path string, e *Enrolment) error {
 	if err := SaveMembership(path, e.Membership); err != nil || e.Revocations == nil {
 		return err
 	}
-	text, err := e.Revocations.MarshalText()
-	if err != nil {
-		return err
+	_, err := SaveRevocations(path, e.Membership.Cluster, e.Revocations)
+	return err
+}
+
+// SaveRevocations keeps a list of the revoked in directory path, for a node of the
+// given cluster, if it is newer than the one there, and reports whether it was.
+// Processes that follow the directory heed it; see [Trust.Follow]. Error:
+// [ErrStatement] where the cluster has not signed it.
+func SaveRevocations(path string, cluster ClusterID, l *RevocationList) (news bool, err error) {
+	if err := l.Verify(cluster); err != nil {
+		return false, err
 	}
-	return changeDir(path, false, func(d *dir) error {
+	text, err := l.MarshalText()
+	if err != nil {
+		return false, err
+	}
+	err = changeDir(path, false, func(d *dir) error {
 		old := &RevocationList{}
 		data, err := d.readIfThere(fileList)
 		if err != nil {
 			return err
 		}
-		if data != nil && old.UnmarshalText(data) == nil && old.Verify(e.Membership.Cluster) == nil && old.Counter >= e.Revocations.Counter {
+		if data != nil && old.UnmarshalText(data) == nil && old.Verify(cluster) == nil && old.Counter >= l.Counter {
 			return nil
 		}
+		news = true
 		return d.write(fileList, append(text, '\n'))
 	})
+	return news && err == nil, err
 }

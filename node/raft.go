@@ -17,6 +17,7 @@ import (
 	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/node/netops"
 	"github.com/cell-runtime/cell/node/network"
+	"github.com/cell-runtime/cell/node/ops"
 	"github.com/cell-runtime/cell/node/raftnode"
 )
 
@@ -60,6 +61,7 @@ func (n *Node) runRaft(ctx context.Context) error {
 		return err
 	}
 	n.work.Go(func() { n.introduce(ctx, s.Listen) })
+	n.work.Go(func() { n.tellVersions(ctx) })
 	l := n.config.Log
 	n.work.Go(func() {
 		err := supervise.Run(ctx, supervise.Options{
@@ -120,6 +122,56 @@ func (n *Node) introduce(ctx context.Context, listen string) {
 		}
 		told, at = found, time.Now()
 	}
+}
+
+// versionsPace is how often the cluster's table is told of this node's versions,
+// where they have changed, and versionsAgain where they haven't: the table may be
+// another one.
+const (
+	versionsPace  = 2 * time.Second
+	versionsAgain = time.Minute
+)
+
+// tellVersions keeps in the cluster's table what versions of cells this node has.
+func (n *Node) tellVersions(ctx context.Context) {
+	var told []raftnode.Version
+	var at time.Time
+	t := time.NewTicker(versionsPace)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		now := n.versionsHere()
+		if at.After(time.Now().Add(-versionsAgain)) && slices.Equal(now, told) {
+			continue
+		}
+		short, cancel := context.WithTimeout(ctx, versionsPace)
+		err := raftnode.SetVersions(short, n.dir, now)
+		cancel()
+		if err != nil { // there is no cluster yet, say: the next time
+			n.log.Debug("raft: the table was not told of versions", "err", err)
+			continue
+		}
+		told, at = now, time.Now()
+	}
+}
+
+// versionsHere are the versions of all cells, by name, oldest first.
+func (n *Node) versionsHere() []raftnode.Version {
+	all := []raftnode.Version{}
+	for _, c := range n.State().Cells {
+		list, err := operator{n}.Versions(context.Background(), ops.Name{Cell: c.Name})
+		if err != nil { // it has gone
+			continue
+		}
+		for _, v := range list.Versions {
+			all = append(all, raftnode.Version{Cell: c.Name, Version: v.Name, State: v.State, Current: v.Current})
+		}
+	}
+	return all
 }
 
 // raftAddrs are where other nodes' members of a cluster are: where they say, or, of

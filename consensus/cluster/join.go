@@ -125,7 +125,9 @@ func (m *Member) Remove(ctx context.Context, node consensus.NodeID) error {
 			}
 		}
 	}
-	_, err = m.Table().Delete(ctx, kv.DeleteRequest{Key: []byte(nodesPrefix + string(node))})
+	_, err = m.Table().Txn(ctx, kv.TxnRequest{Then: []kv.Op{
+		{Kind: kv.OpDelete, Key: []byte(nodesPrefix + string(node))}, {Kind: kv.OpDelete, Key: []byte(VersionsPrefix + string(node))},
+	}})
 	if err == nil && !found {
 		err = fmt.Errorf("%w: node %s", consensus.ErrNotMember, node)
 	}

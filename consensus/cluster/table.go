@@ -19,7 +19,9 @@ const (
 	// was deleted. A node that missed it has the old group's log under an old
 	// number, and must not take that for the new one's.
 	numbersPrefix = "numbers/"
-	maxGroups     = 4096
+	// VersionsPrefix: before a node's id, what runs there, as the node says.
+	VersionsPrefix = "versions/"
+	maxGroups      = 4096
 )
 
 // nodeEntry is where a node is.

@@ -80,6 +80,7 @@ func Run(ctx context.Context, s Settings, log *slog.Logger) error {
 		defer close(watched)
 		shown.keep(ctx, m, log)
 	}()
+	go keepRevoked(ctx, m, s.Identity, trust, log)
 	defer func() {
 		stop()
 		<-watched

@@ -32,7 +32,7 @@ func newRaft(env *Env) *cobra.Command {
 tables are the store at the socket kv.cluster: cellnode call kv.cluster.KV.Range.`,
 		Example: "  cellnode raft status\n  cellnode raft create orders",
 	}
-	cmd.AddCommand(newRaftStatus(env), newRaftGroups(env), newRaftCreate(env), newRaftAdd(env), newRaftRemove(env), newRaftMove(env), newRaftSplit(env),
+	cmd.AddCommand(newRaftStatus(env), newRaftGroups(env), newRaftVersions(env), newRaftCreate(env), newRaftAdd(env), newRaftRemove(env), newRaftMove(env), newRaftSplit(env),
 		newRaftTransfer(env), newRaftSnapshot(env), newRaftBackup(env), newRaftRestore(env), newRaftLoad(env), newRaftCheck(env), newRaftMember(env))
 	return cmd
 }
@@ -190,6 +190,43 @@ func printGroups(w io.Writer, groups []admin.Group) error {
 		rows = append(rows, []string{g.Name, kind, here, leader, strconv.FormatUint(g.Term, 10), strconv.FormatUint(g.Applied, 10), strings.Join(seats, "; ")})
 	}
 	return table(w, []string{"NAME", "KIND", "HERE", "LEADER", "TERM", "APPLIED", "MEMBERS"}, rows)
+}
+
+func newRaftVersions(env *Env) *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "versions",
+		Short: "List what versions of which cells the nodes of the cluster have",
+		Long: `Lists, for each node of the cluster, the versions of its cells, from the table that
+the nodes keep; each writes its own within seconds. What a node that is gone had
+last stays until it is removed from the cluster.`,
+		Example: "  cellnode raft versions\n  cellnode raft versions -o json",
+		Args:    cobra.NoArgs,
+	}
+	raftTimeoutFlag(cmd, &timeout)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, cancel := deadline(cmd, timeout)
+		defer cancel()
+		all, err := raftnode.Versions(ctx, env.Dir)
+		if errors.Is(err, uds.ErrNoListener) {
+			return errNoMember
+		}
+		if err != nil {
+			return &CallError{err}
+		}
+		return env.Show(append([]raftnode.Version{}, all...), func(w io.Writer) error {
+			rows := [][]string{}
+			for _, v := range all {
+				current := "-"
+				if v.Current {
+					current = "current"
+				}
+				rows = append(rows, []string{shortNode(v.Node), v.Cell, v.Version, v.State, current})
+			}
+			return table(w, []string{"NODE", "CELL", "VERSION", "STATE", "CALLERS"}, rows)
+		})
+	}
+	return cmd
 }
 
 // newRaftMember is what a node runs as a child; people don't.

@@ -56,6 +56,9 @@ func TestRaftCommands(t *testing.T) {
 	if code, _, complaint := h.run(t, "raft", "status"); code != ExitFailed || !strings.Contains(complaint, "cellnode run --raft") {
 		t.Errorf("without a member: %d %s", code, complaint)
 	}
+	if code, _, complaint := h.run(t, "raft", "versions"); code != ExitFailed || !strings.Contains(complaint, "cellnode run --raft") {
+		t.Errorf("versions without a member: %d %s", code, complaint)
+	}
 	stop := startMember(t, run, data)
 	defer func() { stop() }()
 	orders := filepath.Join(data, "orders.backup")
@@ -138,6 +141,15 @@ func TestRaftCommands(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("metrics of the groups: %d %s%s", code, out, complaint)
 		}
+	}
+	if err := raftnode.SetVersions(t.Context(), run, []raftnode.Version{{Cell: "calculator", Version: "v2", State: "ready", Current: true}}); err != nil {
+		t.Error(err)
+	}
+	if code, out, complaint := h.run(t, "raft", "versions"); code != 0 || !strings.Contains(out, "calculator") || !strings.Contains(out, shortNode(node)) {
+		t.Errorf("what the node has told the table: %d %s%s", code, out, complaint)
+	}
+	if code, out, _ := h.run(t, "raft", "versions", "-o", "json"); code != 0 || !strings.Contains(out, `"version": "v2"`) {
+		t.Errorf("for programs: %d %s", code, out)
 	}
 	stop()
 	stop = func() {}
