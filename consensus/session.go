@@ -19,6 +19,12 @@ type Proposer interface {
 	ProposeEntry(ctx context.Context, entry []byte) (Result, error)
 }
 
+// Hasty is a [Proposer] that can be told for how long to wait at most, beside what
+// ctx says, without a clock being read for that.
+type Hasty interface {
+	ProposeWithin(ctx context.Context, entry []byte, patience time.Duration) (Result, error)
+}
+
 // Once marks a command, so that it is executed once however often it arrives.
 type Once struct {
 	Session  uint64
@@ -44,12 +50,27 @@ func (l logSessions) OpenSession(ctx context.Context) (uint64, error) {
 }
 
 func (l logSessions) ProposeOnce(ctx context.Context, o Once, command []byte) (Result, error) {
+	return l.proposeOnce(ctx, 0, o, command)
+}
+
+// proposeOnce is ProposeOnce that waits for so long at most; 0 is as long as ctx says.
+func (l logSessions) proposeOnce(ctx context.Context, patience time.Duration, o Once, command []byte) (Result, error) {
 	if err := checkSize(command); err != nil {
 		return Result{}, err
 	}
 	e := borrow()
 	defer e.giveBack()
 	e.b = appendSession(e.b, entrySession, wall.Now(), o.Session, o.Sequence, o.Answered, command)
+	if h, ok := l.p.(Hasty); ok && patience > 0 {
+		r, err := h.ProposeWithin(ctx, e.b, patience)
+		if err != nil {
+			return Result{}, err
+		}
+		return outcomeOf(r)
+	}
+	if patience > 0 {
+		ctx = sooner{ctx, time.Now().Add(patience)}
+	}
 	return l.propose(ctx, e.b)
 }
 
@@ -154,7 +175,7 @@ func (s *Session) Propose(ctx context.Context, command []byte) (Result, error) {
 // attempt sends a command once.
 func (s *Session) attempt(ctx context.Context, patience time.Duration, o Once, command []byte) (Result, error) {
 	if log, ok := s.to.(logSessions); ok { // which keeps to deadlines without a timer for each
-		return log.ProposeOnce(sooner{ctx, time.Now().Add(patience)}, o, command)
+		return log.proposeOnce(ctx, patience, o, command)
 	}
 	each, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -38,7 +38,7 @@ func (g *group) Applier() *consensus.Applier  { return g.applier }
 
 // timeoutOf returns how long a request may take; the error is for a context
 // that has ended.
-func timeoutOf(ctx context.Context) (time.Duration, error) {
+func (g *group) timeoutOf(ctx context.Context) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, consensus.ContextError(ctx)
 	}
@@ -46,18 +46,41 @@ func timeoutOf(ctx context.Context) (time.Duration, error) {
 	if !ok {
 		return consensus.DefaultTimeout, nil
 	}
-	left := time.Until(d)
+	left := g.until(d)
 	if left <= 0 {
 		return 0, consensus.ErrTimeout
 	}
 	return left, nil
 }
 
+// until is how long it is until a moment, or a beat less. dragonboat counts times in
+// ticks, and reading the clock costs more than all else that a request costs here.
+func (g *group) until(d time.Time) time.Duration {
+	r := g.h.rest
+	if r == nil {
+		return time.Until(d)
+	}
+	return d.Sub(r.began) - time.Duration(r.now.Load())
+}
+
 func (g *group) ProposeEntry(ctx context.Context, entry []byte) (consensus.Result, error) {
-	timeout, err := timeoutOf(ctx)
+	timeout, err := g.timeoutOf(ctx)
 	if err != nil {
 		return consensus.Result{}, err
 	}
+	return g.propose(ctx, entry, timeout)
+}
+
+// ProposeWithin implements [consensus.Hasty].
+func (g *group) ProposeWithin(ctx context.Context, entry []byte, patience time.Duration) (consensus.Result, error) {
+	timeout, err := g.timeoutOf(ctx)
+	if err != nil {
+		return consensus.Result{}, err
+	}
+	return g.propose(ctx, entry, min(timeout, patience))
+}
+
+func (g *group) propose(ctx context.Context, entry []byte, timeout time.Duration) (consensus.Result, error) {
 	g.rouse()
 	rs, err := g.user.Propose(g.session, entry, max(timeout, g.h.o.Tick))
 	if err != nil {
@@ -81,18 +104,26 @@ var errBusy = fmt.Errorf("%w (the queue of proposals is full)", consensus.ErrBus
 
 // wait waits for a request's answer.
 func (g *group) wait(ctx context.Context, rs *raft.RequestState) (consensus.Result, error) {
+	done := ctx.Done()
+	if done == nil { // it always ends, by its timeout
+		return g.answer(rs, <-rs.AppliedC())
+	}
 	select {
 	case r := <-rs.AppliedC():
-		rs.Release()
-		if r.Completed() {
-			g.served()
-			return consensus.Result(r.GetResult()), nil
-		}
-		return consensus.Result{}, g.failed(&r)
-	case <-ctx.Done():
+		return g.answer(rs, r)
+	case <-done:
 		// Not released: the answer may still be on its way into it.
 		return consensus.Result{}, consensus.ContextError(ctx)
 	}
+}
+
+func (g *group) answer(rs *raft.RequestState, r raft.RequestResult) (consensus.Result, error) {
+	rs.Release()
+	if !r.Completed() {
+		return consensus.Result{}, g.failed(&r)
+	}
+	g.served()
+	return consensus.Result(r.GetResult()), nil
 }
 
 // failed is the error of a request that ended otherwise than completed.
@@ -136,7 +167,7 @@ func (g *group) ReadIndex(ctx context.Context) error {
 	}
 	patience := max(2*time.Duration(g.h.o.ElectionTicks)*g.h.o.Tick, 200*time.Millisecond)
 	for began := time.Now(); ; {
-		timeout, err := timeoutOf(ctx)
+		timeout, err := g.timeoutOf(ctx)
 		if err != nil {
 			return err
 		}

@@ -156,12 +156,17 @@ func (ms *Methods[S]) Command(name string, request rpc.Encoder) ([]byte, error) 
 	if m == nil || m.access != write {
 		return nil, fmt.Errorf("%w: %s is no Write of service %s", consensus.ErrConfig, name, ms.desc.Name)
 	}
-	b, err := encode(request)
-	return command(m.m, b), err
+	b := make([]byte, fingerprintSize+request.SizeCell())
+	binary.LittleEndian.PutUint64(b, m.m.Fingerprint)
+	n, err := request.EncodeCell(b[fingerprintSize:])
+	return b[:fingerprintSize+n], err
 }
 
+// fingerprintSize is of what a command begins with.
+const fingerprintSize = 8
+
 func command(m *rpc.Method, request []byte) []byte {
-	b := make([]byte, 8, 8+len(request))
+	b := make([]byte, fingerprintSize, fingerprintSize+len(request))
 	binary.LittleEndian.PutUint64(b, m.Fingerprint)
 	return append(b, request...)
 }
@@ -188,14 +193,14 @@ func (m *machine[S]) Apply(e *consensus.Entry) {
 }
 
 func (m *machine[S]) apply(e *consensus.Entry) ([]byte, error) {
-	if len(e.Command) < 8 {
+	if len(e.Command) < fingerprintSize {
 		return nil, rpc.Errorf(wire.StatusInvalidArgument, "a command of %d bytes", len(e.Command))
 	}
 	f := m.ms.byFP[binary.LittleEndian.Uint64(e.Command)]
 	if f == nil || f.access != write {
 		return nil, rpc.Errorf(wire.StatusUnimplemented, "this replica does not know the method: all members must run the program that has it")
 	}
-	return f.apply(m.state, e, e.Command[8:])
+	return f.apply(m.state, e, e.Command[fingerprintSize:])
 }
 
 // failure is what a handler's error is as a result: the same on all replicas.
