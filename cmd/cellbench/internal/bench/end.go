@@ -31,8 +31,9 @@ type end struct {
 	short    bool
 }
 
-// streamPatience is about half a microsecond of pauses.
-const streamPatience = 32
+// streamPatience is about a microsecond of pauses, a few times what a line takes
+// from one core to another and back (docs/RING.md has what others gain and lose).
+const streamPatience = 64
 
 func newEnd(c *uds.Conn, wait string) (*end, error) {
 	m, err := waitMode(wait)
