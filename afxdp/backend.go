@@ -113,7 +113,8 @@ func openXSK(u xsk.UmemOptions, c xsk.Config, queues []uint32) (Sockets, error) 
 	}
 	o := &ownSockets{QueueSet: q}
 	for _, s := range q.Sockets {
-		o.queues = append(o.queues, &ownQueue{s})
+		zero, _ := s.ZeroCopy()
+		o.queues = append(o.queues, &ownQueue{s, zero})
 	}
 	return o, nil
 }
@@ -129,7 +130,10 @@ func (o *ownSockets) Notes() []string {
 	return []string{o.Umem.HugeWhy}
 }
 
-type ownQueue struct{ s *xsk.Socket }
+type ownQueue struct {
+	s        *xsk.Socket
+	zeroCopy bool
+}
 
 func (q *ownQueue) ID() uint32                            { return q.s.Queue() }
 func (q *ownQueue) FD() int                               { return q.s.FD() }
@@ -139,8 +143,10 @@ func (q *ownQueue) Transmit(ds []xsk.Desc) int            { return q.s.Tx.Put(ds
 func (q *ownQueue) Complete(addresses []uint64) int       { return q.s.Completion.Take(addresses) }
 func (q *ownQueue) BusyPoll(d time.Duration, b int) error { return q.s.BusyPoll(d, b) }
 
+// Only a driver that reads frames itself waits for more of them. Otherwise the
+// flag is left alone: the kernel counts in the same line when a packet comes.
 func (q *ownQueue) Attend(idle bool) {
-	if idle || q.s.Fill.NeedsWakeup() {
+	if idle || q.zeroCopy && q.s.Fill.NeedsWakeup() {
 		_ = q.s.WakeRx() // what is wrong with the interface, sending tells
 	}
 }

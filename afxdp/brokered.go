@@ -56,6 +56,9 @@ func (s *station) askBroker(path string, queues []uint32) (fds []int, err error)
 		if h.Interface != s.key.index || h.Port != s.port {
 			return fds, fmt.Errorf("the broker at %s has UDP port %d of interface %d, and port %d of %s, which is interface %d, is wanted", path, h.Port, h.Interface, s.port, s.name, s.key.index)
 		}
+		if s.span > 1 && !h.Frags {
+			return fds, fmt.Errorf("the program of the broker at %s takes packets of one frame alone, and Options.Datagram asks for longer ones: leave it out, or have the broker take them (broker.Options.Frags; cellnode broker --frags)", path)
+		}
 		s.generic = h.Mode != ebpf.ModeDriver
 	}
 	s.why = append(s.why, fmt.Sprintf("The sockets and the program are those of the broker at %s.", path))

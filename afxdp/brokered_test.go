@@ -3,10 +3,12 @@ package afxdp_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,6 +122,76 @@ func TestALinkWithoutCapabilities(t *testing.T) {
 	if e := child.Wait(); err != nil || e != nil {
 		t.Errorf("%v, %v\n%s", err, e, said.String())
 	}
+}
+
+// Datagrams of several frames over a broker's sockets, and what a broker says that
+// does not have them.
+func TestDatagramsBeyondAFrameByABroker(t *testing.T) {
+	if afxdp.LacksSpans() {
+		t.Skip("packets beyond a page are of Linux 6.6")
+	}
+	for _, frags := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the broker has them %t", frags), func(t *testing.T) {
+			l := lab(t, netlab.Options{MTU: 9000})
+			o := brokeredOptions(filepath.Join(t.TempDir(), "broker"))
+			withBroker(t, l, o, frags)
+			o.Datagram = 8900
+			if !frags {
+				ctx, cancel := context.WithTimeout(t.Context(), deadline)
+				defer cancel()
+				err := l.B.Do(func() error {
+					c, err := afxdp.Dial(ctx, netip.AddrPortFrom(l.B.V4, portB), netip.AddrPortFrom(l.A.V4, portA), o)
+					if err == nil {
+						err = c.Close()
+					}
+					return err
+				})
+				if !errors.Is(err, afxdp.ErrNoXDP) || !strings.Contains(err.Error(), "--frags") {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			near := required(faultOptions, ebpf.ModeGeneric)
+			near.Datagram, near.XDP.Peers = 8900, 1
+			x, y := between(t, l, false, 0, afxdp.Dial, afxdp.Dial, near, o)
+			defer y.Close()
+			defer x.Close()
+			pass(t, x, y, 50, 8000, nil)
+			pass(t, y, x, 50, 8000, nil)
+			if r, _, err := y.XDP(); err != nil || r.Joined < 50 || r.Sent < 50 {
+				t.Errorf("%v, %+v", err, r)
+			}
+		})
+	}
+}
+
+// withBroker runs a broker on host B, where o says that one is, until the test ends.
+func withBroker(t *testing.T, l *netlab.Lab, o *afxdp.Options, frags bool) {
+	t.Helper()
+	lis, err := broker.Listen(o.XDP.Broker, 0o600)
+	must(t, err)
+	var b *broker.Broker
+	must(t, l.B.Do(func() (err error) {
+		b, err = broker.New(broker.Options{Interface: l.B.Index, Port: portB, Mode: ebpf.ModeGeneric, Frags: frags})
+		return err
+	}))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	// A thread of its own, for the host's is asked for more.
+	go func() {
+		runtime.LockOSThread()
+		err := l.B.Enter()
+		if err == nil {
+			err = b.Run(ctx, lis, func(err error) { t.Log(err) })
+		}
+		ended <- err
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, b.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // echoed sends vesicles one by one and waits for each to come back.

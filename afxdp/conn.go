@@ -2,6 +2,7 @@ package afxdp
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Conn struct {
 	reliable      bool
 	window        uint64
 	datagram      int // the most bytes of one
+	whole         bool
 	session, peer uint32
 	start         time.Time
 
@@ -73,7 +75,10 @@ type DatagramStats struct {
 func newConn(m medium, o Options, s settled, info link.Info) (*Conn, error) {
 	c := &Conn{
 		medium: m, reliable: o.Reliable, window: uint64(o.Window), datagram: s.datagram,
-		session: s.session, peer: s.peer, start: time.Now(), info: info,
+		session: s.session, peer: s.peer, start: time.Now(), info: info, whole: o.whole,
+	}
+	if u, ordinary := m.(*udpMedium); ordinary && s.whole {
+		c.info.Why = append(slices.Clip(c.info.Why), u.sendWhole())
 	}
 	c.info.MaxPayload = s.datagram - headSize - wire.HeaderSize
 	c.info.Reliable, c.info.Ordered = o.Reliable, o.Reliable
@@ -179,6 +184,16 @@ func (c *Conn) Poll(in []wire.Vesicle) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.poll(in)
+}
+
+// Arrived says when the datagram came that the vesicle was in which Poll has
+// handed out last: when the XDP program saw it, in nanoseconds of CLOCK_MONOTONIC,
+// sched.Now's clock. It is not known (false) without [XDPOptions.Timed] and of what
+// came by the kernel's own way. Who wants it of each vesicle polls one at a time.
+func (c *Conn) Arrived() (at int64, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.in.arrived, c.in.arrived != 0
 }
 
 // Release implements link.Receiver.

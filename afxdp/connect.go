@@ -24,6 +24,7 @@ const helloPace = 20 * time.Millisecond
 type settled struct {
 	session, peer uint32
 	datagram      int
+	whole         bool // the peer has asked for that: Options.whole
 }
 
 // handshake says hello until the peer has answered to it, or ctx ends. Both
@@ -72,7 +73,7 @@ func (h *handshake) run(ctx context.Context) error {
 
 // say ignores what becomes of it: it is said again until it has been answered.
 func (h *handshake) say(ask bool) {
-	b := helloDatagram(h.session, h.peer, h.cookie, hello{reliable: h.options.Reliable, ask: ask, datagram: uint32(h.options.Datagram)})
+	b := helloDatagram(h.session, h.peer, h.cookie, hello{reliable: h.options.Reliable, ask: ask, whole: h.options.whole, datagram: uint32(h.options.Datagram)})
 	_ = h.medium.control(b[:])
 }
 
@@ -84,7 +85,7 @@ func helloDatagram(session, peer uint32, cookie uint64, s hello) (b [helloSize]b
 }
 
 func (c *Conn) sayHello() {
-	b := helloDatagram(c.session, c.peer, 0, hello{reliable: c.reliable, datagram: uint32(c.datagram)})
+	b := helloDatagram(c.session, c.peer, 0, hello{reliable: c.reliable, whole: c.whole, datagram: uint32(c.datagram)})
 	if err := c.medium.control(b[:]); err != nil {
 		c.mediumFailed(err)
 	}
@@ -137,7 +138,7 @@ func (h *handshake) take(b []byte) error {
 		return nil
 	}
 	h.peer = front.session
-	h.datagram = theirs.common(&h.options)
+	h.datagram, h.whole = theirs.common(&h.options), theirs.whole
 	h.answered = front.peer == h.session
 	if theirs.ask {
 		h.say(false)

@@ -17,6 +17,7 @@ const (
 	helloReliable  = 1
 	helloAsk       = 2
 	helloChallenge = 4
+	helloWhole     = 8
 
 	// minDatagram is the least size of datagrams, in bytes, that a path must
 	// carry: what IPv6 guarantees (RFC 8200, section 5), less its headers.
@@ -92,6 +93,7 @@ type hello struct {
 	reliable  bool
 	ask       bool   // an answer is wanted
 	challenge bool   // no answer yet: the same is to be said again with this cookie
+	whole     bool   // see Options.whole
 	datagram  uint32 // the most bytes that the sender takes
 }
 
@@ -106,13 +108,19 @@ func (h hello) put(b []byte) {
 	if h.challenge {
 		b[headSize] |= helloChallenge
 	}
+	if h.whole {
+		b[headSize] |= helloWhole
+	}
 	binary.LittleEndian.PutUint32(b[headSize+4:], h.datagram)
 }
 
 // getHello reads what getHead found long enough.
 func getHello(b []byte) hello {
 	flags := b[headSize]
-	return hello{flags&helloReliable != 0, flags&helloAsk != 0, flags&helloChallenge != 0, binary.LittleEndian.Uint32(b[headSize+4:])}
+	return hello{
+		reliable: flags&helloReliable != 0, ask: flags&helloAsk != 0, challenge: flags&helloChallenge != 0, whole: flags&helloWhole != 0,
+		datagram: binary.LittleEndian.Uint32(b[headSize+4:]),
+	}
 }
 
 // recordSize is how many bytes a vesicle of n bytes of payload takes.

@@ -90,16 +90,17 @@ func (d *detour) receive() (b []byte, at int, err error) {
 	}
 	at = d.spare[len(d.spare)-1]
 	for {
-		n, err := unix.Read(d.sock, d.buffers[at])
-		switch {
-		case errors.Is(err, unix.EINTR):
+		n, errno := readNow(d.sock, d.buffers[at])
+		switch errno {
+		case 0:
+		case unix.EINTR:
 			continue
-		case errors.Is(err, unix.EAGAIN):
+		case unix.EAGAIN:
 			return nil, 0, nil
-		case errors.Is(err, unix.ECONNREFUSED):
+		case unix.ECONNREFUSED:
 			return nil, 0, errRefused
-		case err != nil:
-			return nil, 0, err
+		default:
+			return nil, 0, errno
 		}
 		d.spare = d.spare[:len(d.spare)-1]
 		if n > d.size {

@@ -30,6 +30,8 @@ var ErrNoXDP = errors.New("afxdp: no AF_XDP")
 // a receiver with several queues spreads them over those by their ports; one
 // flow stays on one queue, and in order.
 //
+// With Options.Bulk it is an ordinary socket, too, where that carries more.
+//
 // Errors: those of DialUDP, and ErrNoXDP.
 func Dial(ctx context.Context, local, remote netip.AddrPort, o *Options) (*Conn, error) {
 	s, err := o.settle()
@@ -40,6 +42,9 @@ func Dial(ctx context.Context, local, remote netip.AddrPort, o *Options) (*Conn,
 		return nil, err
 	}
 	info := link.Info{Kind: "afxdp", Peer: link.Peer{Addr: remote.String()}}
+	if u := openBulk(local, remote, &s, false, &info); u != nil {
+		return connect(ctx, u, s, info)
+	}
 	x, err := openXDP(local, remote, &s, &info)
 	if err == nil {
 		return connect(ctx, x, s, info)
@@ -105,6 +110,7 @@ func openXDP(local, remote netip.AddrPort, o *Options, info *link.Info) (m *xdpM
 		return m, err
 	}
 	info.ZeroCopy, info.Why = m.station.zeroCopy, m.station.why
+	o.whole = m.station.generic && path.Type != "device"
 	return m, nil
 }
 

@@ -18,8 +18,9 @@
 //
 // Data goes on with one or more vesicles, each a header of package wire and its
 // payload, filled up with zeros to a multiple of four bytes. A hello goes on
-// with flags u8 (1: reliable, 2: an answer is wanted, 4: a challenge), three zero
-// bytes, the most bytes of a datagram that the sender takes u32. In place of here
+// with flags u8 (1: reliable, 2: an answer is wanted, 4: a challenge, 8: no
+// segmentation offload on the way to the sender), three zero bytes, the most
+// bytes of a datagram that the sender takes u32. In place of here
 // it has a cookie: a challenge brings one, and who repeats its hello with it has
 // shown that datagrams reach it at its address. A listener makes no connection,
 // and a connection is not ended by a peer that starts anew, before that.

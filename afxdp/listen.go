@@ -234,7 +234,7 @@ func (l *Listener) admit(s *stranger) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("afxdp: accepting %v: %w", s.from, err)
 	}
-	c, err := newConn(m, o, settled{newSession(), s.session, s.hello.common(&o)}, info)
+	c, err := newConn(m, o, settled{newSession(), s.session, s.hello.common(&o), s.hello.whole}, info)
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
@@ -249,6 +249,9 @@ func (l *Listener) admit(s *stranger) (*Conn, error) {
 func (l *Listener) medium(from netip.AddrPort, o *Options, info *link.Info) (medium, error) {
 	why := "An ordinary UDP socket was asked for, not AF_XDP."
 	if l.xdp {
+		if u := openBulk(l.local, from, o, true, info); u != nil {
+			return u, nil
+		}
 		x, err := openXDP(l.local, from, o, info)
 		if err == nil {
 			info.Kind = "afxdp"

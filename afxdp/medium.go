@@ -65,4 +65,5 @@ func (f *outFrame) reset() {
 type inFrame struct {
 	buf []byte // the datagram; read only
 	id  uint64 // the medium's own
+	at  int64  // when it arrived, as Conn.Arrived says; 0: not known
 }

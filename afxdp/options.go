@@ -31,8 +31,19 @@ type Options struct {
 	// default datagrams of one length that follow each other go as one message
 	// (UDP_SEGMENT), and arrive as one (UDP_GRO), where the kernel can do that.
 	NoOffload bool
+	// Bulk says that vesicles come in great numbers or sizes rather than one by
+	// one, so that what matters is how many get through: [Dial] takes an ordinary
+	// socket with offloads where it carries more than AF_XDP, between virtual
+	// interfaces of one host, and Info().Why says so. Set it on both ends.
+	Bulk bool
 	// XDP is for [Dial] alone.
 	XDP XDPOptions
+
+	// whole: the peer is to send each datagram by itself. A program behind the
+	// driver of a virtual interface sees what the sender's kernel has left for a
+	// device to cut up, which none does there, and a socket takes that for one
+	// datagram.
+	whole bool
 }
 
 const (

@@ -18,8 +18,9 @@ import (
 type packer struct {
 	medium  medium
 	most    int         // bytes of a datagram
-	filling []*outFrame // oldest first
-	claims  []claim     // outstanding, oldest first, from first on
+	filling []*outFrame // oldest first, from front on
+	front   int
+	claims  []claim // outstanding, oldest first, from first on
 	first   int
 }
 
@@ -41,10 +42,33 @@ func newPacker(m medium, most, window int) packer {
 
 func (p *packer) outstanding() int { return len(p.claims) - p.first }
 
+// frames is how many are being filled.
+func (p *packer) frames() int { return len(p.filling) - p.front }
+
+// add begins to fill f.
+func (p *packer) add(f *outFrame) {
+	if len(p.filling) == cap(p.filling) { // of all that there may be some are gone
+		n := copy(p.filling, p.filling[p.front:])
+		clear(p.filling[n:])
+		p.filling, p.front = p.filling[:n], 0
+	}
+	p.filling = append(p.filling, f)
+}
+
+// oldest removes the frame that has been filled for longest.
+func (p *packer) oldest() *outFrame {
+	f := p.filling[p.front]
+	p.filling[p.front] = nil
+	if p.front++; p.front == len(p.filling) {
+		p.filling, p.front = p.filling[:0], 0
+	}
+	return f
+}
+
 // fits says whether the frame that is being filled has room for size bytes.
 func (p *packer) fits(size int) bool {
 	last := len(p.filling) - 1
-	return last >= 0 && p.filling[last].claimed+recordSize(size) <= p.most
+	return last >= p.front && p.filling[last].claimed+recordSize(size) <= p.most
 }
 
 // take returns a place of size bytes in the last frame, where it fits.
@@ -97,18 +121,18 @@ func (p *packer) tidy() {
 
 // abort gives up all claims.
 func (p *packer) abort() {
-	for _, f := range p.filling {
+	for _, f := range p.filling[p.front:] {
 		f.open, f.claimed = 0, f.done
 	}
 	p.claims, p.first = p.claims[:0], 0
-	for last := len(p.filling) - 1; last >= 0 && p.filling[last].done == headSize; last-- {
+	for last := len(p.filling) - 1; last >= p.front && p.filling[last].done == headSize; last-- {
 		p.medium.put(p.filling[last])
 		p.filling = p.filling[:last]
 	}
 }
 
 // ready says whether anything is committed.
-func (p *packer) ready() bool { return len(p.filling) > 0 && p.filling[0].done > headSize }
+func (p *packer) ready() bool { return p.frames() > 0 && p.filling[p.front].done > headSize }
 
 // sealed removes and returns the oldest frame in which something is committed,
 // or nil. If places in it are claimed still, what is committed is moved to a
@@ -117,13 +141,10 @@ func (p *packer) sealed() (*outFrame, error) {
 	if !p.ready() {
 		return nil, nil
 	}
-	f := p.filling[0]
+	f := p.filling[p.front]
 	if f.open == 0 {
-		n := copy(p.filling, p.filling[1:])
-		p.filling[n] = nil
-		p.filling = p.filling[:n]
 		f.n = f.done
-		return f, nil
+		return p.oldest(), nil
 	}
 	g := p.medium.grab()
 	if g == nil {

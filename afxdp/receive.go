@@ -21,6 +21,7 @@ type incoming struct {
 	rest                    []byte // of the datagram polling
 	expected                uint32 // without reliable mode: the peer's next number
 
+	arrived int64  // when the datagram came of the last vesicle that was polled; 0: not known
 	due     bool   // the peer is to be told what is here
 	granted uint64 // the peer knows of places up to here
 
@@ -211,6 +212,7 @@ func (c *Conn) handOut(vs []wire.Vesicle) (n int) {
 		in.rest = nextRecord(in.rest, &vs[n])
 		in.count.Bytes += uint64(len(vs[n].Payload))
 		slot.held++
+		in.arrived = slot.frame.at
 		n++
 		if len(in.rest) == 0 {
 			in.rest = nil

@@ -83,14 +83,14 @@ func (c *Conn) place(size int) bool {
 	if f == nil {
 		return false
 	}
-	o.pack.filling = append(o.pack.filling, f)
+	o.pack.add(f)
 	return true
 }
 
 // mayGrab keeps what is filled, sealed and under way within the window.
 func (c *Conn) mayGrab() bool {
 	o := &c.out
-	return o.next-o.base+uint64(len(o.pack.filling)) < c.window
+	return o.next-o.base+uint64(o.pack.frames()) < c.window
 }
 
 // room says whether a claim of size bytes would succeed.

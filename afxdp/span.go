@@ -1,6 +1,10 @@
 package afxdp
 
-import "github.com/cell-runtime/cell/afxdp/xsk"
+import (
+	"encoding/binary"
+
+	"github.com/cell-runtime/cell/afxdp/xsk"
+)
 
 // Datagrams beyond a frame of memory (Options.Datagram) take several. A sender's
 // lie behind each other, so that a datagram is written in one piece and goes out
@@ -37,6 +41,7 @@ type joiner struct {
 type joining struct {
 	packet []byte // of memory[at]
 	at     int
+	when   int64 // its first frame came
 	begun  bool
 	lost   bool // it has no memory, or is longer than any may be
 }
@@ -88,24 +93,43 @@ func (j *joiner) take() (at int, ok bool) {
 	return len(j.memory) - 1, true
 }
 
-// packet is the one that a descriptor of a queue is, or ends; whole is false
-// while the rest is to come. A nil one is to be dropped.
-func (s *station) packet(queue int, d xsk.Desc) (p []byte, id uint64, whole bool) {
-	p = s.sockets.Packet(d)
+// packet is the one that a descriptor of a queue is, or ends, and when it came;
+// whole is false while the rest is to come. A nil one is to be dropped.
+func (s *station) packet(queue int, d xsk.Desc) (p []byte, id uint64, when int64, whole bool) {
+	p, when = s.sockets.Packet(d), s.arrival(d)
 	more := d.Options&xsk.OptionContinued != 0
 	switch {
 	case s.span == 1 && more:
 		p = nil // not asked for
 	case s.span > 1 && (more || s.joiner.open[queue].begun):
+		o := &s.joiner.open[queue]
+		begun := o.begun
 		joined, id, done := s.joiner.add(queue, p, more)
+		if !begun {
+			o.when = when
+		}
 		s.free(d.Address)
-		return joined, id, done
+		return joined, id, o.when, done
 	}
 	if p == nil {
 		s.free(d.Address)
 	}
-	return p, d.Address, true
+	return p, d.Address, when, true
 }
+
+// arrival is the time that the program has put before a packet, or 0.
+func (s *station) arrival(d xsk.Desc) int64 {
+	if !s.timed {
+		return 0
+	}
+	b := s.sockets.Packet(xsk.Desc{Address: d.Address - stampSize, Length: stampSize})
+	if b == nil {
+		return 0
+	}
+	return int64(binary.NativeEndian.Uint64(b))
+}
+
+const stampSize = 8
 
 // free takes back the memory of something that was received.
 func (s *station) free(id uint64) {

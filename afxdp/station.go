@@ -37,27 +37,31 @@ import (
 //
 // One that is longer than a frame is the matter of span.go.
 type station struct {
-	key      stationKey
-	name     string // of the interface
-	port     uint16
-	backend  string
-	broker   string // "": none
-	sockets  Sockets
-	queues   []Queue // of sockets
-	redirect program
-	why      []string // of the way that was taken
-	zeroCopy bool
-	generic  bool
-	busyPoll bool
-	metadata bool // devices are asked for checksums
+	key        stationKey
+	name       string // of the interface
+	port       uint16
+	backend    string
+	broker     string // "": none
+	sockets    Sockets
+	queues     []Queue // of sockets
+	redirect   program
+	why        []string // of the way that was taken
+	zeroCopy   bool
+	generic    bool
+	busyPoll   bool
+	metadata   bool // devices are asked for checksums
+	timed      bool // the program puts the time of arrival before packets
+	timedAsked bool // by the first connection
 
 	frameSize, receiving int
 	span                 int // frames that a datagram may take
 	window               int // of its first connection: no other may hold more
+	refillAt             int // of wants
 
 	mu      sync.Mutex
 	members map[packet.Key]*xdpMedium
 	rest    []uint64 // frames for receiving that nobody has
+	wants   []int    // by queue: how many the kernel has room for
 	joiner  joiner   // with span > 1
 	turn    int      // the queue to look at first
 	sending []sendFrame
@@ -155,6 +159,8 @@ func (s *station) place(m *xdpMedium, o *Options) error {
 		return fmt.Errorf("this process has the interface with Options.XDP.Broker %q already, and %q is another; connections over one interface share their sockets", s.broker, o.XDP.Broker)
 	case s.backend != o.XDP.Backend:
 		return fmt.Errorf("this process has the interface by the backend %q already, and Options.XDP.Backend is %q; connections over one interface share their sockets", s.backend, o.XDP.Backend)
+	case o.XDP.Timed && !s.timedAsked:
+		return fmt.Errorf("this process has the interface without times of arrival already; connections over one interface share their program: set Options.XDP.Timed of the first one, too")
 	case s.members[k] != nil:
 		return fmt.Errorf("this process has a connection from %v to %v already", m.flow.Local, m.flow.Remote)
 	case o.Window > s.window:
@@ -250,11 +256,19 @@ func (s *station) kick() error {
 	return err
 }
 
-// refill gives frames to a queue's fill ring, those last used first.
-func (s *station) refill(q Queue) {
-	for len(s.rest) > 0 {
-		from := max(0, len(s.rest)-len(s.done))
-		n := q.Fill(s.rest[from:])
+// refillBatch is how many frames the kernel takes of a fill ring before it is
+// given others. How many it has is counted here: who looked into the ring each
+// time would take the line from the kernel that it counts in, at the moment at
+// which a packet arrives.
+const refillBatch = 64
+
+// refill gives frames to a queue's fill ring, those last used first, when it
+// wants many.
+func (s *station) refill(at int) {
+	for s.wants[at] >= s.refillAt && len(s.rest) > 0 {
+		from := max(0, len(s.rest)-min(s.wants[at], len(s.done)))
+		n := s.queues[at].Fill(s.rest[from:])
+		s.wants[at] -= n
 		if n == len(s.rest)-from {
 			s.rest = s.rest[:from]
 			continue
@@ -273,18 +287,17 @@ func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 		if s.turn++; s.turn == len(s.queues) {
 			s.turn = 0
 		}
-		if len(s.rest) > 0 {
-			s.refill(q)
-		}
+		s.refill(at)
 		before := n
 		for n < len(fs) {
 			took := q.Receive(s.descs[:min(len(fs)-n, len(s.descs))])
 			if took == 0 {
 				break
 			}
+			s.wants[at] += took
 			for _, d := range s.descs[:took] {
-				if p, id, whole := s.packet(at, d); whole {
-					n += s.sort(p, id, m, fs[n:])
+				if p, id, when, whole := s.packet(at, d); whole {
+					n += s.sort(p, inFrame{id: id, at: when}, m, fs[n:])
 				}
 			}
 		}
@@ -297,29 +310,30 @@ func (s *station) collect(m *xdpMedium, fs []inFrame) (n int) {
 }
 
 // sort hands one packet to whose it is; 1 if it is m's. A nil one has no memory.
-func (s *station) sort(p []byte, id uint64, m *xdpMedium, fs []inFrame) int {
+func (s *station) sort(p []byte, f inFrame, m *xdpMedium, fs []inFrame) int {
 	if p == nil {
 		s.strays++
 		return 0
 	}
 	b, err := m.parser.Datagram(p)
 	if err == nil {
-		fs[0] = inFrame{buf: b, id: id}
-		m.got(id)
+		f.buf = b
+		fs[0] = f
+		m.got(f.id)
 		return 1
 	}
 	if !errors.Is(err, packet.ErrForeign) {
 		m.damaged(err)
 	} else if k, ok := packet.KeyOf(p); ok && s.members[k] != nil {
 		other := s.members[k]
-		if b, err := other.parser.Datagram(p); err != nil {
+		if f.buf, err = other.parser.Datagram(p); err != nil {
 			other.damaged(err)
-		} else if other.deliver(inFrame{buf: b, id: id}) {
+		} else if other.deliver(f) {
 			return 0
 		}
 	} else {
 		s.stray(p)
 	}
-	s.free(id)
+	s.free(f.id)
 	return 0
 }

@@ -43,10 +43,14 @@ func openStation(key stationKey, flow *packet.Flow, path *nexthop.Path, o *Optio
 		return s, err
 	}
 	var handed []int
+	s.timedAsked = o.XDP.Timed
+	if s.timed = o.XDP.Timed && s.broker == ""; o.XDP.Timed && !s.timed {
+		s.untimed("the program is a broker's")
+	}
 	if s.broker != "" {
 		handed, err = s.askBroker(s.broker, queues)
 	} else {
-		err = s.attach(path, o.XDP.Mode)
+		err = s.attach(path, &o.XDP)
 	}
 	if err != nil {
 		return s, err
@@ -75,38 +79,54 @@ func (s *station) longest(v6 bool) int { return longestIn(s.span*s.frameSize, v6
 // such ones. Before Linux 6.6 there are such programs, but no socket gets their
 // packets.
 func (s *station) load() (*ebpf.Redirect, error) {
+	o := ebpf.RedirectOptions{Timed: s.timed}
 	if older, known := olderThan(kernelRelease(), 6, 6); s.span == 1 && (s.frameSize <= 2048 || older || !known) {
-		return ebpf.LoadRedirect(s.port)
+		return o.Load(s.port)
 	}
-	r, err := ebpf.LoadRedirectFrags(s.port)
+	o.Frags = true
+	r, err := o.Load(s.port)
 	if errors.Is(err, ebpf.ErrNotSupported) && s.span == 1 {
-		return ebpf.LoadRedirect(s.port)
+		o.Frags = false
+		return o.Load(s.port)
 	}
 	return r, err
 }
 
+// untimed notes why there are no times of arrival.
+func (s *station) untimed(why string) {
+	s.why = append(s.why, fmt.Sprintf("No times of arrival, although Options.XDP.Timed: %s.", why))
+}
+
 // attach attaches the program and notes where it runs, and why there.
-func (s *station) attach(path *nexthop.Path, mode ebpf.Mode) error {
+func (s *station) attach(path *nexthop.Path, x *XDPOptions) error {
+	mode := x.Mode
+	beside, there, err := ebpf.Dispatcher(path.Interface)
+	there = there && err == nil && (mode == ebpf.ModeAuto || mode == beside.Mode)
+	if there && s.timed {
+		s.timed = false
+		s.untimed("libxdp's dispatcher calls the program without them")
+	}
 	r, err := s.load()
 	if err != nil {
 		return err
 	}
 	s.redirect = r
-	if beside, there, err := ebpf.Dispatcher(path.Interface); err == nil && there && (mode == ebpf.ModeAuto || mode == beside.Mode) {
+	if there {
 		s.generic = beside.Mode == ebpf.ModeGeneric
 		s.why = append(s.why, fmt.Sprintf("Mode %v, in which %s has libxdp's dispatcher, beside its other programs.", beside.Mode, path.Name))
 		return r.Attach(path.Interface, beside.Mode)
 	}
-	why := ""
-	switch {
-	case mode == ebpf.ModeGeneric:
-		why = "Generic mode, behind the driver, was asked for."
-	case mode == ebpf.ModeAuto && path.Type == "veth":
-		why = "Generic mode, behind the driver: on veth its round trips are the shorter ones. Options.XDP.Mode has the driver's, which takes more packets a second."
-	default:
+	generic, why := mode == ebpf.ModeGeneric, "Generic mode, behind the driver, was asked for."
+	if mode == ebpf.ModeAuto {
+		generic, why = chooseMode(path.Type, x.Measure)
+	}
+	if !generic {
 		err := r.Attach(path.Interface, ebpf.ModeDriver)
 		if err == nil {
-			s.why = append(s.why, fmt.Sprintf("The driver's mode: the driver of %s runs the program.", path.Name))
+			if mode == ebpf.ModeDriver || why == "" {
+				why = fmt.Sprintf("The driver's mode: the driver of %s runs the program.", path.Name)
+			}
+			s.why = append(s.why, why)
 			return nil
 		}
 		if mode == ebpf.ModeDriver || errors.Is(err, ebpf.ErrOccupied) {
@@ -184,12 +204,15 @@ func (s *station) openQueues(queues []uint32, handed []int, o *Options) (err err
 	for i := range s.rest {
 		s.rest[i] = uint64(s.receiving-1-i) * uint64(s.frameSize)
 	}
-	for _, q := range s.queues {
-		s.refill(q)
+	s.refillAt = 1
+	for i, q := range s.queues {
+		s.wants = append(s.wants, int(c.Fill))
+		s.refill(i)
 		if err := s.redirect.SetSocket(q.ID(), q.FD()); err != nil {
 			return err
 		}
 	}
+	s.refillAt = min(refillBatch, int(c.Fill)/4)
 	return s.tune(o)
 }
 

@@ -213,6 +213,12 @@ func (m *udpMedium) offload(o *Options) {
 	}
 }
 
+// sendWhole has each datagram be a message of its own from now on, and says why.
+func (m *udpMedium) sendWhole() string {
+	m.out.segment = false
+	return "Each datagram goes as a message of its own: the peer receives past the kernel, behind the driver of a virtual interface, where nobody cuts up longer ones."
+}
+
 // allot takes memory for a window of datagrams in each direction, and for one
 // batch more.
 func (m *udpMedium) allot(o *Options) {

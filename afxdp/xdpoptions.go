@@ -24,6 +24,10 @@ type XDPOptions struct {
 	// generic mode on veth, which has the shorter round trips there, and where
 	// the driver has no XDP. Info().Why says what was taken.
 	Mode ebpf.Mode
+	// Measure has ModeAuto find out by itself which mode has the shorter round trips
+	// over veth on this kernel, between two network namespaces that it makes for
+	// that (CAP_SYS_ADMIN), once in a process. It takes some 100 ms.
+	Measure bool
 	// Copy is whether the device reads and writes our frames itself.
 	Copy Copying
 	// Queues are those of the interface on which datagrams may arrive: default
@@ -49,6 +53,9 @@ type XDPOptions struct {
 	// says whether it does. Virtual interfaces leave the checksum out until a packet leaves the host, which programs in
 	// between must not take for damage.
 	OffloadChecksum bool
+	// Timed has the program note when each datagram arrives, for [Conn.Arrived].
+	// Info().Why says where that can't be had.
+	Timed bool
 	// BusyPollBudget is how many packets one busy poll may take; default 64.
 	// With Options.BusyPoll.
 	BusyPollBudget int

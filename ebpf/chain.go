@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +37,7 @@ type chained struct {
 	ifindex int
 	program *ebpf.Program
 	id      ebpf.ProgramID
-	owner   net.PacketConn // says that this process is there
+	owner   *claim // says that this process is there
 
 	mu sync.Mutex
 	rtnl
@@ -47,14 +46,9 @@ type chained struct {
 // joinChain puts a program into the chain on an interface. load loads it for the place
 // that it is to have.
 func joinChain(ifindex int, port uint16, tag string, load func(target *ebpf.Program, function string, frags bool) (*ebpf.Program, error)) (*chained, error) {
-	// Abstract: it ends with the process, and belongs to the network namespace,
-	// as interfaces do.
-	owner, err := net.ListenPacket("unixgram", fmt.Sprintf("@cell/xdp/%d/%d", ifindex, port))
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("%w: another process has UDP port %d in the chain of %s", ErrOccupied, port, name(ifindex))
-	}
+	owner, err := claimPort(ifindex, port)
 	if err != nil {
-		return nil, fmt.Errorf("ebpf: a name for this process: %w", err)
+		return nil, err
 	}
 	r, err := openRTNL()
 	if err != nil {
@@ -151,11 +145,8 @@ var errUnchanged = errors.New("ebpf: unchanged")
 // it in its place. An error of f leaves it as it is.
 func changeChain(r rtnl, ifindex int, f func(*chain) error) error {
 	lock, err := os.Open(chainRoot())
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s, where libxdp pins programs, is not there (LIBXDP_BPFFS names another place)", ErrNotSupported, chainRoot())
-	}
 	if err != nil {
-		return fmt.Errorf("ebpf: libxdp's lock: %w", err)
+		return rootError(err)
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
@@ -180,9 +171,18 @@ func changeChain(r rtnl, ifindex int, f func(*chain) error) error {
 		if err := r.setXDP(ifindex, -1, old.program.FD(), old.mode); err != nil {
 			return err
 		}
-		return removePins(old.pins())
+		_ = removePins(old.pins()) // as replace does
+		return nil
 	}
 	return next.replace(r, old)
+}
+
+// rootError is what it means that libxdp's place can't be used.
+func rootError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s, where libxdp pins programs, is not there (LIBXDP_BPFFS names another place)", ErrNotSupported, chainRoot())
+	}
+	return fmt.Errorf("ebpf: libxdp's place: %w", err)
 }
 
 // replace makes a dispatcher of s and puts it in the place of old.
@@ -209,7 +209,10 @@ func (s *chain) replace(r rtnl, old *chain) (err error) {
 	if err := r.setXDP(s.ifindex, d.FD(), old.program.FD(), old.mode); err != nil {
 		return err
 	}
-	return removePins(old.pins())
+	// The change is made. Pins of the old dispatcher that can't be removed are no
+	// part of the new one, and libxdp's xdp-loader clean removes them.
+	_ = removePins(old.pins())
+	return nil
 }
 
 // attach has a program replace the i-th of n functions of a dispatcher, and pins

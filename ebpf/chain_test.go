@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -108,6 +110,7 @@ func looksLike(t *testing.T, ifindex int, priorities ...uint32) {
 		t.Errorf("priorities %v, want %v", got, priorities)
 	}
 	dirs, err := os.ReadDir(chainRoot())
+	dirs = slices.DeleteFunc(dirs, func(d os.DirEntry) bool { return strings.HasPrefix(d.Name(), "cell-") }) // claims
 	if err != nil || len(dirs) != 1 || dirs[0].Name() != filepath.Base(s.pins()) {
 		t.Errorf("pinned: %v, %v", dirs, err)
 	}
@@ -190,7 +193,7 @@ func besideADispatcher(t *testing.T, ifindex int, mode Mode, r, s *Redirect) {
 	// Its process dies; the next for the port takes its place.
 	dead := r.chain
 	r.chain = nil
-	if err := dead.free(); err != nil {
+	if err := errors.Join(dead.program.Close(), dead.owner.folder.Close(), dead.rtnl.close()); err != nil {
 		t.Error(err)
 	}
 	looksLike(t, ifindex, 10, defaultPriority)
@@ -252,6 +255,93 @@ func TestTheEndOfAChain(t *testing.T) {
 			t.Errorf("pinned: %v, %v", dirs, err)
 		}
 	})
+}
+
+// A chain that was changed is changed, although something of the one before can't
+// be removed.
+func TestPinsThatStay(t *testing.T) {
+	loaded(t, true)
+	extensions(t)
+	libxdpRoot(t)
+	r := loaded(t, true)
+	inNamespace(t, func(t *testing.T, ifindex int) {
+		if err := startChain(ifindex, 2, ModeGeneric); err != nil {
+			t.Error(err)
+			return
+		}
+		old := pinsOf(ifindex, ebpf.ProgramID(attached(t, ifindex)[0].ID))
+		for _, dir := range []string{"", "inner"} { // not empty, so that it stays
+			if err := os.Mkdir(filepath.Join(old, "kept", dir), 0o700); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := r.Attach(ifindex, ModeGeneric); err != nil {
+			t.Errorf("%+v", err)
+			return
+		}
+		if yes, err := r.Attached(); !yes || err != nil {
+			t.Errorf("attached: %t, %v", yes, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(old); err != nil {
+			t.Errorf("the pins were to stay: %v", err)
+		}
+	})
+}
+
+// One process at a time has a port, and the one after it needs nothing of it.
+func TestClaims(t *testing.T) {
+	libxdpRoot(t)
+	first, err := claimPort(7, testPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := claimPort(7, testPort); !errors.Is(err, ErrOccupied) {
+		t.Errorf("the same again: %v, %v", second, err)
+	}
+	other, err := claimPort(8, testPort)
+	if err != nil {
+		t.Errorf("another interface: %v", err)
+	} else if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := first.folder.Close(); err != nil { // killed
+		t.Error(err)
+	}
+	var holders atomic.Int32
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for got := 0; got < 50; {
+				c, err := claimPort(7, testPort)
+				if errors.Is(err, ErrOccupied) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n != 1 {
+					t.Errorf("%d have it at once", n)
+				}
+				holders.Add(-1)
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+				got++
+			}
+		})
+	}
+	wg.Wait()
+	if left, err := os.ReadDir(chainRoot()); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	t.Setenv("LIBXDP_BPFFS", t.TempDir())
+	if _, err := claimPort(7, testPort); !errors.Is(err, ErrNotSupported) {
+		t.Errorf("without libxdp's place: %v", err)
+	}
 }
 
 func TestConfigurationOfADispatcher(t *testing.T) {

@@ -12,5 +12,6 @@
 package ebpf
 
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang -target bpfel,bpfeb -cflags "-O2 -g0 -Wall -Werror" -no-global-types redirect bpf/redirect.c -- -Ibpf
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang -target bpfel,bpfeb -cflags "-O2 -g0 -Wall -Werror" -no-global-types timed bpf/timed.c -- -Ibpf
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang -target bpfel,bpfeb -cflags "-O2 -g0 -Wall -Werror" -no-global-types pheromone bpf/pheromone.c -- -Ibpf
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang -target bpfel,bpfeb -cflags "-O2 -g0 -Wall -Werror" -no-global-types steer bpf/steer.c -- -Ibpf

@@ -21,7 +21,7 @@ func TestObjectsAreCompiledFromTheirSources(t *testing.T) {
 		t.Fatalf("building bpf2go: %v\n%s", err, out)
 	}
 	var names []string
-	for _, program := range []string{"redirect", "pheromone", "steer"} {
+	for _, program := range []string{"redirect", "timed", "pheromone", "steer"} {
 		cmd := exec.Command(bpf2go, "-cc", "clang", "-target", "bpfel,bpfeb",
 			"-cflags", "-O2 -g0 -Wall -Werror", "-no-global-types", "-go-package", "ebpf", "-output-dir", dir, program, "bpf/"+program+".c", "--", "-Ibpf")
 		if out, err := cmd.CombinedOutput(); err != nil {

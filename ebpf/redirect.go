@@ -21,6 +21,7 @@ const MaxQueues = 64
 type Redirect struct {
 	objects redirectObjects
 	port    uint16
+	timed   bool
 	link    link.Link
 	chain   *chained // in place of link: beside other programs
 	ifindex int
@@ -30,34 +31,51 @@ type Redirect struct {
 //
 // Errors: [ErrPermission], [ErrMemlock], [ErrNotSupported], each with what to
 // do.
-func LoadRedirect(port uint16) (*Redirect, error) { return loadRedirectWith(port, 0) }
+func LoadRedirect(port uint16) (*Redirect, error) { return RedirectOptions{}.Load(port) }
 
 // LoadRedirectFrags is LoadRedirect for interfaces whose packets may lie in
 // several buffers, which drivers want of a program as soon as the MTU goes beyond
 // a page (Linux 5.18).
 func LoadRedirectFrags(port uint16) (*Redirect, error) {
-	r, err := loadRedirectWith(port, unix.BPF_F_XDP_HAS_FRAGS)
-	if errors.Is(err, unix.EINVAL) {
-		err = fmt.Errorf("%w: programs for packets in several buffers (Linux 5.18): %w", ErrNotSupported, err)
-	}
-	return r, err
+	return RedirectOptions{Frags: true}.Load(port)
 }
 
-func loadRedirectWith(port uint16, flags uint32) (*Redirect, error) {
+// RedirectOptions say how a [Redirect] is loaded.
+type RedirectOptions struct {
+	// Frags: packets may lie in several buffers; see [LoadRedirectFrags].
+	Frags bool
+	// Timed puts the time of arrival before each packet that goes to a socket: when
+	// the program saw it, in nanoseconds of CLOCK_MONOTONIC, eight bytes of the
+	// host's order. Packets of drivers that leave no room there go to the kernel.
+	// It can't be had beside a libxdp dispatcher.
+	Timed bool
+}
+
+// Load is [LoadRedirect] with options.
+func (o RedirectOptions) Load(port uint16) (*Redirect, error) {
 	if port == 0 {
 		return nil, errors.New("ebpf: a redirect needs a UDP port; 0 is none")
 	}
 	if err := Probe(); err != nil {
 		return nil, err
 	}
-	spec, err := loadRedirect()
+	load := loadRedirect
+	if o.Timed {
+		load = loadTimed
+	}
+	spec, err := load()
 	if err != nil {
 		return nil, loadError("redirect", err)
 	}
-	spec.Programs["redirect"].Flags |= flags
-	r := &Redirect{port: port}
+	if o.Frags {
+		spec.Programs["redirect"].Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	r := &Redirect{port: port, timed: o.Timed}
 	if err := spec.LoadAndAssign(&r.objects, nil); err != nil {
-		return nil, loadError("redirect", err)
+		if err = loadError("redirect", err); o.Frags && errors.Is(err, unix.EINVAL) {
+			err = fmt.Errorf("%w: programs for packets in several buffers (Linux 5.18): %w", ErrNotSupported, err)
+		}
+		return nil, err
 	}
 	if err := r.objects.Port.Put(uint32(0), uint32(port)); err != nil {
 		return nil, errors.Join(fmt.Errorf("ebpf: setting the port: %w", err), r.Close())
@@ -86,7 +104,7 @@ func (r *Redirect) Attach(ifindex int, mode Mode) error {
 		r.link, r.ifindex = l, ifindex
 	}
 	var taken *OccupiedError
-	if errors.As(err, &taken) && taken.Program == dispatcherName && (mode == ModeAuto || mode == taken.Mode) {
+	if errors.As(err, &taken) && taken.Program == dispatcherName && (mode == ModeAuto || mode == taken.Mode) && !r.timed {
 		if r.chain, err = r.join(ifindex); err != nil {
 			return fmt.Errorf("%w: %w", taken, err)
 		}

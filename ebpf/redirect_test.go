@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"testing"
@@ -138,6 +139,49 @@ func TestRedirectOfTruncatedFrames(t *testing.T) {
 			if c, s := model(frame[:n], testPort).expected(); code != c || counted != s {
 				t.Errorf("%+v cut to %d bytes: verdict %d, counted %+v; want %d and %+v", p, n, code, counted, c, s)
 			}
+		}
+	}
+}
+
+// What goes to a socket has the time of its arrival before it, and nothing else
+// has anything.
+func TestRedirectWithTimes(t *testing.T) {
+	r, err := RedirectOptions{Timed: true}.Load(testPort)
+	skipOrFail(t, err)
+	defer r.Close()
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("no AF_XDP sockets: %v", err)
+	}
+	defer unix.Close(fd)
+	if err := r.SetSocket(0, fd); err != nil {
+		t.Fatal(err)
+	}
+	now := func() uint64 {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+			t.Fatal(err)
+		}
+		return uint64(ts.Nano())
+	}
+	for _, p := range []packet{{}, {v6: true}, {vlans: 1}, {port: 22}, {fragment: 0x2000}, {ethertype: 0x0806}} {
+		frame := p.build()
+		o := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
+		before := now()
+		code, err := r.objects.Redirect.Run(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _ := model(frame, testPort).expected()
+		got := o.DataOut
+		if want == xdpRedirect && len(got) == len(frame)+8 {
+			if at := binary.NativeEndian.Uint64(got); at < before || at > now() {
+				t.Errorf("%+v: arrived at %d, not since %d", p, at, before)
+			}
+			got = got[8:]
+		}
+		if code != want || !bytes.Equal(got, frame) {
+			t.Errorf("%+v: verdict %d, want %d, with %d bytes of %d", p, code, want, len(o.DataOut), len(frame))
 		}
 	}
 }

@@ -21,6 +21,13 @@ type group struct {
 func newGroup(t *testing.T, host netip.Addr, n int) *group {
 	t.Helper()
 	g := &group{addr: netip.AddrPortFrom(host, 0)}
+	t.Cleanup(func() {
+		for _, fd := range g.fds {
+			if fd >= 0 { // it was not closed before
+				_ = unix.Close(fd)
+			}
+		}
+	})
 	for range n {
 		family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(g.addr.Port()), Addr: [4]byte{127, 0, 0, 1}})
 		if host.Is6() {
@@ -30,7 +37,7 @@ func newGroup(t *testing.T, host netip.Addr, n int) *group {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = unix.Close(fd) }) // some are closed before
+		g.fds = append(g.fds, fd)
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +56,6 @@ func newGroup(t *testing.T, host netip.Addr, n int) *group {
 				g.addr = netip.AddrPortFrom(host, uint16(a.Port))
 			}
 		}
-		g.fds = append(g.fds, fd)
 	}
 	return g
 }

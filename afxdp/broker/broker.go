@@ -23,6 +23,8 @@ const (
 
 	statusGranted = 0
 	statusRefused = 1
+
+	answerFrags = 1
 )
 
 // Options say what a [Broker] may hand out.
@@ -31,6 +33,11 @@ type Options struct {
 	Queues    []uint32 // of it; nil: queue 0
 	Port      uint16   // UDP: what is redirected
 	Mode      ebpf.Mode
+	// Frags has the program take packets that lie in several buffers (Linux 6.6),
+	// for programs whose datagrams are longer than a frame of memory
+	// (afxdp.Options.Datagram), and for the driver's mode where the MTU goes beyond
+	// a page.
+	Frags bool
 	// Allow decides who may have a queue, by the kernel's word about the
 	// process at the other end; nil: who has the broker's own user id.
 	Allow func(unix.Ucred) error
@@ -51,7 +58,8 @@ type Broker struct {
 // New attaches the program to the interface. Sockets belong to the network
 // namespace of the threads that call [Broker.Serve].
 //
-// Errors: those of [ebpf.LoadRedirect] and [ebpf.Redirect.Attach].
+// Errors: those of [ebpf.LoadRedirect], with Frags [ebpf.LoadRedirectFrags], and
+// [ebpf.Redirect.Attach].
 func New(o Options) (*Broker, error) {
 	if o.Queues == nil {
 		o.Queues = []uint32{0}
@@ -59,7 +67,11 @@ func New(o Options) (*Broker, error) {
 	if o.Allow == nil {
 		o.Allow = sameUser
 	}
-	r, err := ebpf.LoadRedirect(o.Port)
+	load := ebpf.LoadRedirect
+	if o.Frags {
+		load = ebpf.LoadRedirectFrags
+	}
+	r, err := load(o.Port)
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +219,9 @@ func (b *Broker) grant(c *net.UnixConn, queue uint32) error {
 	}
 	front := answerTo(statusGranted, uint32(b.options.Interface), queue, b.options.Port)
 	front[18] = byte(b.mode)
+	if b.options.Frags {
+		front[19] = answerFrags
+	}
 	return write(c, front, unix.UnixRights(fd))
 }
 

@@ -22,7 +22,7 @@
 //
 // A request is 8 bytes, little-endian: magic u32 "CEXS", queue u32. The answer
 // is one message: magic u32, status u32 (0: granted), interface index u32, queue
-// u32, port u16, mode u8 (package ebpf's), a byte of zero, with the descriptor
-// (SCM_RIGHTS); or, with another status, the reason as text behind these 20
-// bytes.
+// u32, port u16, mode u8 (package ebpf's), flags u8 (1: the program takes packets
+// in several buffers), with the descriptor (SCM_RIGHTS); or, with another status,
+// the reason as text behind these 20 bytes.
 package broker

@@ -21,6 +21,7 @@ type Handed struct {
 	Queue     uint32
 	Port      uint16    // UDP: what will come
 	Mode      ebpf.Mode // where the program runs that sends it there
+	Frags     bool      // it takes packets in several buffers
 }
 
 // Dial connects to the broker that listens at path and asks it for a queue. The
@@ -101,7 +102,7 @@ func parse(b []byte, fds []int, queue uint32) (Handed, error) {
 	}
 	h := Handed{
 		Interface: int(int32(binary.LittleEndian.Uint32(b[8:]))), Queue: binary.LittleEndian.Uint32(b[12:]),
-		Port: binary.LittleEndian.Uint16(b[16:]), Mode: ebpf.Mode(b[18]),
+		Port: binary.LittleEndian.Uint16(b[16:]), Mode: ebpf.Mode(b[18]), Frags: b[19]&answerFrags != 0,
 	}
 	if len(fds) != 1 || h.Queue != queue || h.Interface <= 0 || h.Port == 0 {
 		return Handed{}, fmt.Errorf("broker: the answer has %d descriptors, for queue %d of interface %d", len(fds), h.Queue, h.Interface)

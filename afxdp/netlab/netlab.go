@@ -120,6 +120,10 @@ func (h *Host) Do(f func() error) error {
 	return <-done
 }
 
+// Enter puts the calling thread into the host, for what runs beside [Host.Do].
+// Its goroutine must be locked to it and never be unlocked.
+func (h *Host) Enter() error { return unix.Setns(h.ns, unix.CLONE_NEWNET) }
+
 // Addr returns the first of the host's IPv6 or IPv4 addresses.
 func (h *Host) Addr(v6 bool) netip.Addr { return h.AddrAt(v6, 0) }
 

@@ -45,6 +45,7 @@ struct sk_reuseport_md {
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
 static __u64 (*ktime)(void) = (void *)5;
+static int (*adjust_meta)(struct xdp_md *xdp, int delta) = (void *)54;
 static long (*skb_load)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)26;
 static long (*xdp_load)(const void *xdp, __u32 offset, void *to, __u32 len) = (void *)189;
 static long (*skb_pull)(struct __sk_buff *skb, __u32 len) = (void *)39;

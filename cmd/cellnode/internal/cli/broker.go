@@ -25,6 +25,7 @@ type brokerFlags struct {
 	allow        []string
 	queues       []uint
 	port         uint16
+	frags        bool
 }
 
 func newBroker(env *Env) *cobra.Command {
@@ -58,6 +59,7 @@ free: name none whom you would not let do that. docs/AFXDP.md says more.`,
 	f.Uint16Var(&b.port, "port", 0, "the UDP port that is taken past the kernel")
 	f.UintSliceVar(&b.queues, "queue", []uint{0}, "a queue that is handed out; may be given again")
 	f.StringSliceVar(&b.allow, "allow", nil, "a user, by name or number, who may have a queue; may be given again")
+	f.BoolVar(&b.frags, "frags", false, "also packets in several buffers: for datagrams beyond a frame of memory, or an MTU beyond a page (Linux 6.6)")
 	f.StringVar(&b.mode, "mode", "auto", "auto, driver or generic")
 	return cmd
 }
@@ -70,7 +72,7 @@ func (b *brokerFlags) options() (o broker.Options, err error) {
 	if b.port == 0 {
 		return o, usagef("--port is missing: which UDP port shall go past the kernel?")
 	}
-	o.Port = b.port
+	o.Port, o.Frags = b.port, b.frags
 	if o.Mode, err = ebpf.ParseMode(b.mode); err != nil || o.Mode == ebpf.ModeTCX {
 		return o, usagef("--mode is %q; auto, driver and generic can be had", b.mode)
 	}
