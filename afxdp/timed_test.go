@@ -31,7 +31,11 @@ func TestTimesOfArrival(t *testing.T) {
 			if c.datagram > 0 && afxdp.LacksSpans() {
 				t.Skip("packets beyond a page are of Linux 6.6")
 			}
-			l := lab(t, netlab.Options{MTU: 9000})
+			mtu := 1500
+			if c.datagram > 0 {
+				mtu = 9000
+			}
+			l := lab(t, netlab.Options{MTU: mtu})
 			o := faultOptions
 			o.Datagram, o.XDP.Peers, o.XDP.Timed = c.datagram, 1, c.timed
 			a, b := between(t, l, false, 0, afxdp.Dial, afxdp.Dial, required(o, c.mode), required(o, c.mode))

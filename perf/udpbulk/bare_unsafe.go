@@ -34,6 +34,6 @@ func (m *message) set(b []byte, segment int) {
 }
 
 func (m *message) call(number uintptr, fd int) (int, unix.Errno) {
-	n, _, errno := unix.Syscall(number, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), unix.MSG_DONTWAIT)
+	n, _, errno := unix.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), unix.MSG_DONTWAIT)
 	return int(n), errno
 }

@@ -223,7 +223,7 @@ func cell(l *netlab.Lab, noOffload bool) (turn, error) {
 		each = a.Info().MaxPayload
 	}
 	perDatagram := max(1, (a.Info().MaxPayload+wire.HeaderSize)/((each+wire.HeaderSize+3)&^3))
-	batch := 64 * perDatagram
+	batch := 128 * perDatagram // what a window of several messages takes
 	out, in := make([]wire.Vesicle, min(batch, 2048)), make([]wire.Vesicle, 512)
 	var sendErr, pollErr error
 	var vesicles, bytes int

@@ -74,24 +74,6 @@ func (k *kernel) close() error {
 	return errors.Join(errs...)
 }
 
-// write sends one datagram, read receives one; 0 says none.
-func write(fd int, b []byte) error {
-	for {
-		_, err := unix.Write(fd, b)
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-func read(fd int, b []byte) (int, error) {
-	n, err := unix.Read(fd, b)
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-		return 0, nil
-	}
-	return n, err
-}
-
 func (k *kernel) near(s *Spec, length time.Duration, stop *atomic.Bool) (report.Sample, error) {
 	if s.Kind == report.KindStream {
 		for until := after(s.Warmup + length); !past(until); {

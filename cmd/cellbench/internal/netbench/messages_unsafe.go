@@ -37,8 +37,10 @@ func (m *messages) send(fd int) error {
 
 func (m *messages) receive(fd int) (int, error) { return m.call(unix.SYS_RECVMMSG, fd) }
 
+// Raw, as all system calls here: what others are held against shall not be
+// disturbed by Go's scheduler, which looks after who is often in system calls.
 func (m *messages) call(number uintptr, fd int) (int, error) {
-	n, _, errno := unix.Syscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), mostMessages, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(number, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), mostMessages, unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
 		return int(n), nil
@@ -46,4 +48,29 @@ func (m *messages) call(number uintptr, fd int) (int, error) {
 		return 0, nil
 	}
 	return 0, fmt.Errorf("messages: %w", errno)
+}
+
+// write sends one datagram of a non-blocking socket, read receives one; 0 says none.
+func write(fd int, b []byte) error {
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return nil
+		case unix.EAGAIN, unix.ENOBUFS, unix.EINTR:
+		default:
+			return fmt.Errorf("write: %w", errno)
+		}
+	}
+}
+
+func read(fd int, b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	switch errno {
+	case 0:
+		return int(n), nil
+	case unix.EAGAIN, unix.EINTR:
+		return 0, nil
+	}
+	return 0, fmt.Errorf("read: %w", errno)
 }
