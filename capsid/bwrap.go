@@ -55,8 +55,11 @@ func (b *Bwrap) program() (string, error) {
 		return "", mend("apt install bubblewrap, or dnf install bubblewrap", "%w: %s: %w", ErrUnavailable, path, err)
 	}
 	if st.Mode&0o022 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
-		return "", mend(fmt.Sprintf("chown root %[1]s && chmod go-w %[1]s", path),
-			"%w: %s has mode %04o and belongs to uid %d, so that others could exchange it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
+		fix := fmt.Sprintf("chown root %[1]s && chmod go-w %[1]s", path)
+		if !mapped(st.Uid) { // whom it really belongs to, nobody can tell or change from here
+			fix = fmt.Sprintf("this user namespace does not map its owner: have a copy that belongs to you earlier in PATH (install -D -m 755 %s $HOME/bin/bwrap)", path)
+		}
+		return "", mend(fix, "%w: %s has mode %04o and belongs to uid %d, so that others could exchange it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
 	}
 	if b.root && st.Mode&unix.S_ISUID != 0 {
 		return "", mend("chmod u-s "+path, "%w: %s is setuid (mode %04o), which a node that is root does not need", ErrUnavailable, path, st.Mode&0o7777)
@@ -83,18 +86,12 @@ func (b *Bwrap) Start(ctx context.Context, s Spec) (Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	shim, err := reopenShim()
-	if err != nil {
-		return nil, err
-	}
-	defer shim.Close()
-	l := &launch{spec: s, path: path, dir: "/", inner: true, unprivileged: !b.root, uid: uint32(os.Geteuid())}
+	l := &launch{spec: s, unprivileged: !b.root, uid: uint32(os.Geteuid())}
 	if err := b.walls(l); err != nil {
 		return nil, err
 	}
-	l.extra = []*os.File{shim}
 	// Descriptors count from 3; the control groups' come before the shim's.
-	l.argv = b.arguments(l, nodeFD+2+len(l.group.files()))
+	l.walls = b.arguments(l, path, nodeFD+2+len(l.group.files()))
 	return l.start(ctx)
 }
 
@@ -113,21 +110,15 @@ func checkLoader(s Spec) error {
 	return nil
 }
 
-// reopenShim returns the shim with an offset of its own: bubblewrap reads it.
-func reopenShim() (*os.File, error) {
-	f, err := shimFile()
-	if err != nil {
-		return nil, err
-	}
-	return os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
-}
-
 // walls decides what the shim does, and takes what has to be given back.
 func (b *Bwrap) walls(l *launch) error {
 	s := l.spec
 	var missing string
 	l.config = shimConfig{flags: shimDropCaps | shimDeathSig, limits: s.Limits.rlimits()}
 	var err error
+	if s.Limits.Background {
+		l.config.flags |= shimBehind
+	}
 	if l.config.filter, err = filterOf(s.Seccomp); err != nil {
 		return err
 	}
@@ -163,10 +154,11 @@ func (b *Bwrap) walls(l *launch) error {
 // innerUID is what an unprivileged node's cells see themselves as.
 const innerUID = "65534"
 
-// arguments is bubblewrap's command line. shimFD is where it finds the shim.
-func (b *Bwrap) arguments(l *launch, shimFD int) []string {
+// arguments is the command line of the bubblewrap at path. shimFD is where it finds
+// the shim.
+func (b *Bwrap) arguments(l *launch, path string, shimFD int) []string {
 	s := l.spec
-	a := []string{"bwrap",
+	a := []string{path,
 		"--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
 		"--hostname", "cell", "--new-session", "--die-with-parent", "--cap-drop", "ALL"}
 	if b.root {

@@ -41,16 +41,8 @@ func classify(s syscall.WaitStatus, f fate, u Usage, l Limits) Exit {
 }
 
 // usageOf is what the kernel says at the end.
-func usageOf(state *os.ProcessState) Usage {
-	var u Usage
-	if state == nil {
-		return u
-	}
-	u.User, u.System = state.UserTime(), state.SystemTime()
-	if r, ok := state.SysUsage().(*syscall.Rusage); ok {
-		u.PeakMemory = r.Maxrss << 10
-	}
-	return u
+func usageOf(r syscall.Rusage) Usage {
+	return Usage{User: time.Duration(r.Utime.Nano()), System: time.Duration(r.Stime.Nano()), PeakMemory: r.Maxrss << 10}
 }
 
 // usageOfProcess reads a living process.

@@ -192,7 +192,7 @@ func (p *hierarchies) prepare(parent string, h hierarchy, controller string) err
 	if errors.Is(err, unix.EBUSY) { // this process is in it
 		own := filepath.Join(parent, leaf)
 		if err = os.Mkdir(own, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
-			if err = writeGroup(filepath.Join(own, "cgroup.procs"), strconv.Itoa(os.Getpid())); err == nil {
+			if err = moveOwn(parent, own); err == nil {
 				err = enable(parent)
 			}
 		}
@@ -204,6 +204,34 @@ func (p *hierarchies) prepare(parent string, h hierarchy, controller string) err
 		return mend("have "+parent+" delegated to this process alone (systemd: Delegate=yes, DelegateSubgroup="+leaf+")", "can't be switched on: %w", err)
 	}
 	return nil
+}
+
+// moveOwn moves this process from one group of version 2 to another, and with it
+// those below it that it has started there.
+func moveOwn(from, to string) error {
+	procs := filepath.Join(to, "cgroup.procs")
+	if err := writeGroup(procs, strconv.Itoa(os.Getpid())); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(filepath.Join(from, "cgroup.procs"))
+	for _, pid := range strings.Fields(string(text)) {
+		if n, e := strconv.Atoi(pid); e == nil && descends(n) {
+			_ = writeGroup(procs, pid) // one that has ended is gone from there
+		}
+	}
+	return err
+}
+
+// descends reports whether a process was started by this one, or by one that was.
+func descends(pid int) bool {
+	for pid > 1 && pid != os.Getpid() {
+		st, err := readStat(pid)
+		if err != nil {
+			return false
+		}
+		pid = st.ppid
+	}
+	return pid > 1
 }
 
 // sweep removes the groups of nodes that are no more, and counts those that

@@ -2,6 +2,7 @@ package capsid
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,26 +18,27 @@ import (
 // launch is one start of a cell's process by way of the shim.
 type launch struct {
 	spec   Spec
-	path   string // what is executed: the shim, or what leads to it
-	argv   []string
-	dir    string
-	extra  []*os.File // descriptors behind those of the control groups, for what leads to the shim
+	walls  []string // the command that makes walls and leads to the shim inside them; nil where a starter does all
 	config shimConfig
 	uid    uint32 // as which the kernel must know the cell
 	group  *group // nil where no limit needs one
-	// inner: the program started is not the cell's own process, and waits for it.
-	inner bool
 	// unprivileged: the node may not make namespaces, only what it executes may.
 	unprivileged bool
 	degraded     []string
 	release      func() // frees what was taken for this cell; may be nil
 }
 
+// started is what became of a start.
+type started struct {
+	pid, pidfd int
+	err        error
+}
+
 // start runs it and returns when the cell's program has been executed. It owns
 // l.group and l.release.
 func (l *launch) start(ctx context.Context) (_ Process, err error) {
 	p := &process{
-		spec: l.spec, uid: l.uid, degraded: l.degraded, group: l.group, inner: l.inner, release: l.release,
+		spec: l.spec, uid: l.uid, degraded: l.degraded, group: l.group, inner: l.walls != nil, release: l.release,
 		began: time.Now(), done: make(chan struct{}), pidfd: -1, initfd: -1,
 	}
 	p.out = &output{sink: l.spec.Output, limit: l.spec.Limits.Output, full: func() {
@@ -51,105 +52,171 @@ func (l *launch) start(ctx context.Context) (_ Process, err error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("starting %s: %w", l.spec.Name, context.Cause(ctx))
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, l.spec.StartTimeout, fmt.Errorf("no word from the shim in %v (StartTimeout)", l.spec.StartTimeout))
+	defer cancel()
 	l.config.groups = len(l.group.files())
-	message, err := l.config.encode()
+	if p.inner {
+		err = l.throughWalls(ctx, p)
+	} else {
+		request := startRequest{dir: l.spec.Dir, argv: l.spec.Command, env: l.environment(), inherited: 1, walls: l.config}
+		err = l.execute(ctx, p, request, nil, nil)
+	}
 	if err != nil {
-		return nil, err
-	}
-	status, err := l.execute(p)
-	if err != nil {
-		return nil, err
-	}
-	defer status.Close()
-	deadline := time.Now().Add(l.spec.StartTimeout)
-	if t, ok := ctx.Deadline(); ok && t.Before(deadline) {
-		deadline = t
-	}
-	_ = status.SetDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { _ = status.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if l.inner {
-		// What makes the walls may be killed in a moment in which the rest of
-		// it goes on waiting, and holds the socket open.
-		ended, err := whenEnded(p.os.Pid, func() { _ = status.SetDeadline(time.Now().Add(outputGrace)) })
-		if err != nil {
-			return nil, fmt.Errorf("%w: no pidfd: %w", ErrUnavailable, err)
-		}
-		defer ended()
-	}
-	if err := l.converse(p, status, message); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
 		}
 		return nil, p.explain(err)
 	}
 	go p.wait()
-	if l.inner && l.spec.Limits.CPUTime > 0 {
+	if p.inner && l.spec.Limits.CPUTime > 0 {
 		go p.sample()
 	}
 	return p, nil
 }
 
-// execute starts the process with its sockets and its output.
-func (l *launch) execute(p *process) (status *net.UnixConn, err error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
+// execute has a starter execute a program, with the cell's output and its socket, and
+// with other descriptors that it closes: some before those of the control groups, some
+// behind them.
+func (l *launch) execute(ctx context.Context, p *process, request startRequest, before, behind []int) error {
+	fds, own, err := l.ends(p, before, behind)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer null.Close()
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	result := make(chan started, 1)
+	do := func(s *starter) {
+		r := s.run(request, fds)
+		closeAll(own)
+		result <- r
 	}
-	defer w.Close()
-	p.reading = r
-	node, cell, err := socketPair(l.spec.Name)
-	if err != nil {
-		return nil, err
+	to := spawner()
+	if request.walls.flags&shimBehind != 0 || !p.inner && l.spec.Limits.CPU > 0 {
+		to = patientSpawner()
 	}
-	defer cell.Close()
-	p.socket = node
-	status, shim, err := socketPair("status")
-	if err != nil {
-		return nil, err
+	select {
+	case to <- do:
+	case <-ctx.Done():
+		closeAll(own)
+		return fmt.Errorf("%w: others are being started", ErrStart)
 	}
-	defer shim.Close()
-	if err := passCredentials(status); err != nil {
-		return nil, errors.Join(err, status.Close())
+	select {
+	case r := <-result:
+		return p.adopt(r)
+	case <-ctx.Done():
+		p.late = result
+		return fmt.Errorf("%w: executing %s takes too long", ErrStart, request.argv[0])
 	}
-	env := append(append(make([]string, 0, len(l.spec.Env)+1), l.spec.Env...), EnvNode+"="+strconv.Itoa(nodeFD))
-	attr := &os.ProcAttr{
-		Dir: l.dir, Env: env,
-		Files: slices.Concat([]*os.File{null, w, w, cell, shim}, l.group.files(), l.extra),
-		Sys:   l.attributes(),
-	}
-	p.os, err = spawn(l.path, l.argv, attr)
-	if errors.Is(err, unix.EPERM) && attr.Sys.Cloneflags != 0 {
-		attr.Sys.Cloneflags = 0 // what is executed says what it lacks
-		p.os, err = spawn(l.path, l.argv, attr)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, err), status.Close())
-	}
-	l.group.started()
-	p.copied = make(chan struct{})
-	go func() {
-		p.out.copyFrom(r)
-		close(p.copied)
-	}()
-	return status, nil
 }
 
-// attributes are of the process that is started. What leads to the shim is the
-// first process of a pid namespace: the kernel ends all of that with it, also
-// where it is killed, with the node, in a moment in which the rest of it waits for
-// its word.
-func (l *launch) attributes() *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Setpgid: true}
-	if l.inner && !l.unprivileged {
-		a.Cloneflags = syscall.CLONE_NEWPID
+// ends are the descriptors that a cell is started with, and those of them that are to
+// be closed afterwards.
+func (l *launch) ends(p *process, before, behind []int) (fds, toClose []int, err error) {
+	own := slices.Concat(before, behind)
+	defer func() {
+		if err != nil {
+			closeAll(own)
+		}
+	}()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("%w: no pipe: %w; raise RLIMIT_NOFILE", ErrUnavailable, err)
 	}
-	return a
+	_, _ = unix.FcntlInt(uintptr(pipe[0]), unix.F_SETFL, unix.O_NONBLOCK) // a pipe is never refused this
+	p.reading = os.NewFile(uintptr(pipe[0]), "output")
+	own = append(own, pipe[1])
+	node, cell, err := socketPair(l.spec.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.socket = node
+	own = append(own, cell)
+	fds = append([]int{pipe[1], cell}, before...)
+	for _, f := range l.group.files() {
+		fds = append(fds, int(f.Fd()))
+	}
+	return append(fds, behind...), own, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+func (l *launch) environment() []string {
+	return append(append(make([]string, 0, len(l.spec.Env)+1), l.spec.Env...), EnvNode+"="+strconv.Itoa(nodeFD))
+}
+
+// adopt takes over a process that was started, and begins to read its output.
+func (p *process) adopt(r started) error {
+	p.group.started()
+	if r.err != nil {
+		return r.err
+	}
+	c, err := newChild(r.pid, r.pidfd)
+	if err != nil {
+		return err
+	}
+	p.child = c
+	if !p.inner {
+		p.pid = r.pid
+	}
+	p.copied = make(chan struct{})
+	go func() {
+		p.out.copyFrom(p.reading)
+		close(p.copied)
+	}()
+	return nil
+}
+
+// throughWalls executes what leads to the shim, and leads the shim to the cell's
+// program.
+func (l *launch) throughWalls(ctx context.Context, p *process) error {
+	message, err := l.config.encode()
+	if err != nil {
+		return err
+	}
+	status, shim, err := socketPair("status")
+	if err != nil {
+		return err
+	}
+	defer status.Close()
+	if err := passCredentials(status); err != nil {
+		return errors.Join(err, unix.Close(shim))
+	}
+	program, err := openShim()
+	if err != nil {
+		return errors.Join(err, unix.Close(shim))
+	}
+	if err := l.execute(ctx, p, l.makeWalls(), []int{shim}, []int{program}); err != nil {
+		return err
+	}
+	if t, ok := ctx.Deadline(); ok {
+		_ = status.SetDeadline(t)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = status.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	// What makes the walls may be killed in a moment in which the rest of it goes on
+	// waiting, and holds the socket open.
+	ended, err := whenEnded(p.child.pid, func() { _ = status.SetDeadline(time.Now().Add(outputGrace)) })
+	if err != nil {
+		return fmt.Errorf("%w: no pidfd: %w", ErrUnavailable, err)
+	}
+	defer ended()
+	return l.converse(p, status, message)
+}
+
+// makeWalls is how what makes the walls is executed. It is the first process of a
+// pid namespace: the kernel ends all of that with it, also where it is killed, with the
+// node, in a moment in which the rest of it waits for its word.
+func (l *launch) makeWalls() startRequest {
+	r := startRequest{
+		dir: "/", argv: l.walls, env: l.environment(), inherited: 2 + l.config.groups + 1,
+		walls: shimConfig{flags: l.config.flags&shimBehind | shimSession | shimPrivileged},
+	}
+	if !l.unprivileged {
+		r.namespaces = unix.CLONE_NEWPID
+	}
+	return r
 }
 
 // converse leads the shim to the cell's program.
@@ -163,15 +230,8 @@ func (l *launch) converse(p *process, status *net.UnixConn, message []byte) erro
 	if p.pidfd, err = unix.PidfdOpen(p.pid, 0); err != nil {
 		return fmt.Errorf("%w: no pidfd: %w", ErrUnavailable, err)
 	}
-	if l.spec.Limits.Background {
-		if err := unix.SchedSetAttr(p.pid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
-			return fmt.Errorf("%w: the kernel does not put the cell behind others (SCHED_IDLE): %w", ErrUnavailable, err)
-		}
-	}
-	if l.inner {
-		if p.initfd, err = parentOf(p.pidfd, p.pid); err != nil {
-			return err
-		}
+	if p.initfd, err = parentOf(p.pidfd, p.pid); err != nil {
+		return err
 	}
 	if _, err := status.Write(message); err != nil {
 		return fmt.Errorf("%w: the shim ended: %w", ErrUnavailable, err)
@@ -202,7 +262,7 @@ func hear(c *net.UnixConn, want byte) (*unix.Ucred, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	case n == failureLen && b[0] == 'E':
-		return nil, shimFailed(b[:])
+		return nil, shimFailed(binary.NativeEndian.Uint32(b[4:]), unix.Errno(binary.NativeEndian.Uint32(b[8:])))
 	case n != 1 || b[0] != want:
 		return nil, fmt.Errorf("%w: the shim said %q", ErrStart, b[:n])
 	}
@@ -213,20 +273,20 @@ func hear(c *net.UnixConn, want byte) (*unix.Ucred, error) {
 	return nil, fmt.Errorf("%w: the kernel did not say who the shim is (%v)", ErrStart, err)
 }
 
-// socketPair returns the node's end of a pair of SOCK_SEQPACKET sockets, and
-// the other as a file to be inherited.
-func socketPair(name string) (*net.UnixConn, *os.File, error) {
+// socketPair returns the node's end of a pair of SOCK_SEQPACKET sockets, and the
+// descriptor of the other, to be inherited.
+func socketPair(name string) (*net.UnixConn, int, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: no socket pair: %w; raise RLIMIT_NOFILE", ErrUnavailable, err)
+		return nil, -1, fmt.Errorf("%w: no socket pair: %w; raise RLIMIT_NOFILE", ErrUnavailable, err)
 	}
-	near, far := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
+	near := os.NewFile(uintptr(fds[0]), name)
 	defer near.Close() // the connection has a descriptor of its own
 	c, err := net.FileConn(near)
 	if err != nil {
-		return nil, nil, errors.Join(err, far.Close())
+		return nil, -1, errors.Join(err, unix.Close(fds[1]))
 	}
-	return c.(*net.UnixConn), far, nil
+	return c.(*net.UnixConn), fds[1], nil
 }
 
 func passCredentials(c *net.UnixConn) error {

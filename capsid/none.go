@@ -40,10 +40,6 @@ func (none) Start(ctx context.Context, s Spec) (Process, error) {
 	if s.Seccomp == "strict" {
 		return nil, fmt.Errorf("%w: backend none filters no system calls, and Seccomp of %s asks for it; use the backend bwrap", ErrUnavailable, s.Name)
 	}
-	f, err := shimFile()
-	if err != nil {
-		return nil, err
-	}
 	g, degraded, err := newGroup(s)
 	if err != nil {
 		return nil, err
@@ -53,14 +49,11 @@ func (none) Start(ctx context.Context, s Spec) (Process, error) {
 		limits = append(limits, s.Limits.substitutes()...)
 	}
 	l := &launch{
-		group: g, degraded: degraded,
-		spec: s, dir: s.Dir,
-		path: executable(f),
-		argv: append([]string{"cell-shim"}, s.Command...),
-		config: shimConfig{
-			flags: shimDeathSig | shimSession, limits: limits,
-		},
-		uid: uint32(os.Geteuid()),
+		spec: s, group: g, degraded: degraded, uid: uint32(os.Geteuid()),
+		config: shimConfig{flags: shimDeathSig | shimSession, limits: limits},
+	}
+	if s.Limits.Background {
+		l.config.flags |= shimBehind
 	}
 	return l.start(ctx)
 }

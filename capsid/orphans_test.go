@@ -85,7 +85,7 @@ func TestBubblewrapLeavesNothingInANamespace(t *testing.T) {
 		kills = 300
 	}
 	for range kills {
-		p, err := begin((&launch{inner: true}).attributes(), "--unshare-pid")
+		p, err := begin(&syscall.SysProcAttr{Setpgid: true, Cloneflags: uintptr((&launch{}).makeWalls().namespaces)}, "--unshare-pid")
 		if errors.Is(err, syscall.EPERM) {
 			t.Skip("no namespaces without privileges")
 		}

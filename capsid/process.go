@@ -38,17 +38,19 @@ type process struct {
 	copied   chan struct{}
 	socket   *net.UnixConn
 
-	os     *os.Process // what was started: the cell, or what waits for it
-	pid    int         // the cell's
-	pidfd  int         // the cell's
-	initfd int         // of the first process of the cell's pid namespace, or -1
+	child  *child       // what was started: the cell, or what waits for it
+	late   chan started // of a start that nobody waits for any more; see abandon
+	pid    int          // the cell's
+	pidfd  int          // the cell's, where that is not the child, or -1
+	initfd int          // of the first process of the cell's pid namespace, or -1
 
-	mu    sync.Mutex
-	ended bool  // pidfd must not be used any more
-	seen  Usage // at the last look, of a cell whose usage nobody tells at its end
-	fate  fate
-	done  chan struct{}
-	exit  Exit
+	mu     sync.Mutex
+	ended  bool  // pidfd must not be used any more
+	reaped bool  // and of the child's number the same is true
+	seen   Usage // at the last look, of a cell whose usage nobody tells at its end
+	fate   fate
+	done   chan struct{}
+	exit   Exit
 }
 
 // fate is what the node has decided about a cell.
@@ -124,8 +126,12 @@ func (p *process) decide(f fate) {
 func (p *process) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.ended && p.pidfd >= 0 {
+	switch {
+	case p.ended:
+	case p.pidfd >= 0:
 		_ = unix.PidfdSendSignal(p.pidfd, s, nil, 0)
+	case p.child != nil && !p.inner && !p.reaped:
+		_ = unix.Kill(p.child.pid, s)
 	}
 }
 
@@ -137,25 +143,24 @@ func (p *process) slay() {
 	if p.ended {
 		return
 	}
-	if !p.inner && p.os != nil {
-		// Its session's group; until it is reaped the number is its own.
-		_ = unix.Kill(-p.os.Pid, unix.SIGKILL)
+	if p.child != nil && !p.inner && !p.reaped {
+		_ = unix.Kill(-p.child.pid, unix.SIGKILL) // its session's group
 	}
 	p.group.kill()
 }
 
 // wait sees the cell to its end and cleans up after it.
 func (p *process) wait() {
-	state, err := p.os.Wait()
-	status := syscall.WaitStatus(0)
-	if err == nil {
-		status = state.Sys().(syscall.WaitStatus)
+	_ = p.child.awaitEnd()
+	p.mu.Lock()
+	if p.reaped = true; !p.inner {
+		_ = unix.Kill(-p.child.pid, unix.SIGKILL) // the rest of its group
 	}
+	p.mu.Unlock()
+	status, used, _ := p.child.reap()
 	if p.inner {
 		p.waitInside()
 		status = p.innerStatus(status)
-	} else {
-		_ = unix.Kill(-p.os.Pid, unix.SIGKILL) // the rest of its group
 	}
 	p.group.kill()
 	select {
@@ -164,7 +169,7 @@ func (p *process) wait() {
 	}
 	_ = p.reading.Close()
 	<-p.copied
-	u := usageOf(state)
+	u := usageOf(used)
 	if p.inner {
 		p.mu.Lock()
 		u.User, u.System = u.User+p.seen.User, u.System+p.seen.System
@@ -267,18 +272,28 @@ func (p *process) free() {
 // begun, and would wait for ever for one that was killed before.
 func (p *process) undo() {
 	p.slay()
-	_ = unix.Kill(-p.os.Pid, unix.SIGKILL) // not reaped, so the number is its own
-	_ = p.os.Kill()
+	_ = unix.Kill(-p.child.pid, unix.SIGKILL) // not reaped, so the number is its own
+	_ = unix.Kill(p.child.pid, unix.SIGKILL)
 }
 
 // abandon undoes a start that failed.
 func (p *process) abandon() {
-	if p.os != nil {
+	if late := p.late; late != nil {
+		p.late = nil
+		go func() { // which may take as long as what holds the start up
+			p.adopt(<-late)
+			p.abandon()
+		}()
+		return
+	}
+	if p.child != nil {
 		p.undo()
-		_, _ = p.os.Wait()
+		_, _, _ = p.child.reap()
 		if p.initfd >= 0 {
 			p.waitInside()
 		}
+	}
+	if p.copied != nil {
 		<-p.copied
 	}
 	if p.reading != nil {
@@ -293,7 +308,7 @@ func (p *process) abandon() {
 
 // explain adds what the program that failed has written.
 func (p *process) explain(err error) error {
-	if p.os != nil {
+	if p.child != nil {
 		p.undo()
 		select {
 		case <-p.copied:

@@ -49,3 +49,23 @@ func TestWhichBubblewrapIsRun(t *testing.T) {
 		})
 	}
 }
+
+func TestUsersOfANamespace(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		uid        uint32
+		want       bool
+	}{
+		{"everybody's", "         0          0 4294967295\n", 65534, true},
+		{"one user's", "         0       1000          1\n", 65534, false},
+		{"its root", "         0       1000          1\n", 0, true},
+		{"the second range", "0 1000 1\n1 100000 65536\n", 65534, true},
+		{"behind the last range", "0 1000 1\n1 100000 65533\n", 65534, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := inMap(c.text, c.uid); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
+	}
+}

@@ -15,10 +15,12 @@ import (
 const (
 	shimMagic = 0x314d4853 // "SHM1"
 
-	shimUID      = 1 // change user and group
-	shimDropCaps = 2 // all capabilities, from every set
-	shimDeathSig = 4 // end with the parent
-	shimSession  = 8 // a session of its own
+	shimUID        = 1  // change user and group
+	shimDropCaps   = 2  // all capabilities, from every set
+	shimDeathSig   = 4  // end with the parent
+	shimSession    = 8  // a session of its own
+	shimBehind     = 16 // SCHED_IDLE
+	shimPrivileged = 32 // no no_new_privs: for bubblewrap, which may be setuid
 
 	shimStatus = 125      // exit status of a shim that failed
 	shimMax    = 96 << 10 // bytes of a configuration
@@ -33,6 +35,7 @@ var shimSteps = [...]string{
 	1: "saying hello", 2: "reading its configuration", 3: "making a session", 4: "setting a resource limit",
 	5: "confining itself with Landlock", 6: "dropping capabilities", 7: "changing the user", 8: "setting no_new_privs",
 	9: "loading the seccomp filter", 10: "closing descriptors", 11: "tying its life to its parent's", 12: "reporting", 13: "executing the program", 14: "joining a control group",
+	15: "putting itself behind all others (SCHED_IDLE)", 16: "changing to its directory", 17: "taking its descriptors", 18: "starting a process",
 }
 
 const stepExec = 13
@@ -131,6 +134,16 @@ var shimFile = sync.OnceValues(func() (*os.File, error) {
 	return f, nil
 })
 
+// openShim returns the shim as a descriptor with an offset of its own: bubblewrap reads
+// it.
+func openShim() (int, error) {
+	f, err := shimFile()
+	if err != nil {
+		return -1, err
+	}
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+}
+
 // aboveInherited is more than the number of any descriptor that a cell inherits.
 const aboveInherited = 64
 
@@ -156,9 +169,11 @@ func executable(f *os.File) string {
 	return fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 }
 
-// shimFailed explains a shim's failure message.
-func shimFailed(b []byte) error {
-	step, errno := binary.NativeEndian.Uint32(b[4:]), unix.Errno(binary.NativeEndian.Uint32(b[8:]))
+// devNull is what cells have for their standard input.
+var devNull = sync.OnceValues(func() (*os.File, error) { return os.Open(os.DevNull) })
+
+// shimFailed explains a failure that the shim tells.
+func shimFailed(step uint32, errno unix.Errno) error {
 	what := "an unknown step"
 	if int(step) < len(shimSteps) {
 		what = shimSteps[step]

@@ -1,7 +1,6 @@
 package capsid
 
 import (
-	"os"
 	"runtime"
 	"sync"
 )
@@ -13,36 +12,28 @@ import (
 // execute its program.
 const spawnThreads = 4
 
-type spawnRequest struct {
-	path string
-	argv []string
-	attr *os.ProcAttr
-	done chan<- spawned
-}
+// spawner is given what those threads do, each with a starter of its own.
+var spawner = sync.OnceValue(newSpawner)
 
-type spawned struct {
-	p   *os.Process
-	err error
-}
+// patientSpawner is for what executes its program with little CPU time, or with what
+// others leave: nobody else has to wait for that.
+var patientSpawner = sync.OnceValue(newSpawner)
 
-var spawner = sync.OnceValue(func() chan<- spawnRequest {
-	requests := make(chan spawnRequest)
+func newSpawner() chan<- func(*starter) {
+	requests := make(chan func(*starter))
+	var begun sync.WaitGroup
 	for range min(spawnThreads, runtime.GOMAXPROCS(0)) {
+		begun.Add(1)
 		go func() {
 			runtime.LockOSThread() // never unlocked
-			for r := range requests {
-				p, err := os.StartProcess(r.path, r.argv, r.attr)
-				r.done <- spawned{p, err}
+			var s starter
+			_ = s.begin() // what failed is tried again by whoever needs it
+			begun.Done()
+			for do := range requests {
+				do(&s)
 			}
 		}()
 	}
+	begun.Wait()
 	return requests
-})
-
-// spawn starts a process from a thread that outlasts it.
-func spawn(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
-	done := make(chan spawned, 1)
-	spawner() <- spawnRequest{path, argv, attr, done}
-	s := <-done
-	return s.p, s.err
 }

@@ -40,7 +40,8 @@ type Spec struct {
 	// Output, if set, is given all that the cell writes to stdout and stderr,
 	// from one goroutine. A writer that blocks blocks the cell.
 	Output io.Writer
-	// StartTimeout bounds the starting beside Start's context. Default: 10 s.
+	// StartTimeout bounds the starting beside Start's context. Default: 10 s, and a
+	// minute in the background, where others may leave little time for it.
 	StartTimeout time.Duration
 }
 
@@ -104,6 +105,7 @@ const (
 	defaultLocked       = 64 << 10
 	defaultTmp          = 16 << 20
 	defaultStartTimeout = 10 * time.Second
+	patientStartTimeout = time.Minute
 
 	// TailLines and TailBytes bound what is kept of a cell's output.
 	TailLines = 40
@@ -123,6 +125,9 @@ func (s Spec) Settle() (Spec, error) {
 	}
 	orDefault(&s.Dir, "/")
 	orDefault(&s.Seccomp, "default")
+	if s.Limits.Background {
+		orDefault(&s.StartTimeout, patientStartTimeout)
+	}
 	orDefault(&s.StartTimeout, defaultStartTimeout)
 	orDefault(&s.Files.TmpSize, defaultTmp)
 	orDefault(&s.Limits.OpenFiles, defaultOpenFiles)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -68,4 +70,27 @@ func (u *uids) give(uid uint32) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.taken[uid-u.first] = false
+}
+
+// mapped reports whether this process's user namespace has a user of that number.
+// Files of users that it has not appear to be those of one number of the kernel's
+// choice (/proc/sys/kernel/overflowuid).
+func mapped(uid uint32) bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return true
+	}
+	return inMap(string(text), uid)
+}
+
+// inMap looks in lines of "first inside, first outside, how many"
+// (user_namespaces(7)).
+func inMap(text string, uid uint32) bool {
+	for line := range strings.Lines(text) {
+		var first, outside, n uint64
+		if _, err := fmt.Sscan(line, &first, &outside, &n); err == nil && uint64(uid) >= first && uint64(uid) < first+n {
+			return true
+		}
+	}
+	return false
 }

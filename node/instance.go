@@ -34,6 +34,7 @@ type instance struct {
 	requests atomic.Uint64 // that it has had, as of the last look
 	callers  atomic.Int32  // connections, as of the last look
 	links    atomic.Int32  // of the node's own
+	cores    []int         // that are its own
 	led      atomic.Int32  // connections of its own that are being led to others
 	draining atomic.Bool   // it takes no new callers, and its end is wanted
 	leaving  chan struct{} // closed with that
@@ -55,6 +56,7 @@ func (c *cell) launch(ctx context.Context, v *version) (*instance, error) {
 	i.output = &output{journal: &c.journal, source: fmt.Sprintf("%s#%d", v.name, i.number)}
 	if err := i.start(ctx, c, v); err != nil {
 		i.clean()
+		n.cores.give(i.cores)
 		n.slots.give()
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -98,6 +100,9 @@ func (i *instance) start(ctx context.Context, c *cell, v *version) error {
 	}
 	spec := v.config.Spec(c.name)
 	spec.Output = i.output
+	if err := c.place(i, &spec); err != nil {
+		return err
+	}
 	if v.config.Capsid == "none" { // others see nothing of the runtime directory
 		spec.Env = append(spec.Env, metrics.EnvFile+"="+i.metrics)
 	}
@@ -240,6 +245,7 @@ func (c *cell) attend(i *instance) {
 	i.output.end()
 	i.exit = exit
 	i.clean()
+	c.node.cores.give(i.cores)
 	c.node.slots.give()
 	close(i.gone)
 	c.ended(i)

@@ -64,6 +64,7 @@ type Node struct {
 	halting  context.CancelFunc
 	work     sync.WaitGroup
 	slots    slots
+	cores    *cores
 	sequence counter
 	ready    chan struct{} // closed when boot is over
 
@@ -79,8 +80,8 @@ type Node struct {
 	buses buses
 }
 
-// New makes a node. It starts nothing yet. Errors: config.ErrConfig, or those of
-// the runtime directory.
+// New makes a node. It starts nothing yet. Errors: config.ErrConfig, which is also that
+// cores are asked for that the host does not have, or those of the runtime directory.
 func New(o Options) (*Node, error) {
 	if err := o.Config.Check(); err != nil {
 		return nil, err
@@ -96,6 +97,11 @@ func New(o Options) (*Node, error) {
 		}
 		n.dir = dir
 	}
+	plan, err := planCores(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	n.cores = plan
 	n.slots.most = o.Config.MaxCells
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.halt, n.halting = context.WithCancel(n.ctx)
@@ -162,6 +168,9 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	n.boot()
 	close(n.ready)
 	notify("READY=1\nSTATUS=" + fmt.Sprintf("%d cells", len(n.cells)))
+	for _, text := range n.cores.warnings {
+		n.log.Warn("cores", "what", text)
+	}
 	n.log.Info("ready", "dir", n.dir, "cells", len(n.cells))
 	n.housekeep(ctx)
 	notify("STOPPING=1")

@@ -121,6 +121,14 @@ func (c Cell) check(key, name string, bad func(key, format string, args ...any))
 			bad(key+"."+sub, "it must not be below 0")
 		}
 	}
+	switch {
+	case c.Cores < 0 || c.Cores > maxProcesses:
+		bad(key+".cores", "%d is not 0 to %d", c.Cores, maxProcesses)
+	case c.Cores > 0 && c.Limits.CPUSet != "":
+		bad(key+".cores", "the node chooses them, and limits.cpuset names some; leave one of the two out")
+	case c.Cores > 0 && c.Limits.Background:
+		bad(key+".cores", "limits.background has the cell run in what time others leave, and there are no others; leave one of the two out")
+	}
 	if _, err := c.Spec(name).Settle(); err != nil && len(c.Command) > 0 {
 		bad(key, "%v", err)
 	}

@@ -63,6 +63,7 @@ type Cell struct {
 	Start     string `toml:"start"`     // boot, or connect: when somebody calls
 	Instances int    `toml:"instances"` // that run beside each other
 	Warm      int    `toml:"warm"`      // that are ready beyond those
+	Cores     int    `toml:"cores"`     // that each process has for itself, off which the node keeps all others
 
 	Restart      string   `toml:"restart"` // always, failure or never
 	BackoffMin   Duration `toml:"backoff_min"`

@@ -124,7 +124,11 @@ func (s *Service) Create(ctx context.Context, req NewGroup) (Done, error) {
 	if err != nil {
 		return Done{}, err
 	}
-	return did("group %q is in the table, with %d replicas", e.Name, len(e.Seats)), nil
+	replicas := "1 replica"
+	if n := len(e.Seats); n != 1 {
+		replicas = fmt.Sprintf("%d replicas", n)
+	}
+	return did("group %q is in the table, with %s", e.Name, replicas), nil
 }
 
 // Add implements [Raft].

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cell-runtime/cell/capsid"
+	"github.com/cell-runtime/cell/node"
 	"github.com/cell-runtime/cell/node/config"
 	"github.com/cell-runtime/cell/sched"
 	"github.com/cell-runtime/cell/schema"
@@ -35,6 +36,9 @@ func probeConfig(_ context.Context, n needs) (all []sched.Finding, err error) {
 			fmt.Sprintf("engine.cpu is %d, online are %v", c.Engine.CPU, cpus), "name one of those, or -1 for none"))
 	}
 	all = append(all, probeCores(c)...)
+	if topologyErr == nil {
+		all = append(all, probePlan(c, topology)...)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Cells)) {
 		all = append(all, probeCell("cells."+name, c.Cells[name], cpus)...)
 	}
@@ -54,9 +58,10 @@ func probeCores(c config.Config) []sched.Finding {
 		return nil
 	}
 	var sharing []string
+	planned := slices.ContainsFunc(slices.Collect(maps.Values(c.Cells)), func(c config.Cell) bool { return c.Cores > 0 })
 	for _, name := range slices.Sorted(maps.Keys(c.Cells)) {
 		set, err := sched.ParseCPUList(c.Cells[name].Limits.CPUSet)
-		if err == nil && (set.Empty() || set.Has(c.Engine.CPU)) {
+		if err == nil && (set.Empty() && !planned || set.Has(c.Engine.CPU)) {
 			sharing = append(sharing, name)
 		}
 	}
@@ -65,7 +70,25 @@ func probeCores(c config.Config) []sched.Finding {
 	}
 	return []sched.Finding{{ID: "config.cores", Severity: sched.Warning, What: "the core of the node's engine is not its own: cells may run there and hold it up",
 		Evidence: fmt.Sprintf("engine.cpu is %d, which the limits of %s leave open", c.Engine.CPU, strings.Join(sharing, ", ")),
-		Fix:      "give those cells a limits.cpuset without it"}}
+		Fix:      "give those cells a limits.cpuset without it, or one cell cores of its own (cores = 1), which keeps all others off both"}}
+}
+
+// probePlan looks whether cells get the cores that they are to have for themselves.
+func probePlan(c config.Config, t *sched.Topology) (all []sched.Finding) {
+	p, err := node.CorePlan(c, t)
+	if err != nil {
+		return []sched.Finding{wanting("cores", "cells are to have cores of their own that this host can't give", err.Error(), "lower the cores of cells, or their instances")}
+	}
+	for _, text := range p.Warnings {
+		all = append(all, sched.Finding{ID: "config.cores", Severity: sched.Warning, What: "the cores of cells are their own, but not undisturbed", Evidence: text,
+			Fix: "see docs/TUNING.md"})
+	}
+	if len(p.Engines) > 0 {
+		if err := capsid.CanLimit(capsid.Limits{CPUSet: p.Control.String()}); err != nil {
+			all = append(all, wanting("cores", "cells can't be kept off each other's cores, so none is started", err.Error(), "mend capsid.cgroup"))
+		}
+	}
+	return all
 }
 
 // wanting is the finding that something needed is missing.
