@@ -192,6 +192,8 @@ func TestReplyRefusals(t *testing.T) {
 			results <- err
 			p.Abort()
 			results <- p.ReplyError(v, wire.StatusNotFound, strings.Repeat("x", 100))
+			results <- p.ReplyErrorPayload(v, wire.ErrorPayload{Status: wire.StatusNotFound, Message: "why", Details: make([]byte, 53)})
+			results <- p.ReplyErrorPayload(v, wire.ErrorPayload{Status: wire.StatusNotFound, Message: "why", Details: make([]byte, 54)})
 		}
 	}))
 	send(t, far, event(1), "")
@@ -199,7 +201,7 @@ func TestReplyRefusals(t *testing.T) {
 		t.Errorf("reply to an event: %v", err)
 	}
 	send(t, far, request(2), "")
-	for _, want := range []error{nil, link.ErrTooLarge, nil, link.ErrOrder, nil} {
+	for _, want := range []error{nil, link.ErrTooLarge, nil, link.ErrOrder, nil, nil, nil} {
 		if err := <-results; !errors.Is(err, want) {
 			t.Errorf("got %v, want %v", err, want)
 		}
@@ -209,6 +211,12 @@ func TestReplyRefusals(t *testing.T) {
 	payload, err := wire.DecodeError([]byte(g.payload))
 	if err != nil || g.Kind != wire.KindError || payload.Status != wire.StatusNotFound || len(payload.Message) != 64-8 {
 		t.Errorf("error reply cut to the link's maximum: %+v %+v %v", g, payload, err)
+	}
+	for _, details := range []int{53, 0} { // a byte more is too much beside the message
+		g := receive(t, far)
+		if p, err := wire.DecodeError([]byte(g.payload)); err != nil || p.Message != "why" || len(p.Details) != details {
+			t.Errorf("details: %+v %v, want %d bytes", p, err, details)
+		}
 	}
 }
 

@@ -233,18 +233,26 @@ const errorHead = 8
 // ReplyError answers req with a status and a message for people, cut to what
 // the link takes. Errors: those of ClaimReply; nothing was sent then.
 func (p *Port) ReplyError(req *wire.Vesicle, status wire.Status, message string) error {
-	return p.answerError(&req.Header, status, message)
+	return p.answerError(&req.Header, wire.ErrorPayload{Status: status, Message: message})
 }
 
-func (p *Port) answerError(req *wire.Header, status wire.Status, message string) error {
-	if most := p.link.Info().MaxPayload - errorHead; len(message) > most {
-		message = message[:max(0, most)]
+// ReplyErrorPayload is ReplyError with details for programs. They go whole or,
+// where the link doesn't take them beside the message, not at all: a part of
+// them may mean something else. payload may be used again afterwards.
+func (p *Port) ReplyErrorPayload(req *wire.Vesicle, payload wire.ErrorPayload) error {
+	return p.answerError(&req.Header, payload)
+}
+
+func (p *Port) answerError(req *wire.Header, payload wire.ErrorPayload) error {
+	most := max(0, p.link.Info().MaxPayload-errorHead)
+	if len(payload.Message)+len(payload.Details) > most {
+		payload.Details = nil
 	}
-	v, err := p.claimAnswer(req, wire.KindError, errorHead+len(message))
+	payload.Message = payload.Message[:min(len(payload.Message), most)]
+	v, err := p.claimAnswer(req, wire.KindError, errorHead+len(payload.Message)+len(payload.Details))
 	if err != nil {
 		return err
 	}
-	payload := wire.ErrorPayload{Status: status, Message: message}
 	payload.Append(v.Payload[:0])
 	return p.Commit()
 }

@@ -267,7 +267,7 @@ func (e *Engine) pay(p *Port) bool {
 		p.owes = false
 		return true
 	}
-	err := p.answerError(&p.owed.header, p.owed.status, debtMessages[p.owed.status])
+	err := p.answerError(&p.owed.header, wire.ErrorPayload{Status: p.owed.status, Message: debtMessages[p.owed.status]})
 	if errors.Is(err, link.ErrFull) && !p.dead {
 		return false
 	}

@@ -58,7 +58,7 @@ func (t *Target) offer(p *engine.Port, v *wire.Vesicle) {
 		p.Retry()
 	case v.Header.Kind == wire.KindRequest:
 		t.refusal = nil
-		if errors.Is(p.ReplyError(v, statusOf(err), message(err)), link.ErrFull) {
+		if errors.Is(p.ReplyErrorPayload(v, payloadOf(err)), link.ErrFull) {
 			t.refusal = err
 			p.Retry()
 		}

@@ -1,9 +1,11 @@
 package forward_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/cell-runtime/cell/link/linktest"
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -56,8 +58,11 @@ func TestATargetThatCalls(t *testing.T) {
 	}
 	// Nobody serves that, and the device goes while it calls.
 	r.send(r.device, wire.Header{Kind: wire.KindRequest, Fingerprint: 77, Correlation: 1}, "")
-	if h, _ := r.receive(r.device); h.Kind != wire.KindError || h.Correlation != 1 {
-		t.Errorf("%+v", h)
+	// It is told so in the dispatcher's word, after which a caller tries another server.
+	h, refusal := r.receive(r.device)
+	p, err := wire.DecodeError([]byte(refusal))
+	if h.Kind != wire.KindError || h.Correlation != 1 || err != nil || !bytes.Equal(p.Details, rpc.ErrUnserved.Details) {
+		t.Errorf("%+v %+v %v", h, p, err)
 	}
 	r.send(r.device, wire.Header{Kind: wire.KindRequest, Fingerprint: other, Correlation: 2}, "up")
 	up, _ = r.receive(far)
