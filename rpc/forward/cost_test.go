@@ -91,7 +91,7 @@ func TestAllocatesNothing(t *testing.T) {
 				x.send(k, h, 0)
 			}
 			round()
-			if n := testing.AllocsPerRun(300, round); n != 0 {
+			if n := testing.AllocsPerRun(100, round); n != 0 {
 				t.Errorf("%v allocations a round", n)
 			}
 		})

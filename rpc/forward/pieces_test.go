@@ -92,7 +92,7 @@ func TestPieces(t *testing.T) {
 				sides = append(sides, side{s, j})
 			}
 			random := rand.New(rand.NewPCG(1, 2))
-			for round := range uint32(30) {
+			for round := range uint32(10) {
 				questions := map[string]uint32{}
 				var sent []<-chan error
 				for i, k := range r.callers {
