@@ -52,15 +52,16 @@ func (m *Machine) Set(addresses []Address, services []Service) error {
 		return err
 	}
 	before := m.self
-	m.self = next
 	if !sameBut(before, next) {
 		next.Revision++
+		m.describe(next)
 		if m.started() {
 			m.number, m.announcing.at = 0, m.now
 			m.wake(m.now)
 		}
 		return nil
 	}
+	m.describe(next)
 	for i := range before.Services {
 		if d := int(before.Services[i].Load) - int(next.Services[i].Load); (d >= loadStep || d <= -loadStep) && m.started() {
 			m.announcing.at = min(m.announcing.at, m.lastGroup+int64(5*time.Second))

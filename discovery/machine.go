@@ -33,6 +33,7 @@ type Machine struct {
 	place     int32    // of the sender of in, or -1
 	out       []Action
 	counter   uint64
+	ownHash   uint32 // what this node adds to the digest of its table
 	known     budget
 	other     budget
 	relaying  budget
@@ -61,8 +62,9 @@ func New(c Config) (*Machine, error) {
 	m.screen = m.screenPacket
 	m.table.init(m.random.Uint64(), min(max(0, c.Expected), c.Limits.Peers))
 	m.known.rate, m.other.rate, m.relaying.rate = max(1, c.Limits.VerifyKnown/2), c.Limits.VerifyOther, c.Limits.Relays
-	m.self = &Beacon{Name: c.Name, Host: c.Host}
-	m.self.Node, m.self.Revision = c.Node, 1
+	self := &Beacon{Name: c.Name, Host: c.Host}
+	self.Node, self.Revision = c.Node, 1
+	m.describe(self)
 	m.probing.at, m.gossiping.at, m.syncing.notBefore = never, never, math.MinInt64
 	m.target = -1
 	return m, nil
@@ -183,8 +185,13 @@ func (m *Machine) digest() (known, hash uint32) {
 	if m.c.Client {
 		return uint32(m.table.alive), m.table.hash
 	}
-	self := Beacon{Envelope: Envelope{Node: m.c.Node, Incarnation: m.c.Incarnation, Revision: m.self.Revision}}
-	return uint32(m.table.alive + 1), m.table.hash ^ hashOf(&self)
+	return uint32(m.table.alive + 1), m.table.hash ^ m.ownHash
+}
+
+// describe has the node's beacons say something else.
+func (m *Machine) describe(b *Beacon) {
+	m.self = b
+	m.ownHash = hashNode(&m.c.Node, m.c.Incarnation, b.Revision)
 }
 
 // maxOutside is how many nodes that no group reaches are told one by one what
@@ -194,8 +201,8 @@ const maxOutside = 64
 func (m *Machine) group(p []byte) {
 	m.out = append(m.out, Action{Kind: SendGroup, Data: p})
 	n := 0
-	for _, place := range m.table.order {
-		if x := &m.table.members[place]; x.outside && n < maxOutside {
+	for _, place := range m.table.outside {
+		if x := &m.table.members[place]; x.alive() && n < maxOutside {
 			n++
 			m.to(x.at(), p)
 		}

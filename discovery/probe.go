@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -74,15 +75,16 @@ func (m *Machine) period() {
 	m.sweepExpired()
 	m.askLost()
 	m.target = -1
-	if n := len(m.table.order); n > 0 && !m.c.Client {
+	if order := m.table.nearByID(); len(order) > 0 && !m.c.Client {
+		n := len(order)
 		number := uint64(m.wall) / uint64(m.c.Timing.Period.Milliseconds())
 		step := 1 + int(mix(number)%uint64(n))
-		self := m.table.position(&m.c.Node)
+		self := m.table.search(order, &m.c.Node)
 		i := (self + step) % (n + 1) // in the order with this node in it
 		if i > self {
 			i--
 		}
-		m.target = m.table.order[i]
+		m.target = order[i]
 		m.targetID = m.table.ids[m.target]
 		phase := int64(mix(binary.LittleEndian.Uint64(m.targetID[16:])) % uint64(m.c.Timing.Period.Milliseconds()))
 		into := m.wall % m.c.Timing.Period.Milliseconds()
@@ -116,7 +118,7 @@ func (m *Machine) attempt(place int32, helped netip.AddrPort, nonce uint64) {
 
 // patience is how long one stage of a probe waits.
 func (m *Machine) patience(n *member) int64 {
-	return max(int64(m.c.Timing.Patience), min(3*int64(n.rtt)*1000, 4*int64(m.c.Timing.Patience)))
+	return max(int64(m.c.Timing.Patience), min(3*int64(n.rtt)*rttUnit, 4*int64(m.c.Timing.Patience)))
 }
 
 // retry sends the next stage of an attempt, or gives up.
@@ -161,8 +163,9 @@ func (m *Machine) askHelpers(a *attempt, most int) {
 	body = append(body, ip[:]...)
 	var asked [helpers]int32
 	k := 0
-	for try := 0; try < 4*most && k < most && len(m.table.order) > 1; try++ {
-		place := m.table.order[m.random.IntN(len(m.table.order))]
+	near := m.table.near()
+	for try := 0; try < 4*most && k < most && len(near) > 1; try++ {
+		place := near[m.random.IntN(len(near))]
 		if n := &m.table.members[place]; place == a.place || n.state != stateAlive || slices.Contains(asked[:k], place) {
 			continue
 		}
@@ -210,8 +213,8 @@ func (m *Machine) acked(body []byte) error {
 		return nil // late, or asked for by nobody
 	}
 	a, n := &m.attempts[i], &m.table.members[m.place]
-	if rtt := (m.now - a.sent) / 1000; a.stage == 1 && rtt < 1e6 {
-		n.rtt = n.rtt - n.rtt/8 + int32(rtt)/8
+	if rtt := (m.now - a.sent) / rttUnit; a.stage == 1 && rtt <= math.MaxUint16 {
+		n.rtt = n.rtt - n.rtt/8 + uint16(rtt)/8
 	}
 	if a.helped.IsValid() {
 		m.to(a.helped, m.seal(KindAck, 0, append(body[:8:8], m.in.Data...)))

@@ -211,8 +211,7 @@ func (m *Machine) dispatch(e *Envelope, body []byte) error {
 	case KindBeacon:
 		if e.Flags&FlagAsk != 0 {
 			// Everybody is asked at once, so one that was asked alone is a seed.
-			n := &m.table.members[m.place]
-			n.outside = !m.in.Group && n.direct()
+			m.table.setOutside(m.place, !m.in.Group && m.table.members[m.place].direct())
 			m.asked(m.place, e.Flags&FlagClient != 0)
 		}
 	case KindQuery:
@@ -253,7 +252,7 @@ func (m *Machine) admit(id *ID, direct bool, t Trust) int32 {
 	place := m.table.add(id)
 	n := &m.table.members[place]
 	n.trust, n.heard = t, m.now
-	n.tried = m.now - int64(m.c.Timing.Period)
+	n.tried = millis(m.now - int64(m.c.Timing.Period))
 	return place
 }
 
@@ -293,7 +292,7 @@ func (m *Machine) touch(place int32) {
 		n.hops = max(n.hops, 1)
 	}
 	if m.in.Group {
-		n.outside = false
+		m.table.setOutside(place, false)
 	}
 	if n.state == stateSuspect {
 		m.table.setState(place, stateAlive)
@@ -311,11 +310,14 @@ func (m *Machine) content(place int32, e *Envelope) {
 		}
 		return
 	}
-	if e.Flags&FlagClient == 0 && m.now-n.tried >= int64(m.c.Timing.Period)/2 {
-		n.tried = m.now
+	if e.Flags&FlagClient == 0 && millis(m.now)-n.tried >= millis(int64(m.c.Timing.Period)/2) {
+		n.tried = millis(m.now)
 		m.reply(m.seal(KindQuery, 0, nil))
 	}
 }
+
+// millis is a time in ns as members remember it, in ms; it wraps around.
+func millis(ns int64) uint32 { return uint32(ns / 1e6) }
 
 func (m *Machine) revive(place int32) {
 	back := m.table.members[place].state == stateDead

@@ -42,7 +42,7 @@ func sieveFilter(cluster [8]byte, six bool, sources []uint32) []unix.SockFilter 
 
 // sources are the last four bytes of the addresses of the living.
 func (m *Machine) sources(six bool) (all []uint32) {
-	for _, place := range m.table.order {
+	for _, place := range m.table.near() {
 		a := m.table.members[place].at().Addr().Unmap()
 		if a.Is4() == six {
 			continue

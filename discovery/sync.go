@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	syncBuckets = 256
+	syncParts = 256
 	// settled is for how long a table must not have changed for a difference
 	// to be more than news under way.
 	settled = int64(300 * time.Millisecond)
@@ -50,36 +50,31 @@ func (m *Machine) compareTables(e *Envelope) {
 
 // summary makes a sync: a hash for each part of the table.
 func (m *Machine) summary() []byte {
-	sums := m.buckets()
-	body := make([]byte, 0, 4*syncBuckets)
+	sums := m.parts()
+	body := make([]byte, 0, 4*syncParts)
 	for _, s := range sums {
 		body = binary.LittleEndian.AppendUint32(body, s)
 	}
 	return m.seal(KindSync, 0, body)
 }
 
-func (m *Machine) buckets() *[syncBuckets]uint32 {
-	var sums [syncBuckets]uint32
-	for i := range m.table.members {
-		if n := &m.table.members[i]; n.alive() {
-			sums[m.table.ids[i][0]] ^= hashOf(n.beacon)
-		}
-	}
+// parts are the hashes of the parts of the table, with this node's own.
+func (m *Machine) parts() [syncParts]uint32 {
+	sums := m.table.parts
 	if !m.c.Client {
-		self := Beacon{Envelope: Envelope{Node: m.c.Node, Incarnation: m.c.Incarnation, Revision: m.self.Revision}}
-		sums[m.c.Node[0]] ^= hashOf(&self)
+		sums[m.c.Node[0]] ^= m.ownHash
 	}
-	return &sums
+	return sums
 }
 
 // synced answers a summary with what the sender lacks, or may lack: the beacons
 // of the parts that differ, and which nodes of them are dead.
 func (m *Machine) synced(body []byte) error {
-	if len(body) != 4*syncBuckets {
+	if len(body) != 4*syncParts {
 		return ErrBody
 	}
-	sums := m.buckets()
-	var differ [syncBuckets]bool
+	sums := m.parts()
+	var differ [syncParts]bool
 	any := false
 	for i := range sums {
 		differ[i] = sums[i] != binary.LittleEndian.Uint32(body[4*i:])

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
-	"sort"
+	"time"
 	"unique"
 )
 
@@ -20,7 +20,7 @@ const (
 	stateLeft
 )
 
-// member is what is remembered of one node: small, since there may be many.
+// member is what is remembered of one node: a cache line, since there may be many.
 type member struct {
 	beacon      *Beacon // newest; nil: none yet
 	addr        unique.Handle[netip.AddrPort]
@@ -28,9 +28,9 @@ type member struct {
 	counter     uint64 // the highest seen
 	window      uint64 // bit i: counter-i was seen
 	heard       int64  // ns, the last proof of life
-	tried       int64  // ns, when it was last asked for its beacon
-	rtt         int32  // µs, smoothed; 0 unknown
-	ahead       uint32 // µs, until when its share of the budget is spent; see share
+	tried       uint32 // ms, modulo 2^32, when it was last asked for its beacon
+	ahead       uint32 // µs, likewise, until when its share of the budget is spent; see share
+	rtt         uint16 // in rttUnits, smoothed; 0 unknown
 	state       state
 	trust       Trust
 	hops        uint8 // reliable links between it and here; 0 if heard here
@@ -38,6 +38,9 @@ type member struct {
 	answered    bool  // its wish for our beacon was granted
 	outside     bool  // it reaches this node as a seed, and no group reaches it
 }
+
+// rttUnit is what round trips are remembered in: up to a second.
+const rttUnit = int64(16 * time.Microsecond)
 
 var nowhere unique.Handle[netip.AddrPort]
 
@@ -61,10 +64,12 @@ type table struct {
 	slots   []int32 // place+1; 0 empty
 	seed    uint64
 	used    int
-	// order are the places of living nodes heard directly, by ID.
-	order []int32
-	alive int    // living, heard directly or not
-	hash  uint32 // XOR of their hashes
+	order   order
+	outside []int32 // places of those whose member.outside is set, in the order of that
+	alive   int     // living, heard directly or not
+	// XOR of the hashes of the living, all of them and by the first byte of the ID.
+	hash  uint32
+	parts [syncParts]uint32
 }
 
 func (t *table) init(seed uint64, expected int) {
@@ -74,7 +79,7 @@ func (t *table) init(seed uint64, expected int) {
 		slots *= 2
 	}
 	t.slots = make([]int32, slots)
-	t.ids, t.members, t.order = make([]ID, 0, expected), make([]member, 0, expected), make([]int32, 0, expected)
+	t.ids, t.members, t.order.places = make([]ID, 0, expected), make([]member, 0, expected), make([]int32, 0, expected)
 }
 
 func (t *table) home(id *ID) int {
@@ -136,6 +141,7 @@ func (t *table) enter(place int32) {
 
 // remove frees a place whose node is not alive.
 func (t *table) remove(place int32) {
+	t.setOutside(place, false)
 	mask := len(t.slots) - 1
 	i := t.home(&t.ids[place])
 	for t.slots[i] != place+1 {
@@ -158,11 +164,6 @@ func (t *table) remove(place int32) {
 	t.used--
 }
 
-// position returns where id is, or would be, in order.
-func (t *table) position(id *ID) int {
-	return sort.Search(len(t.order), func(i int) bool { return compare(&t.ids[t.order[i]], id) >= 0 })
-}
-
 func compare(a, b *ID) int {
 	for i := 0; i < len(a); i += 8 {
 		x, y := binary.BigEndian.Uint64(a[i:]), binary.BigEndian.Uint64(b[i:])
@@ -183,7 +184,7 @@ func (t *table) setState(place int32, s state) {
 	if was == is {
 		return
 	}
-	t.hash ^= hashOf(m.beacon)
+	t.changeHash(place, hashOf(m.beacon))
 	if is {
 		t.alive++
 	} else {
@@ -198,9 +199,31 @@ func (t *table) setState(place int32, s state) {
 func (t *table) setBeacon(place int32, b *Beacon) {
 	m := &t.members[place]
 	if m.alive() {
-		t.hash ^= hashOf(m.beacon) ^ hashOf(b)
+		t.changeHash(place, hashOf(m.beacon)^hashOf(b))
 	}
 	m.beacon = b
+}
+
+// changeHash adds a node's hash to the table's, or takes it away.
+func (t *table) changeHash(place int32, by uint32) {
+	if by != 0 {
+		t.hash ^= by
+		t.parts[t.ids[place][0]] ^= by
+	}
+}
+
+// setOutside notes whether a node reaches this one as a seed and no group reaches
+// it.
+func (t *table) setOutside(place int32, outside bool) {
+	m := &t.members[place]
+	if m.outside == outside {
+		return
+	}
+	if m.outside = outside; outside {
+		t.outside = append(t.outside, place)
+	} else {
+		t.outside = slices.DeleteFunc(t.outside, func(p int32) bool { return p == place })
+	}
 }
 
 // setAddr notes from where a node was heard.
@@ -216,19 +239,12 @@ func (t *table) setAddr(place int32, a netip.AddrPort) {
 	}
 }
 
-func (t *table) reorder(place int32, in bool) {
-	i := t.position(&t.ids[place])
-	if in {
-		t.order = slices.Insert(t.order, i, place)
-	} else {
-		t.order = slices.Delete(t.order, i, i+1)
-	}
-}
+// hashOf is what a beacon adds to the digest of a table.
+func hashOf(b *Beacon) uint32 { return hashNode(&b.Node, b.Incarnation, b.Revision) }
 
-// hashOf is what a beacon adds to the digest of a table: it changes with the
-// node's incarnation and revision.
-func hashOf(b *Beacon) uint32 {
-	h := binary.LittleEndian.Uint64(b.Node[8:]) ^ b.Incarnation*0x9e3779b97f4a7c15 ^ uint64(b.Revision)*0xd6e8feb86659fd93
+// hashNode changes with the node's incarnation and revision.
+func hashNode(id *ID, incarnation uint64, revision uint32) uint32 {
+	h := binary.LittleEndian.Uint64(id[8:]) ^ incarnation*0x9e3779b97f4a7c15 ^ uint64(revision)*0xd6e8feb86659fd93
 	h ^= h >> 29
 	h *= 0xbf58476d1ce4e5b9
 	h ^= h >> 32
