@@ -19,6 +19,9 @@ import (
 // itself a member.
 const clusterLifetime = 10 * 365 * 24 * time.Hour
 
+// ErrOwn: what was asked for another node can't be done to the node itself.
+var ErrOwn = errors.New("identity: this node itself")
+
 // AllowIn puts a node on the allow list in directory path, under a name for
 // people, and reports whether it is new there.
 func AllowIn(path string, id ID, name string) (added bool, err error) {
@@ -35,10 +38,14 @@ func DisallowIn(path string, id ID) (removed bool, err error) {
 }
 
 // RevokeIn has the node of directory path refuse another, whatever speaks for
-// it. If the cluster's key lies there, the cluster's list says so, too.
+// it. If the cluster's key lies there, the cluster's list says so, too. [ErrOwn] if
+// it is the node itself.
 func RevokeIn(path string, id ID, now time.Time) (added bool, err error) {
 	if err := id.Check(); err != nil {
 		return false, err
+	}
+	if own, err := Load(path); err == nil && own.ID() == id {
+		return false, fmt.Errorf("%w: %v would shut itself out; revoke it where others' lists are kept, or give it another key first (cellnode id rotate)", ErrOwn, id)
 	}
 	if added, err = addLine(path, fileRevoked, id.String(), ""); err != nil {
 		return added, err
@@ -286,6 +293,9 @@ func RotateKey(path string, now time.Time, overlap time.Duration) (*Succession, 
 	var s *Succession
 	err := changeDir(path, false, func(d *dir) error {
 		old, err := d.readKey(fileKey)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w; there is no key to replace, and cellnode id makes the first one", err)
+		}
 		if err != nil {
 			return err
 		}

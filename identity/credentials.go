@@ -56,20 +56,24 @@ func LoadCredentials(path string) (*Credentials, error) {
 	}
 	defer d.close()
 	for _, f := range []struct {
-		name string
-		read func([]byte) error
+		name, mend string
+		read       func([]byte) error
 	}{
-		{fileSuccession, c.readSuccessions}, {fileMembership, c.readMembership}, {fileChain, c.readChain},
+		{fileSuccession, "restore it, or remove it and have others trust the new id", c.readSuccessions},
+		{fileMembership, "restore it, or remove it and join again", c.readMembership},
+		{fileChain, "put the organisation's certificate of this node's key there again", c.readChain},
 	} {
 		data, _, err := d.read(f.name, maxTrustFile, false)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err == nil {
-			err = f.read(data)
+			if err = f.read(data); err != nil {
+				err = fmt.Errorf("%s: %w; %s", d.name(f.name), err, f.mend)
+			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", d.name(f.name), err)
+			return nil, err
 		}
 	}
 	return c, nil

@@ -26,12 +26,12 @@ type dir struct {
 func openDir(path string, create bool) (*dir, error) {
 	if create {
 		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, fmt.Errorf("%w: can't make %s: %w", ErrDir, path, err)
+			return nil, fmt.Errorf("%w: can't make %s: %w; %s names another one", ErrDir, path, err, EnvDir)
 		}
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w: can't open the directory %s: %w; it must exist and be no symbolic link", ErrDir, path, err)
+		return nil, fmt.Errorf("%w: can't open the directory %s: %w; %s", ErrDir, path, err, mendDir(err))
 	}
 	d := &dir{path: path, fd: fd}
 	if err := d.check(); err != nil {
@@ -39,6 +39,17 @@ func openDir(path string, create bool) (*dir, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// mendDir says what to do about a directory that can't be opened.
+func mendDir(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return "a node makes it with its key, at its first start (cellnode id)"
+	case errors.Is(err, unix.EACCES):
+		return fmt.Sprintf("it is for its owner alone: become that user, or have %s name a directory of your own", EnvDir)
+	}
+	return "it must be a directory and no symbolic link"
 }
 
 func (d *dir) check() error {
@@ -86,6 +97,9 @@ func (d *dir) lock() (unlock func(), err error) {
 func (d *dir) read(file string, limit int, private bool) ([]byte, unix.Stat_t, error) {
 	var st unix.Stat_t
 	fd, err := unix.Openat(d.fd, file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, st, fmt.Errorf("%w: %s is a symbolic link; put the file itself there", ErrDir, d.name(file))
+	}
 	if err != nil {
 		return nil, st, fmt.Errorf("identity: can't open %s: %w", d.name(file), err)
 	}
@@ -134,7 +148,7 @@ func (d *dir) write(file string, data []byte) error {
 	}
 	if err != nil {
 		_ = unix.Unlinkat(d.fd, temporary, 0)
-		return fmt.Errorf("identity: writing %s: %w", d.name(file), err)
+		return fmt.Errorf("identity: writing %s: %w; it is as it was", d.name(file), err)
 	}
 	if err := unix.Fsync(d.fd); err != nil {
 		return fmt.Errorf("identity: fsync of %s: %w", d.path, err)

@@ -75,7 +75,11 @@ func (d *dir) readKey(file string) (*Key, error) {
 	}
 	k, err := parseKey(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; restore it, or remove it to become a new node", d.name(file), err)
+		mend := "restore it, or remove it to become a new node"
+		if file == fileClusterKey {
+			mend = "restore it from a copy: without it nobody can be admitted to this cluster any more"
+		}
+		return nil, fmt.Errorf("%s: %w; %s", d.name(file), err, mend)
 	}
 	return k, nil
 }

@@ -46,14 +46,15 @@ const (
 
 // trustFiles are the files, each with how it is read.
 var trustFiles = [trustFileCount]struct {
-	name string
-	read func(r *fileRules, data []byte) error
+	name, mend string
+	read       func(r *fileRules, data []byte) error
 }{
-	{fileCluster, (*fileRules).readCluster}, // first: the list is checked against it
-	{fileAllow, (*fileRules).readAllow},
-	{fileRevoked, (*fileRules).readRevoked},
-	{fileList, (*fileRules).readList},
-	{fileAuthority, (*fileRules).readAuthority},
+	// First, since the list is checked against it.
+	{fileCluster, "restore it, or remove it and join again", (*fileRules).readCluster},
+	{fileAllow, "mend that line, or remove it", (*fileRules).readAllow},
+	{fileRevoked, "mend that line; without it whom it names is let in", (*fileRules).readRevoked},
+	{fileList, "restore it, or remove it where the cluster's key does not lie: others bring it again", (*fileRules).readList},
+	{fileAuthority, "put the organisation's certificates there again", (*fileRules).readAuthority},
 }
 
 // LoadTrust returns a Trust by the files of directory path, of which each may
@@ -142,7 +143,7 @@ func (d *dir) readTrust() (*fileRules, error) {
 		}
 		r.stamps[i] = stampOf(&st)
 		if err := f.read(r, data); err != nil {
-			return nil, fmt.Errorf("%s: %w", d.name(f.name), err)
+			return nil, fmt.Errorf("%s: %w; %s", d.name(f.name), err, f.mend)
 		}
 	}
 	return r, nil

@@ -56,6 +56,27 @@ func (e *Endpoint) Dial(ctx context.Context, addr string, peer identity.ID, o *L
 	}
 }
 
+// DialKnown opens a link over a connection to a peer that there is, a direct one or
+// one by a relay, and makes none. Errors: [ErrHandshake] if there is none, and those
+// of [Endpoint.Dial].
+func (e *Endpoint) DialKnown(ctx context.Context, peer identity.ID, o *LinkOptions) (*Link, error) {
+	lo, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	c := e.connTo(peer)
+	if c == nil {
+		return nil, fmt.Errorf("%w to %v so far; Dial makes one", ErrHandshake, nameOf(peer))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, e.opts.HandshakeTimeout, fmt.Errorf("%w: no answer within %v", ErrHandshake, e.opts.HandshakeTimeout))
+	defer cancel()
+	l, err := c.open(ctx, lo)
+	if err != nil {
+		return nil, fmt.Errorf("quic: opening a link to %v: %w", nameOf(peer), explain(err))
+	}
+	return l, nil
+}
+
 func nameOf(peer identity.ID) string {
 	if peer.IsZero() {
 		return "any trusted node"

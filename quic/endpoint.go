@@ -68,7 +68,7 @@ func Listen(addr string, c *identity.Credentials, t *identity.Trust, o *Options)
 	}
 	at, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("quic: address %q: %w", addr, err)
+		return nil, fmt.Errorf("quic: address %q: %w; write host:port or :port", addr, err)
 	}
 	if addr == "" {
 		at = nil

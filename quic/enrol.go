@@ -84,7 +84,7 @@ func Enrol(ctx context.Context, addr string, c *identity.Credentials) (*identity
 	made, err := enrol(ctx, addr, c, m.Cluster)
 	if err != nil {
 		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+			err = fmt.Errorf("%w; is there a node that enrols (cellnode token serve, or network.enrol), and does UDP get through to it?", context.Cause(ctx))
 		}
 		return nil, fmt.Errorf("quic: enrolling at %s: %w", addr, explainEnrol(err))
 	}

@@ -68,8 +68,14 @@ func TestRelay(t *testing.T) {
 		}
 		n.mu.Unlock()
 	}
-	again, err := a.DialVia(soon(t), via, b.key.ID(), nil) // over the same connection
+	again, err := a.DialKnown(soon(t), b.key.ID(), nil) // over the same connection
 	must(t, err)
+	if _, err := a.DialKnown(soon(t), r.key.ID(), nil); err != nil {
+		t.Errorf("over the connection with the relay: %v", err)
+	}
+	if _, err := a.DialKnown(soon(t), c.key.ID(), nil); !errors.Is(err, ErrHandshake) {
+		t.Errorf("to whom there is no connection: %v", err)
+	}
 	y2, err := b.Accept(soon(t))
 	must(t, err)
 	works(t, again, y2)

@@ -138,7 +138,7 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 	dir, err := n.identityDir()
 	for err == nil {
-		if err = belongs(dir); !errors.Is(err, ErrAlone) {
+		if err = Belongs(dir); !errors.Is(err, ErrAlone) {
 			break
 		}
 		n.setAlone(strings.TrimPrefix(err.Error(), ErrAlone.Error()+": "))
@@ -170,8 +170,8 @@ func (n *Network) identityDir() (string, error) {
 	return identity.DefaultDir()
 }
 
-// belongs reports ErrAlone where nobody would be let in.
-func belongs(dir string) error {
+// Belongs reports [ErrAlone] where the identity in directory dir lets nobody in.
+func Belongs(dir string) error {
 	trust, err := identity.LoadTrust(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: it has joined no cluster, for there is no %s; cellnode join TOKEN makes it a member of one, and cellnode token create founds one", ErrAlone, dir)

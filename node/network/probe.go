@@ -35,7 +35,7 @@ func probeMember(c config.Network, now time.Time) sched.Finding {
 	f := sched.Finding{ID: "network.member"}
 	dir, err := (&Network{o: Options{Config: c}}).identityDir()
 	if err == nil {
-		err = belongs(dir)
+		err = Belongs(dir)
 	}
 	if err != nil {
 		f.Severity, f.What, f.Evidence, f.Fix = sched.Info, "a node of this host meets nobody", err.Error(), "cellnode token create, on one host; cellnode join - < token, on the others"

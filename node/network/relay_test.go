@@ -88,6 +88,30 @@ func TestCallsLeaveTheRelayWhenThereIsADirectWay(t *testing.T) {
 	long.ends()
 }
 
+// TestWhoIsGoneBehindARelayIsGivenUp: who is taken for dead is asked by the relay,
+// too, and what is under way to it ends if it does not answer.
+func TestWhoIsGoneBehindARelayIsGivenUp(t *testing.T) {
+	hidden, caller, relay := newTown(t).relayed()
+	long := hidden.begin(caller.calls("ledger"))
+	m := caller.net.self.Load()
+	caller.net.doubt(t.Context(), m, hidden.id())
+	long.stillWaits(0)
+	must(t, relay.net.self.Load().endpoint.Close()) // from now on it is silent
+	caller.net.doubt(t.Context(), m, hidden.id())
+	caller.net.mu.Lock()
+	p := caller.net.proxies["ledger"]
+	caller.net.mu.Unlock()
+	p.changing.Lock()
+	x := p.targets[hidden.id()]
+	p.changing.Unlock()
+	if x != nil && x.attached() {
+		t.Fatal("who is dead behind a relay is still called")
+	}
+	if a := <-long.answered; a.err == nil {
+		t.Errorf("the call was answered: %+v", a.list)
+	}
+}
+
 // TestASocketThatCouldNotBeMadeIsMadeLater: what was in its way has gone.
 func TestASocketThatCouldNotBeMadeIsMadeLater(t *testing.T) {
 	w := newTown(t)

@@ -44,14 +44,15 @@ func (n *Network) watch(ctx context.Context, m *member) {
 }
 
 // doubt asks a node that is taken for dead, or has started again, whether it
-// answers over the connection that there is, and drops that if not.
+// answers over the connection that there is, by a relay or without one, and drops
+// all there are if not.
 func (n *Network) doubt(ctx context.Context, m *member, id identity.ID) {
 	ctx, cancel := context.WithTimeout(ctx, aliveTime)
 	defer cancel()
-	if !m.endpoint.Connected(id) {
-		return
+	l, err := m.endpoint.DialKnown(ctx, id, &quic.LinkOptions{Lanes: 1})
+	if err == nil {
+		l, err = introduced(ctx, l, purposeAlive, "", nil)
 	}
-	l, err := dialer{m.endpoint}.open(ctx, "", id, purposeAlive, "", &quic.LinkOptions{Lanes: 1}, nil)
 	if err == nil {
 		_ = l.Close()
 		return
@@ -59,9 +60,11 @@ func (n *Network) doubt(ctx context.Context, m *member, id identity.ID) {
 	if errors.Is(err, errAnswered) || errors.Is(err, quic.ErrRefused) {
 		return // it is too busy for this, and lives
 	}
-	if dropped := m.endpoint.Drop(id); dropped > 0 {
-		n.o.Logger.Info("network: connections dropped", "node", id.Short(), "connections", dropped, "why", err)
+	dropped := m.endpoint.Drop(id)
+	if dropped == 0 {
+		return // there was none, and so nothing went over it
 	}
+	n.o.Logger.Info("network: connections dropped", "node", id.Short(), "connections", dropped, "why", err)
 	for _, p := range n.all() {
 		p.changing.Lock()
 		if t := p.targets[id]; t != nil {

@@ -7,7 +7,7 @@
 //
 //	go run ./perf/discoverysim -nodes 10,100,1000 -span 1h -out perf/results
 //	go run ./perf/discoverysim -nodes 1000 -span 24h -trials 20 -out perf/results
-//	GOMEMLIMIT=16GiB GOGC=20 go run ./perf/discoverysim -nodes 10000 -span 2m -trials 3 -out perf/results
+//	GOMEMLIMIT=15GiB GOGC=off go run ./perf/discoverysim -nodes 10000 -span 2m -trials 3 -out perf/results
 //
 // What was found of other sizes before stays in the page.
 package main

@@ -32,7 +32,12 @@ var strikes = map[string]func(host string, port int) error{
 	"TLS that says nothing": func(host string, port int) error {
 		return silent(join(host, port+portCellTLS))
 	},
+	"streams of strangers":   func(host string, port int) error { return strangers(join(host, port+portCellQUIC), sendStreams) },
+	"datagrams of strangers": func(host string, port int) error { return strangers(join(host, port+portCellQUIC), sendDatagrams) },
 }
+
+// order is in which strikes are measured.
+var order = []string{"nothing", "garbage", "forged handshakes", "handshakes and stop", "TLS that says nothing", "streams of strangers", "datagrams of strangers"}
 
 // elsewhere is the attacker's address: bounds count by address, so who shares one
 // with an attacker is refused with it.
@@ -148,7 +153,7 @@ func attack(each time.Duration) error {
 		return err
 	}
 	fmt.Print("| the attacker sends | attacker's CPU, of one core | server's CPU | server's memory, MiB | honest p50, µs | honest p99, µs |\n|---|---|---|---|---|---|\n")
-	for _, strike := range []string{"nothing", "garbage", "forged handshakes", "handshakes and stop", "TLS that says nothing"} {
+	for _, strike := range order {
 		s, err := suffer(hosts, self, strike, each)
 		if err != nil {
 			return fmt.Errorf("%s: %w", strike, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/cell-runtime/cell/discovery"
 	"github.com/cell-runtime/cell/identity"
 	"github.com/cell-runtime/cell/node/netops"
+	"github.com/cell-runtime/cell/node/network"
 	"github.com/cell-runtime/cell/schema"
 )
 
@@ -84,7 +85,7 @@ for the time of --for: as a guest, which asks and isn't counted among the nodes.
 				return err
 			}
 			all := sightings(peers, l.service)
-			return env.Show(all, func(w io.Writer) error { return printSightings(w, all) })
+			return env.Show(all, func(w io.Writer) error { return printSightings(w, all, &l) })
 		},
 	}
 	f := cmd.Flags()
@@ -165,6 +166,9 @@ func newGuest(l *looking) (*guest, error) {
 		if dir, err = identity.DefaultDir(); err != nil {
 			return nil, err
 		}
+	}
+	if err := network.Belongs(dir); err != nil {
+		return nil, err
 	}
 	mine, err := identity.LoadCredentials(dir)
 	if err != nil {
@@ -247,7 +251,15 @@ func sightings(peers []netops.Peer, service string) []sighting {
 	return all
 }
 
-func printSightings(w io.Writer, all []sighting) error {
+func printSightings(w io.Writer, all []sighting, l *looking) error {
+	if len(all) == 0 {
+		what := "services of other nodes"
+		if l.service != "" {
+			what = "nodes that serve " + l.service
+		}
+		_, err := fmt.Fprintf(w, "no %s were heard of; cellnode peers and cellnode doctor network say more\n", what)
+		return err
+	}
 	rows := [][]string{}
 	for _, s := range all {
 		state := "takes calls"

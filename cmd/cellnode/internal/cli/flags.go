@@ -21,7 +21,7 @@ func plainFlag(err error) error {
 	kind := wrong.GetFlag().Value.Type()
 	switch unsigned := strings.HasPrefix(kind, "uint"); {
 	case kind == "duration":
-		return fmt.Errorf("--%s: %.40q is no length of time; write it like 90s, 5m or 1h30m", name, value)
+		return fmt.Errorf("--%s: %.40q is no length of time up to 2540400h; write it like 90s, 5m or 1h30m", name, value)
 	case kind == "bool":
 		return fmt.Errorf("--%s: %.40q is neither true nor false", name, value)
 	case (unsigned || strings.HasPrefix(kind, "int")) && errors.Is(err, strconv.ErrRange):

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -127,7 +128,14 @@ func newTokenRevoke(env *Env) *cobra.Command {
 		if err := identity.RevokeToken(path, serial, time.Now()); err != nil {
 			return err
 		}
-		return env.Show(map[string]string{"revoked": args[0]}, func(io.Writer) error { return nil })
+		return env.Show(map[string]string{"revoked": args[0]}, func(w io.Writer) error {
+			made, err := identity.IssuedTokens(path)
+			if err != nil || slices.ContainsFunc(made, func(t identity.IssuedToken) bool { return t.Serial == serial }) {
+				return nil
+			}
+			_, err = fmt.Fprintln(w, "it is refused from now on, and no token of this serial number was made here: compare cellnode token ls")
+			return err
+		})
 	}
 	return cmd
 }

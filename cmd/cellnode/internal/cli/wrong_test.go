@@ -29,7 +29,7 @@ func TestWrongInput(t *testing.T) {
 		"a negative time to watch":      {[]string{"deploy", "a", "--watch", "-1s"}, ExitUsage, "--watch must not be below 0"},
 		"a token for no time":           {[]string{"token", "create", "--for", "-1h", "--dir", private(t)}, ExitUsage, "--for must be at least 1s, and is -1h0m0s"},
 		"members for no time":           {[]string{"token", "serve", ":0", "--for", "0s", "--dir", private(t)}, ExitUsage, "--for must be at least 1s"},
-		"a word for a time":             {[]string{"stat", "--every", "often"}, ExitUsage, "--every: \"often\" is no length of time; write it like 90s, 5m or 1h30m\n"},
+		"a word for a time":             {[]string{"stat", "--every", "often"}, ExitUsage, "--every: \"often\" is no length of time up to 2540400h; write it like 90s, 5m or 1h30m\n"},
 		"a word for a number":           {[]string{"stat", "--count", "many"}, ExitUsage, "--count: \"many\" is no whole number\n"},
 		"a number beyond all bounds":    {[]string{"stat", "--count", "99999999999999999999"}, ExitUsage, "--count: \"99999999999999999999\" is too large\n"},
 		"a number below 0":              {[]string{"token", "create", "--uses", "-1"}, ExitUsage, "--uses: \"-1\" is no whole number from 0 on\n"},
