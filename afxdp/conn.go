@@ -132,18 +132,17 @@ func (c *Conn) Info() link.Info { return c.info }
 // datagrams as far as they fit.
 func (c *Conn) Claim(out []wire.Vesicle, size int) (int, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.claim(out, size)
+	n, err := c.claim(out, size)
+	c.mu.Unlock()
+	return n, err
 }
 
 // Commit implements link.Sender.
 func (c *Conn) Commit(vs []wire.Vesicle) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state.Load() == stateClosed {
-		return link.ErrClosed
-	}
-	return c.commit(vs)
+	err := c.commit(vs)
+	c.mu.Unlock()
+	return err
 }
 
 // Abort implements link.Sender.
@@ -158,8 +157,9 @@ func (c *Conn) Abort() {
 // Flush implements link.Sender. nil means that everything was sent once.
 func (c *Conn) Flush() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flush()
+	err := c.flush()
+	c.mu.Unlock()
+	return err
 }
 
 // ArmSpace implements link.Sender.
@@ -182,8 +182,9 @@ func (c *Conn) SendStats() link.Stats {
 // Poll implements link.Receiver.
 func (c *Conn) Poll(in []wire.Vesicle) (int, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.poll(in)
+	n, err := c.poll(in)
+	c.mu.Unlock()
+	return n, err
 }
 
 // Arrived says when the datagram came that the vesicle was in which Poll has
@@ -199,11 +200,9 @@ func (c *Conn) Arrived() (at int64, known bool) {
 // Release implements link.Receiver.
 func (c *Conn) Release(n int) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state.Load() == stateClosed {
-		return link.ErrClosed
-	}
-	return c.release(n)
+	err := c.release(n)
+	c.mu.Unlock()
+	return err
 }
 
 // ReceiveStats implements link.Receiver. Dropped counts datagrams, not

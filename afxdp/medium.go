@@ -10,6 +10,9 @@ type medium interface {
 	grab() *outFrame
 	// put gives a frame back. The medium may still be reading it (busy).
 	put(f *outFrame)
+	// putAll gives back what send took, from behind, so that frames that lie behind
+	// each other are grabbed in that order again: they can go as one piece then.
+	putAll(fs []*outFrame)
 	// send hands over datagrams, of which f.buf[:f.n] is sent, in order, and
 	// returns how many it took; fewer, with a nil error, if there is no room
 	// for more now. A frame that is busy is not given to it.

@@ -63,13 +63,14 @@ func (m *memory) grab() *outFrame {
 	return f
 }
 
-func (m *memory) put(f *outFrame) { m.free = append(m.free, f) }
-func (m *memory) reclaim()        {}
-func (m *memory) starved() bool   { return false }
-func (m *memory) fds() []int      { return []int{m.bell} }
-func (m *memory) rouse()          {}
-func (m *memory) tend(bool)       {}
-func (m *memory) recycle(inFrame) {}
+func (m *memory) put(f *outFrame)       { m.free = append(m.free, f) }
+func (m *memory) putAll(fs []*outFrame) { m.free = append(m.free, fs...) }
+func (m *memory) reclaim()              {}
+func (m *memory) starved() bool         { return false }
+func (m *memory) fds() []int            { return []int{m.bell} }
+func (m *memory) rouse()                {}
+func (m *memory) tend(bool)             {}
+func (m *memory) recycle(inFrame)       {}
 
 func (m *memory) send(fs []*outFrame) (int, error) {
 	for _, f := range fs {

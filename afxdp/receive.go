@@ -229,6 +229,9 @@ func (c *Conn) handOut(vs []wire.Vesicle) (n int) {
 
 func (c *Conn) release(n int) error {
 	in := &c.in
+	if c.state.Load() == stateClosed {
+		return link.ErrClosed
+	}
 	if uint(n) > uint(c.held) {
 		return link.ErrOrder
 	}

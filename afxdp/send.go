@@ -115,6 +115,9 @@ func (c *Conn) room(size int) bool {
 
 func (c *Conn) commit(vs []wire.Vesicle) error {
 	o := &c.out
+	if c.state.Load() == stateClosed {
+		return link.ErrClosed
+	}
 	if len(vs) > o.pack.outstanding() {
 		return link.ErrOrder
 	}
@@ -240,12 +243,10 @@ func (c *Conn) transmitted(n int) {
 	}
 	c.in.told() // each carried an acknowledgement
 	if !c.reliable {
-		// From behind, so that frames that lie behind each other are grabbed in
-		// that order again: a medium can then take them as one piece.
-		for i := n - 1; i >= 0; i-- {
-			o.slots[o.numbers[i]%c.window] = nil
-			c.medium.put(o.batch[i])
+		for _, s := range o.numbers[:n] {
+			o.slots[s%c.window] = nil
 		}
+		c.medium.putAll(o.batch[:n])
 		o.sent += uint64(n)
 		o.base = o.sent
 		return

@@ -187,6 +187,7 @@ func (s *station) leave(m *xdpMedium) error {
 		s.free(f.id)
 	}
 	m.inbox = nil
+	m.giveUp()
 	for i := range s.sending {
 		if f := &s.sending[i]; f.owner == m {
 			f.owner = nil

@@ -145,8 +145,9 @@ func (s *station) divide(queues int, o *Options) (u xsk.UmemOptions, c xsk.Confi
 	perQueue := min(powerOfTwo(2*o.Window*s.span), maxTx)
 	sending := peers * framesFor(o)
 	tx := uint32(min(powerOfTwo(sending*s.span), maxTx))
-	// What connections hold, what they are reading, and what waits in their inboxes.
-	held := peers * 2 * (o.Window + receiveBatch)
+	// What connections hold, what they are reading, what waits in their inboxes, and
+	// what they have done with.
+	held := peers * (2*(o.Window+receiveBatch) + doneBatch)
 	s.window, s.receiving = o.Window, queues*perQueue+held
 	frames := s.receiving + sending*s.span
 	// With more than maxTx the ring might take a part of a datagram.

@@ -124,3 +124,9 @@ func (m *udpMedium) grab() *outFrame {
 
 func (m *udpMedium) put(f *outFrame) { m.out.free = append(m.out.free, f) }
 func (m *udpMedium) reclaim()        {}
+
+func (m *udpMedium) putAll(fs []*outFrame) {
+	for i := len(fs) - 1; i >= 0; i-- {
+		m.put(fs[i])
+	}
+}

@@ -40,6 +40,7 @@ type xdpMedium struct {
 	everywhere bool      // the next receive looks everywhere
 	counts     XDPCounts
 	closed     bool
+	done       []uint64 // received, and given back by the connection
 }
 
 // XDPCounts counts what became of frames of a connection over AF_XDP.
@@ -72,7 +73,7 @@ var _ = [1]struct{}{}[max(0, packet.MaxHeaders+xsk.MetadataSize-sendRoom)]
 
 func newXDPMedium(checksum bool) (*xdpMedium, error) {
 	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	return &xdpMedium{detour: &detour{sock: -1}, bell: bell, checksum: checksum, everywhere: true}, err
+	return &xdpMedium{detour: &detour{sock: -1}, bell: bell, checksum: checksum, everywhere: true, done: make([]uint64, 0, doneBatch)}, err
 }
 
 // framesFor is how many frames a connection needs to send.

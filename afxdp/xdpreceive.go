@@ -10,12 +10,18 @@ import (
 )
 
 func (m *xdpMedium) receive(fs []inFrame) (n int, err error) {
+	m.station.mu.Lock()
+	n, err = m.receiveLocked(fs)
+	m.station.mu.Unlock()
+	return n, err
+}
+
+func (m *xdpMedium) receiveLocked(fs []inFrame) (n int, err error) {
 	s := m.station
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.pending {
 		_ = s.kick()
 	}
+	m.giveUp()
 	if len(m.inbox) > 0 || m.rung {
 		n = m.emptyInbox(fs)
 	}
@@ -113,7 +119,21 @@ func (m *xdpMedium) recycle(f inFrame) {
 		m.detour.recycle(int(f.id &^ detourFrame))
 		return
 	}
-	m.station.mu.Lock()
-	m.station.free(f.id)
-	m.station.mu.Unlock()
+	if m.done = append(m.done, f.id); len(m.done) == doneBatch {
+		m.station.mu.Lock()
+		m.giveUp()
+		m.station.mu.Unlock()
+	}
+}
+
+// doneBatch is how much is kept that was received and is not needed any more,
+// until the station is locked anyway.
+const doneBatch = 32
+
+// giveUp gives that back.
+func (m *xdpMedium) giveUp() {
+	for _, id := range m.done {
+		m.station.free(id)
+	}
+	m.done = m.done[:0]
 }

@@ -7,11 +7,12 @@ import (
 
 func (m *xdpMedium) grab() *outFrame {
 	m.station.mu.Lock()
-	defer m.station.mu.Unlock()
 	if len(m.free) == 0 {
 		m.station.reclaim()
 	}
-	return pop(&m.free)
+	f := pop(&m.free)
+	m.station.mu.Unlock()
+	return f
 }
 
 func pop(from *[]*outFrame) *outFrame {
@@ -27,8 +28,16 @@ func pop(from *[]*outFrame) *outFrame {
 
 func (m *xdpMedium) put(f *outFrame) {
 	m.station.mu.Lock()
-	defer m.station.mu.Unlock()
 	m.giveBack(f)
+	m.station.mu.Unlock()
+}
+
+func (m *xdpMedium) putAll(fs []*outFrame) {
+	m.station.mu.Lock()
+	for i := len(fs) - 1; i >= 0; i-- {
+		m.giveBack(fs[i])
+	}
+	m.station.mu.Unlock()
 }
 
 func (m *xdpMedium) giveBack(f *outFrame) {
@@ -134,9 +143,14 @@ func (m *xdpMedium) handed(fs []*outFrame, descs int) (n int) {
 }
 
 func (m *xdpMedium) send(fs []*outFrame) (n int, err error) {
+	m.station.mu.Lock()
+	n, err = m.sendLocked(fs)
+	m.station.mu.Unlock()
+	return n, err
+}
+
+func (m *xdpMedium) sendLocked(fs []*outFrame) (n int, err error) {
 	s := m.station
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	m.follow()
 	s.reclaim()
 	for n < len(fs) {
