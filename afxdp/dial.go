@@ -119,12 +119,16 @@ func (m *xdpMedium) measure(path *nexthop.Path, o *Options) error {
 	v6 := m.flow.Remote.Addr().Is6()
 	size := frameSize(path.MTU, &o.XDP)
 	fits := min(path.MTU-ipHeaders(v6), longestIn(maxSpan*size, v6), maxDatagram) &^ (recordAlign - 1)
+	if fits < minDatagram {
+		return fmt.Errorf("the MTU of %s is %d, and %d are needed; raise it (ip link set dev %s mtu 1500)",
+			path.Name, path.MTU, minDatagram+ipHeaders(v6), path.Name)
+	}
 	if o.Datagram == 0 {
 		o.Datagram = min(fits, longestIn(size, v6))
 	}
-	if o.Datagram > fits || fits < minDatagram {
-		return fmt.Errorf("datagrams of %d bytes fit the MTU of %s, %d, and %d frames of %d bytes; Options.Datagram is %d, and %d are needed",
-			fits, path.Name, path.MTU, maxSpan, size, o.Datagram, minDatagram)
+	if o.Datagram > fits {
+		return fmt.Errorf("datagrams of %d bytes fit the MTU of %s, %d, and %d frames of %d bytes, and Options.Datagram is %d; lower it, or leave it 0",
+			fits, path.Name, path.MTU, maxSpan, size, o.Datagram)
 	}
 	o.Datagram &^= recordAlign - 1
 	return nil

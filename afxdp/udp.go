@@ -170,12 +170,16 @@ func (m *udpMedium) tune(o *Options) error {
 		return fmt.Errorf("afxdp: the path's MTU: %w", err)
 	}
 	fits := min(mtu-headers, maxDatagram) &^ (recordAlign - 1)
+	if fits < minDatagram {
+		return fmt.Errorf("afxdp: the path's MTU is %d, and %d are needed for datagrams of %d bytes, the least that there may be; raise it (ip link set dev … mtu 1500)",
+			mtu, minDatagram+headers, minDatagram)
+	}
 	if o.Datagram == 0 {
 		o.Datagram = min(fits, defaultDatagram)
 	}
-	if o.Datagram > fits || fits < minDatagram {
-		return fmt.Errorf("afxdp: the path's MTU is %d, which carries datagrams of %d bytes; Options.Datagram is %d, and %d are needed",
-			mtu, fits, o.Datagram, minDatagram)
+	if o.Datagram > fits {
+		return fmt.Errorf("afxdp: the path's MTU is %d, which carries datagrams of %d bytes, and Options.Datagram is %d; lower it, or leave it 0",
+			mtu, fits, o.Datagram)
 	}
 	o.Datagram &^= recordAlign - 1
 	return m.fragment(false)
