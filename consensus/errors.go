@@ -35,9 +35,9 @@ var (
 	// ErrNotMember: this replica was removed from its group, or a change names
 	// a member that is none.
 	ErrNotMember error = &failure{wire.StatusFailedPrecondition, "no member of the group"}
-	// ErrConflict: a membership change met another one, or one that makes it
-	// impossible. Nothing was changed.
-	ErrConflict error = &failure{wire.StatusAborted, "the membership change was refused; nothing was changed"}
+	// ErrConflict: a change, of a group's members, say, met another one, or
+	// something that makes it impossible. Nothing was changed.
+	ErrConflict error = &failure{wire.StatusAborted, "refused as things are; nothing was changed"}
 	// ErrSessionExpired: the group has forgotten the session. What was sent
 	// last through it may have been executed.
 	ErrSessionExpired error = &failure{wire.StatusFailedPrecondition, "the session has expired; its last request may have been executed"}

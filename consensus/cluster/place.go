@@ -114,6 +114,9 @@ func (m *Member) nextReplica(ctx context.Context, name string) (consensus.Replic
 
 // Delete takes a group out of the table; its nodes delete its data.
 func (m *Member) Delete(ctx context.Context, name string) error {
+	if name == SystemGroup {
+		return fmt.Errorf("%w: group %q is the cluster itself, with its tables: it can't be deleted; name a node to take that one out of it", consensus.ErrConfig, name)
+	}
 	e, err := m.settled(ctx, name)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cell-runtime/cell/consensus"
 	"github.com/cell-runtime/cell/consensus/kv"
@@ -45,9 +46,19 @@ func (m *Member) Split(ctx context.Context, name string, at []byte, group string
 	return m.insert(ctx, &e, nodes, old)
 }
 
+// maxName is the most bytes of a group's name: with what is before it, its socket's
+// has 64 (uds.MaxName).
+const maxName = 61
+
+// checkName refuses names that a group, and the socket of its store, can't have.
 func checkName(name string) error {
-	if name == SystemGroup || name == "" || len(name) > 128 {
-		return fmt.Errorf("%w: a group can't be called %.40q", consensus.ErrConfig, name)
+	good := name != "" && len(name) <= maxName && name[0] != '.' && name != SystemGroup
+	for _, c := range []byte(name) {
+		good = good && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(".-_", c) >= 0)
+	}
+	if !good {
+		return fmt.Errorf("%w: a group can't be called %.80q: a name, which is also that of its store's socket, has 1 to %d letters, digits, dots, dashes and underscores of ASCII, begins with no dot, and is not %q",
+			consensus.ErrConfig, name, maxName, SystemGroup)
 	}
 	return nil
 }

@@ -143,6 +143,10 @@ func (m *Member) rows(ctx context.Context, prefix string, stale bool) (all []kv.
 // List returns all groups of the table, by name.
 func (m *Member) List(ctx context.Context) ([]Entry, error) { return m.entries(ctx, false) }
 
+// KnownGroups returns those that this node has last heard of, also where the table
+// has no leader.
+func (m *Member) KnownGroups(ctx context.Context) ([]Entry, error) { return m.entries(ctx, true) }
+
 func (m *Member) entries(ctx context.Context, stale bool) ([]Entry, error) {
 	items, err := m.rows(ctx, groupsPrefix, stale)
 	if err != nil {
@@ -201,8 +205,14 @@ type NodeInfo struct {
 }
 
 // Nodes lists the nodes of the cluster.
-func (m *Member) Nodes(ctx context.Context) ([]NodeInfo, error) {
-	items, err := m.rows(ctx, nodesPrefix, false)
+func (m *Member) Nodes(ctx context.Context) ([]NodeInfo, error) { return m.nodes(ctx, false) }
+
+// KnownNodes lists those that this node has last heard of, also where the tables
+// have no leader.
+func (m *Member) KnownNodes(ctx context.Context) ([]NodeInfo, error) { return m.nodes(ctx, true) }
+
+func (m *Member) nodes(ctx context.Context, stale bool) ([]NodeInfo, error) {
+	items, err := m.rows(ctx, nodesPrefix, stale)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"time"
@@ -23,6 +24,9 @@ import (
 // ends too early is found when that starts.
 func CheckDirectory(dir string) (found []string, err error) {
 	id, err := readIdentity(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: there is no data of a member in %s: name the folder that raft.dir says (cellnode run --raft-dir), by default raft beside the folder of the node's identity", consensus.ErrDirectory, dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", consensus.ErrDirectory, dir, err)
 	}

@@ -72,6 +72,9 @@ const damagedRemedy = "remove this replica from its groups, move the directory a
 
 // openError explains why a directory can't be opened.
 func openError(dir string, err error) error {
+	if errors.Is(err, consensus.ErrConfig) { // of this package, such as an address that can't be listened at
+		return err
+	}
 	text := err.Error()
 	for _, e := range openErrors {
 		if strings.Contains(text, e.text) {

@@ -53,8 +53,8 @@ func (g *group) timeoutOf(ctx context.Context) (time.Duration, error) {
 	return left, nil
 }
 
-// until is how long it is until a moment, or a beat less. dragonboat counts times in
-// ticks, and reading the clock costs more than all else that a request costs here.
+// until is how long it is until a moment, or up to a beat more: dragonboat counts
+// times in ticks, for which the clock needn't be read at each request.
 func (g *group) until(d time.Time) time.Duration {
 	r := g.h.rest
 	if r == nil {

@@ -374,6 +374,13 @@ func TestDirectories(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("with an address that can't be one", func(t *testing.T) {
+		o := n.options(0)
+		o.Dir, o.Listen = filepath.Join(t.TempDir(), "new"), "127.0.0.1:99999"
+		if _, err := Open(o); !errors.Is(err, consensus.ErrConfig) || errors.Is(err, consensus.ErrDamaged) || !strings.Contains(err.Error(), "99999") {
+			t.Errorf("got %v, which must not have anybody remove the replica", err)
+		}
+	})
 	t.Run("as it was", func(t *testing.T) { n.open(0) })
 	t.Run("with what a killed backup has left", func(t *testing.T) {
 		n.close(0)

@@ -88,9 +88,21 @@ func encodeCommand(a Action) []byte {
 	return b[:n]
 }
 
+// answerMargin is what is left of a caller's time to tell him why it was not enough.
+const answerMargin = 50 * time.Millisecond
+
+// within is a request's time: that of its caller, without what it takes to answer.
+func within(ctx context.Context) (context.Context, context.CancelFunc) {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return consensus.WithDefaultDeadline(ctx)
+	}
+	return context.WithDeadline(ctx, d.Add(-min(answerMargin, time.Until(d)/8)))
+}
+
 // do executes an action once, in a session of this member's.
 func (s *Service) do(ctx context.Context, a Action) (Outcome, error) {
-	ctx, cancel := consensus.WithDefaultDeadline(ctx)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	session, err := s.open(ctx)
 	if err != nil {
@@ -155,7 +167,7 @@ func (o *Outcome) err() error {
 // read runs f over the state, as fresh as asked for, and returns its age.
 func (s *Service) read(ctx context.Context, stale bool, maxAge int64, f lookup) (age int64, err error) {
 	if !stale {
-		ctx, cancel := consensus.WithDefaultDeadline(ctx)
+		ctx, cancel := within(ctx)
 		defer cancel()
 		for {
 			_, err := consensus.Query(ctx, s.group, f)
@@ -385,7 +397,7 @@ func (s *Service) Execute(ctx context.Context, req Command) (Outcome, error) {
 
 // OpenSession implements [KV].
 func (s *Service) OpenSession(ctx context.Context) (SessionReply, error) {
-	ctx, cancel := consensus.WithDefaultDeadline(ctx)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	id, err := consensus.SessionsOf(s.group).OpenSession(ctx)
 	return SessionReply{Session: id}, err
@@ -396,7 +408,7 @@ func (s *Service) Propose(ctx context.Context, req Proposal) (Outcome, error) {
 	if err := req.Command.Do.checkCaller(); err != nil {
 		return Outcome{}, err
 	}
-	ctx, cancel := consensus.WithDefaultDeadline(ctx)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	once := consensus.Once{Session: req.Session, Sequence: req.Sequence, Answered: req.Answered}
 	r, err := consensus.SessionsOf(s.group).ProposeOnce(ctx, once, encodeCommand(req.Command.Do))

@@ -23,14 +23,38 @@ func Serve(server *rpc.Server, m *cluster.Member) error {
 	return RegisterRaft(server, &Service{m})
 }
 
-// patience is how long changes may take that wait for a leader.
-const patience = 15 * time.Second
+const (
+	// patience is how long changes may take that wait for a leader.
+	patience = 15 * time.Second
+	// margin is what is left of a caller's time to tell him why it was not enough.
+	margin = 300 * time.Millisecond
+	// tablesPatience is how long what only asks waits for the tables' leader.
+	tablesPatience = 2 * time.Second
+)
 
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+	if d, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, d.Add(-min(margin, time.Until(d)/4)))
 	}
 	return context.WithTimeout(ctx, patience)
+}
+
+// explained says, where nobody leads, what that takes.
+func (s *Service) explained(err error) error {
+	if !errors.Is(err, consensus.ErrNoLeader) && !errors.Is(err, consensus.ErrTimeout) {
+		return err
+	}
+	nodes, other := s.member.KnownNodes(context.Background())
+	if other != nil || len(nodes) == 0 {
+		return err
+	}
+	answer := 0
+	for _, n := range nodes {
+		if n.Alive {
+			answer++
+		}
+	}
+	return fmt.Errorf("%w: %d of the %d nodes of the cluster have answered lately; a group needs more than half of its voters: start those that are silent (cellnode raft status)", err, answer, len(nodes))
 }
 
 func did(format string, args ...any) Done { return Done{Did: []string{fmt.Sprintf(format, args...)}} }
@@ -42,12 +66,14 @@ func (s *Service) Status(ctx context.Context) (c Cluster, err error) {
 	if !state.Formed {
 		return c, nil
 	}
-	ctx, cancel := bounded(ctx)
+	short, cancel := context.WithTimeout(ctx, tablesPatience)
 	defer cancel()
-	nodes, err := s.member.Nodes(ctx)
+	nodes, err := s.member.Nodes(short)
 	if err != nil { // what this member knows is worth telling
-		c.Waits = err.Error()
-		return c, nil
+		c.Waits = s.explained(err).Error()
+		if nodes, err = s.member.KnownNodes(ctx); err != nil {
+			return c, nil
+		}
 	}
 	for _, n := range nodes {
 		c.Nodes = append(c.Nodes, Node{Node: string(n.Node), Addr: n.Addr, Replica: uint64(n.Replica), Alive: n.Alive, Groups: uint32(n.Groups)})
@@ -59,7 +85,12 @@ func (s *Service) Status(ctx context.Context) (c Cluster, err error) {
 func (s *Service) Groups(ctx context.Context) (list GroupList, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	entries, err := s.member.List(ctx)
+	short, enough := context.WithTimeout(ctx, tablesPatience)
+	entries, err := s.member.List(short)
+	enough()
+	if errors.Is(err, consensus.ErrNoLeader) || errors.Is(err, consensus.ErrTimeout) {
+		entries, err = s.member.KnownGroups(ctx)
+	}
 	if err != nil {
 		return list, err
 	}
@@ -84,17 +115,25 @@ func (s *Service) Groups(ctx context.Context) (list GroupList, err error) {
 			byName[g.Name] = g
 		}
 		g.Here, g.Replica, g.Leader, g.Term, g.Applied = true, uint64(st.Replica), uint64(st.Leader), st.Term, st.Applied
-		short, cancel := context.WithTimeout(ctx, 2*time.Second)
-		if all, _, err := here.Members(short); err == nil {
-			g.fill(all)
-		}
-		cancel()
+		g.fillBy(ctx, here, &st)
 	}
 	for _, g := range byName {
 		list.Groups = append(list.Groups, *g)
 	}
 	slices.SortFunc(list.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
 	return list, nil
+}
+
+// fillBy asks the group for its members, if somebody leads it.
+func (g *Group) fillBy(ctx context.Context, here consensus.Group, st *consensus.Status) {
+	if st.Leader == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, tablesPatience)
+	defer cancel()
+	if all, _, err := here.Members(ctx); err == nil {
+		g.fill(all)
+	}
 }
 
 // fill adds what the group itself says of its members.
@@ -122,7 +161,7 @@ func (s *Service) Create(ctx context.Context, req NewGroup) (Done, error) {
 	defer cancel()
 	e, err := s.member.Create(ctx, req.Name, cluster.Kind, int(req.Replicas))
 	if err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	replicas := "1 replica"
 	if n := len(e.Seats); n != 1 {
@@ -137,12 +176,12 @@ func (s *Service) Add(ctx context.Context, req Place) (Done, error) {
 	defer cancel()
 	if req.Group == cluster.SystemGroup {
 		if err := s.member.Promote(ctx, consensus.NodeID(req.Node)); err != nil {
-			return Done{}, err
+			return Done{}, s.explained(err)
 		}
 		return did("node %s is a voter of the cluster", req.Node), nil
 	}
 	if err := s.member.AddReplica(ctx, req.Group, consensus.NodeID(req.Node)); err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	return did("node %s gets a replica of group %q", req.Node, req.Group), nil
 }
@@ -155,17 +194,17 @@ func (s *Service) Remove(ctx context.Context, req Place) (Done, error) {
 	switch {
 	case req.Group == "" || req.Group == cluster.SystemGroup && req.Node != "":
 		if err := s.member.Remove(ctx, node); err != nil {
-			return Done{}, err
+			return Done{}, s.explained(err)
 		}
 		return did("node %s is no member of the cluster any more; its directory can be deleted", node), nil
 	case req.Node == "":
 		if err := s.member.Delete(ctx, req.Group); err != nil {
-			return Done{}, err
+			return Done{}, s.explained(err)
 		}
 		return did("group %q is out of the table; its nodes delete its data", req.Group), nil
 	}
 	if err := s.member.RemoveReplica(ctx, req.Group, node); err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	return did("node %s loses its replica of group %q", node, req.Group), nil
 }
@@ -175,7 +214,7 @@ func (s *Service) Move(ctx context.Context, req Moving) (Done, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if err := s.member.Move(ctx, req.Group, consensus.NodeID(req.From), consensus.NodeID(req.To)); err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	return did("node %s gets a replica of group %q, and node %s loses its own when that has caught up", req.To, req.Group, req.From), nil
 }
@@ -185,7 +224,7 @@ func (s *Service) Split(ctx context.Context, req Splitting) (Done, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if err := s.member.Split(ctx, req.Group, req.At, req.New); err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	return did("group %q gets the keys of %q from %q on", req.New, req.Group, req.At), nil
 }
@@ -205,16 +244,16 @@ func (s *Service) Transfer(ctx context.Context, req Place) (Done, error) {
 	defer cancel()
 	g, err := s.here(req.Group)
 	if err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	all, _, err := g.Members(ctx)
 	if err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	for _, m := range all {
 		if string(m.Node) == req.Node {
 			if err := g.Transfer(ctx, m.Replica); err != nil {
-				return Done{}, err
+				return Done{}, s.explained(err)
 			}
 			return did("node %s leads group %q", req.Node, req.Group), nil
 		}
@@ -228,11 +267,11 @@ func (s *Service) Snapshot(ctx context.Context, req Place) (Done, error) {
 	defer cancel()
 	g, err := s.here(req.Group)
 	if err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	index, err := g.Snapshot(ctx)
 	if err != nil {
-		return Done{}, err
+		return Done{}, s.explained(err)
 	}
 	return did("a snapshot of group %q at index %d; the log before it is compacted", req.Group, index), nil
 }
@@ -258,10 +297,10 @@ func (c chunks) Write(b []byte) (int, error) {
 func (s *Service) Backup(ctx context.Context, req Place, out rpc.Sender[Chunk]) (BackupInfo, error) {
 	g, err := s.here(req.Group)
 	if err != nil {
-		return BackupInfo{}, err
+		return BackupInfo{}, s.explained(err)
 	}
 	if err := g.ReadIndex(ctx); err != nil { // so that it has all that was acknowledged
-		return BackupInfo{}, err
+		return BackupInfo{}, s.explained(err)
 	}
 	info, err := g.Backup(ctx, chunks{out})
 	return BackupInfo{Group: info.Group, Index: info.Index, Term: info.Term, Bytes: info.Bytes}, err

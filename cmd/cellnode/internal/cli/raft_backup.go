@@ -38,6 +38,9 @@ unless --force is given. cellnode raft check reads one to its end.`,
 		if _, err := os.Lstat(args[1]); err == nil && !force { // before the work; place has the last word
 			return fmt.Errorf("%w: %s: name another file, or say --force", fs.ErrExist, args[1])
 		}
+		if _, err := os.Stat(filepath.Dir(args[1])); err != nil {
+			return fmt.Errorf("there is no folder for %s: %w: make it, or name another file", args[1], err)
+		}
 		return raftDo(cmd, env, timeout, func(ctx context.Context, m *admin.RaftClient) error {
 			info, err := backup(ctx, m, args[0], args[1], force)
 			if err != nil {
