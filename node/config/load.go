@@ -43,6 +43,9 @@ func Load(s Source) (Config, Origins, error) {
 	c, origins := Default(), Origins{}
 	if s.File != "" {
 		text, err := os.ReadFile(s.File)
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("%w; correct the path: without -c a node runs with its defaults, and docs/CELLNODE.md says what a file may have", err)
+		}
 		if err != nil {
 			return c, origins, fmt.Errorf("%w: %w", ErrConfig, err)
 		}

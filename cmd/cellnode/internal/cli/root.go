@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -92,6 +93,10 @@ func plain(cmd *cobra.Command, args []string, err error) error {
 	switch {
 	case takes == "" && len(args) > 0 && !cmd.HasSubCommands():
 		return fmt.Errorf("it takes no arguments, and %.80q was given", args[0])
+	case takes == "" && len(args) > 0:
+		return oneOf(cmd, args)
+	case strings.HasPrefix(err.Error(), "invalid argument"):
+		return fmt.Errorf("there is no %.80q; choose from %s", args[slices.IndexFunc(args, func(a string) bool { return !slices.Contains(cmd.ValidArgs, a) })], strings.Join(cmd.ValidArgs, ", "))
 	case !strings.Contains(err.Error(), "arg(s)"):
 		return err
 	case len(args) == 0:
@@ -105,7 +110,7 @@ func oneOf(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	near := ""
+	near := "; there are " + strings.Join(names(cmd), ", ")
 	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
 		near = "; did you mean " + strings.Join(s, " or ") + "?"
 	}
