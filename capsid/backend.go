@@ -27,7 +27,8 @@ type Backend interface {
 	// program has been executed, which says nothing about its being ready. ctx
 	// bounds the starting only. Errors: ErrSpec for what can't be meant,
 	// ErrUnavailable for a wall that can't be had, ErrStart for a program that
-	// can't be executed. After an error nothing runs.
+	// can't be executed. After an error nothing runs; a program that is still
+	// being executed when the time is over is ended as soon as it is.
 	Start(ctx context.Context, s Spec) (Process, error)
 }
 
