@@ -81,7 +81,6 @@ func Run(ctx context.Context, s Settings, log *slog.Logger) error {
 		shown.keep(ctx, m, log)
 	}()
 	go keepRevoked(ctx, m, s.Identity, trust, log)
-	go keepLean(ctx)
 	defer func() {
 		stop()
 		<-watched
