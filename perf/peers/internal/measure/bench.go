@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/cell-runtime/cell/perf/peers/internal/peer"
@@ -51,10 +53,9 @@ func Measure(ctx context.Context, c Cell, o Config) (s report.Sample, err error)
 
 // measureCell starts both processes, measures one cell, and ends both.
 func measureCell(ctx context.Context, c Cell, o Config) (s report.Sample, err error) {
-	dir, err := os.MkdirTemp(socketRoot(), "cp") // short, for sockets
-	if err != nil {
-		return s, err
-	}
+	// The server makes it: this process may be killed at any moment, and would
+	// leave one behind that no server has heard of yet. Short, for sockets.
+	dir := filepath.Join(socketRoot(), fmt.Sprintf("cp%016x", rand.Uint64()))
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	j := job{Peer: c.Peer.Name, Work: c.Work, Size: c.Size, Dir: dir, Warmup: o.Warmup, Length: o.Length}
 

@@ -23,7 +23,7 @@ type job struct {
 	Peer   string        `json:"peer"`
 	Work   peer.Work     `json:"work"`
 	Size   int           `json:"size"`
-	Dir    string        `json:"dir"`
+	Dir    string        `json:"dir"`              // of the sockets; the server makes it
 	Addr   string        `json:"addr,omitempty"`   // client: where the server is
 	Server int           `json:"server,omitempty"` // client: its process, for its time
 	Warmup time.Duration `json:"warmup,omitempty"`

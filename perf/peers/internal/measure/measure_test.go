@@ -193,7 +193,7 @@ func TestEveryWorkIsMeasured(t *testing.T) {
 				if s.Peer != "good" || s.Work != string(w) || s.Size != 100 || s.Placement != p {
 					t.Errorf("named %+v", s)
 				}
-				if s.Count == 0 || s.Elapsed < 15*time.Millisecond || s.ClientCPU <= 0 || s.ServerCPU < 0 {
+				if s.Count == 0 || s.Elapsed <= 0 || s.ClientCPU <= 0 || s.ServerCPU < 0 {
 					t.Errorf("figures %+v", s)
 				}
 				if (s.Times != nil) != (w == peer.RTT) {
@@ -261,10 +261,7 @@ func TestCancelEndsBothProcesses(t *testing.T) {
 func TestChildEndsWithItsInput(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct{ arg, manner string }{{ServeArg, "good"}, {ServeArg, "serve-hangs"}, {CallArg, "hangs"}} {
-		gone := filepath.Join(dir, c.arg+c.manner)
-		if err := os.Mkdir(gone, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		made := filepath.Join(dir, c.arg+c.manner)
 		l, err := net.Listen("unix", filepath.Join(dir, "l"))
 		if err != nil {
 			t.Fatal(err)
@@ -282,11 +279,18 @@ func TestChildEndsWithItsInput(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j := job{Peer: c.manner, Work: peer.RTT, Size: 64, Dir: gone, Addr: l.Addr().String(), Length: time.Hour}
+		j := job{Peer: c.manner, Work: peer.RTT, Size: 64, Dir: made, Addr: l.Addr().String(), Length: time.Hour}
 		if err := newLines(nil, in).send(j); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(50 * time.Millisecond)
+		for deadline := time.Now().Add(5 * time.Second); c.arg == ServeArg; time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(made); err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s made no directory", c.manner)
+			}
+		}
 		in.Close()
 		ended := make(chan struct{})
 		go func() { _ = cmd.Wait(); close(ended) }()
@@ -297,7 +301,7 @@ func TestChildEndsWithItsInput(t *testing.T) {
 			_ = cmd.Process.Kill()
 			<-ended
 		}
-		if _, err := os.Stat(gone); c.arg == ServeArg && !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(made); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s left its directory: %v", c.manner, err)
 		}
 		l.Close()

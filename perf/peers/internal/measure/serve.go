@@ -14,8 +14,10 @@ const closing = 2 * time.Second
 func serve(a peer.Adapter, j *job, l *lines) error {
 	gone := make(chan struct{})
 	go func() { l.end(); close(gone) }()
-	// If nobody is left who would remove it.
-	defer os.RemoveAll(j.Dir)
+	if err := os.Mkdir(j.Dir, 0o700); err != nil {
+		return err
+	}
+	defer os.RemoveAll(j.Dir) // if nobody is left who would
 
 	type started struct {
 		s   peer.Server
