@@ -314,6 +314,7 @@ func (h *Host) Close() error {
 	h.mu.Lock()
 	clear(h.groups)
 	h.mu.Unlock()
+	h.voters.end()
 	h.nh.Close()
 	return h.dir.close()
 }

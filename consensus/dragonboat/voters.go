@@ -19,15 +19,24 @@ const votersAge = 100 * time.Millisecond
 // hundreds of groups, somebody who looks at each of them would have it tell of
 // all of them hundreds of times.
 type voters struct {
-	mu  sync.Mutex
-	at  time.Time
-	all map[uint64][]consensus.Member // by shard; never changed
+	mu    sync.Mutex
+	at    time.Time
+	all   map[uint64][]consensus.Member // by shard; never changed
+	ended bool
+}
+
+// end has later calls say what was known last: dragonboat takes itself apart while
+// it closes, and must not be asked any more.
+func (v *voters) end() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ended = true
 }
 
 func (v *voters) of(nh *raft.NodeHost, shard uint64) []consensus.Member {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if known := v.all[shard]; len(known) > 0 && time.Since(v.at) < votersAge {
+	if known := v.all[shard]; v.ended || len(known) > 0 && time.Since(v.at) < votersAge {
 		return known
 	}
 	info := nh.GetNodeHostInfo(raft.NodeHostInfoOption{SkipLogInfo: true})
