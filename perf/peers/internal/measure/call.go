@@ -126,11 +126,13 @@ func (r *trips) answered(reply []byte) (again bool, err error) {
 // errWarmup: nothing is left to measure.
 var errWarmup = errors.New("the work ended within the warm-up; lengthen --duration")
 
-// window is the measured time: it opens after the warm-up and closes when all
-// that was begun is done. more may be asked by several goroutines; one of them
-// opens the window.
+// window is the measured time: it opens after the warm-up, and closes when it has
+// been open for as long as was asked and all that was begun is done. more may be
+// asked by several goroutines; one of them opens the window. On a host that has other
+// work it may open late.
 type window struct {
-	opensAt, closesAt  uint64 // ticks
+	opensAt, length    uint64 // ticks
+	closesAt           uint64 // ticks; set before open
 	server             int
 	mu                 sync.Mutex
 	open               atomic.Bool
@@ -142,7 +144,7 @@ type window struct {
 
 func newWindow(j *job) *window {
 	opens := sched.Ticks() + sched.NanosToTicks(int64(j.Warmup))
-	return &window{opensAt: opens, closesAt: opens + sched.NanosToTicks(int64(j.Length)), server: j.Server}
+	return &window{opensAt: opens, length: sched.NanosToTicks(int64(j.Length)), server: j.Server}
 }
 
 // past reports whether tick a lies behind tick b; the counter may wrap.
@@ -172,6 +174,7 @@ func (w *window) begins(sent uint64) {
 	w.servCPU, err2 = cpuOf(w.server)
 	w.err = errors.Join(err1, err2)
 	w.atOpen, w.begin = sent, sched.Now()
+	w.closesAt = sched.Ticks() + w.length
 	w.open.Store(true)
 }
 
