@@ -82,7 +82,9 @@ func parseIntroduction(h *wire.Header, b []byte) (p purpose, name string, err er
 // whose items are given to each; nil where none are expected.
 func introduce(ctx context.Context, l link.Link, p purpose, name string, each func([]byte) error) error {
 	h := wire.Header{Kind: wire.KindRequest, Channel: wire.ChannelOperations, Fingerprint: introduceFingerprint, Correlation: introduceCorrelation, Hops: 1}
-	if err := say(ctx, l, h, appendIntroduction(nil, p, name)); err != nil {
+	// A peer that has no place for another link refuses before it has heard, and
+	// may have closed it by now; its words are there all the same.
+	if err := say(ctx, l, h, appendIntroduction(nil, p, name)); err != nil && !errors.Is(err, link.ErrPeerGone) {
 		return err
 	}
 	for {

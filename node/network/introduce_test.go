@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cell-runtime/cell/link/linktest"
+	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/uds"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -54,6 +56,20 @@ func TestIntroductions(t *testing.T) {
 				t.Errorf("%v; want %v", err, c.want)
 			}
 		})
+	}
+}
+
+// TestARefusalIsReadFromALinkThatIsClosed: a peer that has no place for a link says
+// so at once, and may close it before the introduction is said.
+func TestARefusalIsReadFromALinkThatIsClosed(t *testing.T) {
+	a, b, err := linktest.Pipe(linktest.PipeConfig{})
+	must(t, err)
+	defer a.Close()
+	must(t, answer(t.Context(), b, introduceCorrelation, rpc.Errorf(wire.StatusResourceExhausted, "no place")))
+	must(t, b.Close())
+	err = introduce(t.Context(), a, purposeAlive, "", nil)
+	if !errors.Is(err, errAnswered) || rpc.StatusOf(err) != wire.StatusResourceExhausted || !strings.Contains(err.Error(), "no place") {
+		t.Errorf("%v; want what the peer said", err)
 	}
 }
 
