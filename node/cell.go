@@ -301,6 +301,7 @@ func (c *cell) drain(all []*instance, who, why string) {
 	}
 	for _, i := range all {
 		<-i.gone
+		c.ended(i) // unless that is done: operators who asked for it see no trace of it
 	}
 }
 

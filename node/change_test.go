@@ -117,12 +117,11 @@ func TestCallersWaitForTheBackoff(t *testing.T) {
 	t.Parallel()
 	r := run(t, postage(privateDir(t), "dies", func(c *config.Cell) {
 		c.BackoffMin, c.BackoffMax = config.Duration(time.Hour), config.Duration(time.Hour)
-		c.ReadyTimeout = config.Duration(time.Second)
 	}), nil)
 	eventually(t, "it waits", func() bool { return r.state().State == "waiting" })
 	for range 3 {
 		ctx, cancel := context.WithTimeout(soon(t), 50*time.Millisecond)
-		if _, err := uds.Dial(ctx, "postage", &uds.Options{Dir: r.dir}); err == nil {
+		if _, err := uds.Dial(ctx, "postage", r.options()); err == nil {
 			t.Error("somebody serves")
 		}
 		cancel()

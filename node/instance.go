@@ -19,6 +19,7 @@ import (
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/schema"
 	"github.com/cell-runtime/cell/uds"
+	"github.com/cell-runtime/cell/wire"
 )
 
 // instance is one process of a cell, from its start to its end.
@@ -64,18 +65,35 @@ func (c *cell) launch(ctx context.Context, v *version) (*instance, error) {
 	ready, cancel := context.WithTimeout(ctx, time.Duration(v.config.ReadyTimeout))
 	defer cancel()
 	if err := i.awaitReady(ready, c); err != nil {
-		select {
-		case <-i.process.Done():
-			<-i.gone
-			err = fmt.Errorf("it ended before it was ready: %v%s", i.exit, lastWords(i.exit.Tail))
-		default:
-			i.leave()
-			i.process.Kill(capsid.Hung, "it was not ready within "+time.Duration(v.config.ReadyTimeout).String())
-			<-i.gone
-		}
-		return nil, fmt.Errorf("%w: %s: %w", ErrNotReady, c.name, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrNotReady, c.name, i.giveUp(ready, err))
 	}
 	return i, nil
+}
+
+// giveUp ends a process that did not become ready, and says why it did not. ready
+// ends when its time is up.
+func (i *instance) giveUp(ready context.Context, why error) error {
+	if i.lost.Load() || rpc.StatusOf(why) == wire.StatusPeerGone {
+		// Its links end before the kernel tells of its own end.
+		select {
+		case <-i.process.Done():
+		case <-ready.Done():
+		}
+	}
+	select {
+	case <-i.process.Done():
+		<-i.gone
+		return fmt.Errorf("it ended before it was ready: %v%s", i.exit, lastWords(i.exit.Tail))
+	default:
+	}
+	i.leave()
+	if ready.Err() != nil {
+		i.process.Kill(capsid.Hung, "it was not ready within "+time.Duration(i.version.config.ReadyTimeout).String())
+	} else {
+		i.process.Kill(capsid.Killed, why.Error())
+	}
+	<-i.gone
+	return why
 }
 
 // mostWords bounds what an error repeats of a process's output, in bytes.

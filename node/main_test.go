@@ -108,6 +108,11 @@ func cellMain(kind, name string) int {
 	case "crowd":
 		crowd(ctx)
 		return 0
+	case "dies when asked":
+		if l, err := uds.Listen(name, nil); err == nil {
+			_, _ = l.AcceptLink(ctx)
+		}
+		return 5
 	case "mute":
 		<-ctx.Done()
 		return 0
@@ -267,8 +272,13 @@ func soon(t testing.TB) context.Context {
 
 func (r rig) dialer(name string) rpc.DialFunc {
 	return func(ctx context.Context) (link.Link, error) {
-		return uds.Dial(ctx, name, &uds.Options{Dir: r.dir, HandshakeTimeout: patience})
+		return uds.Dial(ctx, name, r.options())
 	}
+}
+
+// options are those of who dials into the runtime directory of a busy machine.
+func (r rig) options() *uds.Options {
+	return &uds.Options{Dir: r.dir, HandshakeTimeout: patience}
 }
 
 // caller returns a connection to the cell.

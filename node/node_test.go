@@ -34,7 +34,7 @@ func TestACallStartsACell(t *testing.T) {
 	if p, err := v1.NewPostageClient(conn).Quote(soon(t), v1.Parcel{Weight: 7}); err != nil || p.Amount != 7 {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	l, err := uds.Dial(soon(t), "postage", &uds.Options{Dir: r.dir})
+	l, err := uds.Dial(soon(t), "postage", r.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,10 +172,15 @@ func TestAHungCellIsReplaced(t *testing.T) {
 	r := run(t, postage(privateDir(t), "v1", func(c *config.Cell) {
 		c.HealthEvery, c.HealthTimeout = config.Duration(50*time.Millisecond), config.Duration(300*time.Millisecond)
 	}), nil)
-	before := r.state().Instances[0].PID
-	if err := syscall.Kill(int(before), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	var before int32
+	eventually(t, "it runs", func() bool { // which was taken for hung by then, maybe, on a slow host
+		s := r.state()
+		if len(s.Instances) != 1 {
+			return false
+		}
+		before = s.Instances[0].PID
+		return syscall.Kill(int(before), syscall.SIGSTOP) == nil
+	})
 	eventually(t, "another runs", func() bool {
 		s := r.state()
 		return s.State == "ready" && len(s.Instances) == 1 && s.Instances[0].PID != before
@@ -200,12 +205,24 @@ func TestACellThatFailsTooOftenIsLeftAlone(t *testing.T) {
 	if s := r.state(); !strings.Contains(s.Why, "too often") {
 		t.Errorf("%+v", s)
 	}
-	_, err := uds.Dial(soon(t), "postage", &uds.Options{Dir: r.dir})
+	_, err := uds.Dial(soon(t), "postage", r.options())
 	if !errors.Is(err, wire.StatusFailedPrecondition) || !strings.Contains(err.Error(), "cellnode spawn") {
 		t.Errorf("a caller hears %v", err)
 	}
 	if _, err := r.ops.Spawn(soon(t), ops.Name{Cell: "postage"}); !errors.Is(err, wire.StatusUnavailable) {
 		t.Errorf("spawn: %v", err)
+	}
+}
+
+// The end of a process that is asked whether it is ready is seen by the link first.
+func TestACellThatDiesWhenItIsAskedIsNotTakenForHung(t *testing.T) {
+	t.Parallel()
+	r := run(t, postage(privateDir(t), "dies when asked", func(c *config.Cell) { c.Start = "connect" }), nil)
+	for range 3 {
+		_, err := r.ops.Spawn(soon(t), ops.Name{Cell: "postage"})
+		if !errors.Is(err, wire.StatusUnavailable) || !strings.Contains(err.Error(), "it ended before it was ready") || !strings.Contains(err.Error(), "with status 5") {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -134,8 +134,7 @@ const (
 
 // tellVersions keeps in the cluster's table what versions of cells this node has.
 func (n *Node) tellVersions(ctx context.Context) {
-	var told []raftnode.Version
-	var at time.Time
+	var last versionsTold
 	t := time.NewTicker(versionsPace)
 	defer t.Stop()
 	for {
@@ -144,19 +143,31 @@ func (n *Node) tellVersions(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		now := n.versionsHere()
-		if at.After(time.Now().Add(-versionsAgain)) && slices.Equal(now, told) {
-			continue
-		}
 		short, cancel := context.WithTimeout(ctx, versionsPace)
-		err := raftnode.SetVersions(short, n.dir, now)
+		err := last.renew(short, n.dir, n.versionsHere(), time.Now())
 		cancel()
 		if err != nil { // there is no cluster yet, say: the next time
 			n.log.Debug("raft: the table was not told of versions", "err", err)
-			continue
 		}
-		told, at = now, time.Now()
 	}
+}
+
+// versionsTold is what the cluster's table was told last, and when.
+type versionsTold struct {
+	all []raftnode.Version
+	at  time.Time
+}
+
+// renew tells the table by the member of a runtime directory, where it is time to.
+func (v *versionsTold) renew(ctx context.Context, dir string, all []raftnode.Version, now time.Time) error {
+	if now.Sub(v.at) < versionsAgain && slices.Equal(all, v.all) {
+		return nil
+	}
+	if err := raftnode.SetVersions(ctx, dir, all); err != nil {
+		return err
+	}
+	v.all, v.at = all, now
+	return nil
 }
 
 // versionsHere are the versions of all cells, by name, oldest first.

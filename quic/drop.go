@@ -16,7 +16,12 @@ func (e *Endpoint) Drop(peer identity.ID) (dropped int) {
 	return dropped
 }
 
-// Connected reports whether there is a connection to a peer, as far as is known.
+// Known reports whether there is a connection to a peer, a direct one or one by a
+// relay, over which [Endpoint.DialKnown] opens links.
+func (e *Endpoint) Known(peer identity.ID) bool { return e.connTo(peer) != nil }
+
+// Connected reports whether there is a direct connection to a peer, as far as is
+// known.
 func (e *Endpoint) Connected(peer identity.ID) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

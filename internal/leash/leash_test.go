@@ -3,6 +3,7 @@ package leash
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,18 +13,21 @@ import (
 )
 
 // TestMain is also the process that is killed: it starts a shell that starts
-// another, tells both numbers, and waits.
+// another, tells both numbers when they are on the leash, and waits.
 func TestMain(m *testing.M) {
 	if os.Getenv("LEASH_TEST_PARENT") == "" {
 		os.Exit(m.Run())
 	}
 	cmd := exec.Command("sh", "-c", "sleep 100 & echo $$ $!; wait")
-	cmd.Stdout = os.Stdout
-	if _, err := Start(cmd); err != nil {
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		_, err = Start(cmd)
+	}
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	_ = cmd.Wait()
+	_, _ = io.Copy(os.Stdout, out)
 }
 
 func TestTheKilledLeaveNobody(t *testing.T) {

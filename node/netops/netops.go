@@ -86,7 +86,7 @@ type Peer struct {
 	Heard     int64     `json:"heard"` // unit: ns ago
 	Since     int64     `json:"since"` // unit: ns since 1970; its start
 	SameHost  bool      `json:"same_host"`
-	Connected bool      `json:"connected"` // over QUIC
+	Connected bool      `json:"connected"` // over QUIC, by a relay or without one
 	Services  []Service `json:"services"`
 }
 

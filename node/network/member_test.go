@@ -11,10 +11,11 @@ import (
 // TestMembershipsAreRenewedByThemselves: a node that came by a token finds who
 // enrols by its beacon, is confirmed there, and shows its new membership.
 func TestMembershipsAreRenewedByThemselves(t *testing.T) {
+	t.Parallel()
 	keeper := filepath.Join(t.TempDir(), "keeper")
 	token, err := identity.IssueToken(keeper, time.Now(), time.Hour, 0, "")
 	must(t, err)
-	w := &town{t, token}
+	w := &town{t: t, token: token}
 	a := w.keeps(keeper)
 	b := w.settle(nil, a.addr)
 	mine := func() *identity.Membership { return b.net.self.Load().credentials.Membership() }

@@ -79,6 +79,8 @@ type Network struct {
 	news chan struct{} // Local has something else to tell
 
 	places places
+	// introduction is introductionTime, but in tests of what happens meanwhile.
+	introduction time.Duration
 
 	closing context.Context // ends, with mu held, when Close begins
 	end     context.CancelFunc
@@ -113,7 +115,7 @@ func New(o Options) *Network {
 		o.Refused = func(string, string, string, error) {}
 	}
 	closing, end := context.WithCancel(context.Background())
-	return &Network{o: o, closing: closing, end: end, news: make(chan struct{}, 1), alone: "the node is starting", proxies: map[string]*proxy{}, gossips: map[identity.ID]*gossip{}, fetching: map[identity.ID]bool{}, relays: map[string]netip.AddrPort{}}
+	return &Network{o: o, introduction: introductionTime, closing: closing, end: end, news: make(chan struct{}, 1), alone: "the node is starting", proxies: map[string]*proxy{}, gossips: map[identity.ID]*gossip{}, fetching: map[identity.ID]bool{}, relays: map[string]netip.AddrPort{}}
 }
 
 // Changed says that Local has something else to tell.

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -17,6 +18,7 @@ import (
 )
 
 func TestNamesOfTheNodeItselfAreNotTakenFromOthers(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	a := w.settle([]string{"node.ops", "raft", "kv.orders", "ledger", "kv"})
 	b := w.settle(nil, a.addr)
@@ -33,9 +35,12 @@ func TestNamesOfTheNodeItselfAreNotTakenFromOthers(t *testing.T) {
 	}
 }
 
-// TestOneNodeKeepsNobodyWaiting has a node open links and say nothing on them.
+// TestOneNodeKeepsNobodyWaiting has a node open links and say nothing on them, for
+// as long as the test lasts.
 func TestOneNodeKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
+	w.introduction = time.Hour
 	a := w.settle([]string{"ledger"})
 	hostile := w.settle(nil)
 	for range 4 * mostWelcomesOfPeer {
@@ -48,19 +53,15 @@ func TestOneNodeKeepsNobodyWaiting(t *testing.T) {
 		defer a.mu.Unlock()
 		return slices.ContainsFunc(a.refused, func(s string) bool { return strings.Contains(s, "have not said what they are for") })
 	})
-	begun := time.Now()
 	b := w.settle(nil, a.addr)
 	b.opens("ledger")
 	status, err := b.calls("ledger").Status(t.Context())
 	if err != nil || status.Name != a.addr {
 		t.Errorf("%+v, %v", status, err)
 	}
-	if took := time.Since(begun); took > introductionTime {
-		t.Errorf("an honest node was served after %v, when the hostile one's places were taken from it", took)
-	}
 	// Nor is who has no place for now taken for dead by the one that has all.
 	m := hostile.net.self.Load()
-	hostile.net.doubt(t.Context(), m, a.id())
+	hostile.net.doubt(t.Context(), m, a.id(), patience)
 	if !m.endpoint.Connected(a.id()) {
 		t.Error("a node that refused a question was taken for dead")
 	}
@@ -69,6 +70,7 @@ func TestOneNodeKeepsNobodyWaiting(t *testing.T) {
 // TestLongCallsOutliveWhatTakesTheirName: a call that is under way ends in its own
 // time, whether its name appears on the caller's host or its node leaves.
 func TestLongCallsOutliveWhatTakesTheirName(t *testing.T) {
+	t.Parallel()
 	for name, happens := range map[string]func(t *testing.T, a, b *inhabitant){
 		"a cell of this host takes the name": func(t *testing.T, _, b *inhabitant) {
 			e, err := engine.New(engine.Config{Name: "near", CPU: -1, Idle: engine.IdlePark})
@@ -88,6 +90,7 @@ func TestLongCallsOutliveWhatTakesTheirName(t *testing.T) {
 		"the node leaves": func(_ *testing.T, a, _ *inhabitant) { <-a.leave() },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newTown(t)
 			a := w.settle([]string{"ledger"})
 			b := w.settle(nil, a.addr)
@@ -151,10 +154,11 @@ func (c *longCall) ends() {
 // TestTwoThatDialEachOtherGossipOverOneLink: neither ends what the other began,
 // again and again.
 func TestTwoThatDialEachOtherGossipOverOneLink(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
-	first, second := free(t), free(t)
-	a := w.settleAt(first, []string{"ledger"}, second)
-	b := w.settleAt(second, nil, first)
+	atOne, atOther := free(t), free(t)
+	a := w.settleAt(atOne, []string{"ledger"}, atOther)
+	b := w.settleAt(atOther, nil, atOne)
 	link := func(x *inhabitant, peer identity.ID) *gossip {
 		x.net.mu.Lock()
 		defer x.net.mu.Unlock()
@@ -162,19 +166,19 @@ func TestTwoThatDialEachOtherGossipOverOneLink(t *testing.T) {
 	}
 	eventually(t, "they gossip", func() bool { return link(a, b.id()) != nil && link(b, a.id()) != nil })
 	b.opens("ledger")
-	time.Sleep(2 * gossipPace) // both have dialed
-	atA, atB := link(a, b.id()), link(b, a.id())
-	if atA == nil || atB == nil {
-		t.Fatal("they do not gossip")
-	}
-	for range 40 {
+	// Which is exchanged for the other one at most once, by the smaller ID.
+	first, second := a.id(), b.id()
+	smaller := bytes.Compare(first[:], second[:]) < 0
+	var atA, atB *gossip
+	eventually(t, "they gossip over the link of the smaller ID", func() bool {
+		atA, atB = link(a, b.id()), link(b, a.id())
+		return atA != nil && atB != nil && atA.dialed == smaller && atB.dialed == !smaller
+	})
+	for range 40 { // in which the other one dials as well
 		time.Sleep(gossipPace / 10)
 		if link(a, b.id()) != atA || link(b, a.id()) != atB {
 			t.Fatal("the link was exchanged for another")
 		}
-	}
-	if atA.dialed == atB.dialed {
-		t.Errorf("each took another link: dialed %v and %v", atA.dialed, atB.dialed)
 	}
 }
 

@@ -95,7 +95,7 @@ func (o operator) Peers(context.Context) (list netops.PeerList, err error) {
 
 // peer is a peer as operators see it.
 func (o operator) peer(m *member, p *discovery.Peer) netops.Peer {
-	x := netops.Peer{ID: p.ID.String(), Hops: p.Hops, Suspect: p.Suspect, Heard: int64(m.agent.Heard(p)), Connected: m.endpoint.Connected(p.ID)}
+	x := netops.Peer{ID: p.ID.String(), Hops: p.Hops, Suspect: p.Suspect, Heard: int64(m.agent.Heard(p)), Connected: m.endpoint.Known(p.ID)}
 	if p.Addr.IsValid() {
 		x.Addr = p.Addr.String()
 	}

@@ -43,6 +43,7 @@ func (x *inhabitant) paths(name string) []netops.Path {
 // TestWhoCanNotBeReachedIsCalledByARelay: a node that tells no address of its own
 // waits at another one, whose address its beacons tell, and is called there.
 func TestWhoCanNotBeReachedIsCalledByARelay(t *testing.T) {
+	t.Parallel()
 	hidden, caller, relay := newTown(t).relayed()
 	status, err := caller.calls("ledger").Status(t.Context())
 	if err != nil || status.Name != hidden.addr {
@@ -52,11 +53,22 @@ func TestWhoCanNotBeReachedIsCalledByARelay(t *testing.T) {
 	if len(paths) != 1 || paths[0].Medium != MediumRelay || paths[0].Addr != relay.addr || !paths[0].InUse {
 		t.Errorf("paths: %+v", paths)
 	}
+	list, err := caller.net.Operations().Peers(t.Context())
+	must(t, err)
+	for _, p := range list.Peers {
+		if !p.Connected {
+			t.Errorf("not linked, as operators are told: %+v", p)
+		}
+	}
+	if len(list.Peers) != 2 {
+		t.Errorf("%d peers", len(list.Peers))
+	}
 }
 
 // TestCallsLeaveTheRelayWhenThereIsADirectWay: those that are under way end on the
 // relayed link, and none fails.
 func TestCallsLeaveTheRelayWhenThereIsADirectWay(t *testing.T) {
+	t.Parallel()
 	hidden, caller, _ := newTown(t).relayed()
 	client := caller.calls("ledger")
 	long := hidden.begin(client)
@@ -91,13 +103,14 @@ func TestCallsLeaveTheRelayWhenThereIsADirectWay(t *testing.T) {
 // TestWhoIsGoneBehindARelayIsGivenUp: who is taken for dead is asked by the relay,
 // too, and what is under way to it ends if it does not answer.
 func TestWhoIsGoneBehindARelayIsGivenUp(t *testing.T) {
+	t.Parallel()
 	hidden, caller, relay := newTown(t).relayed()
 	long := hidden.begin(caller.calls("ledger"))
 	m := caller.net.self.Load()
-	caller.net.doubt(t.Context(), m, hidden.id())
+	caller.net.doubt(t.Context(), m, hidden.id(), patience)
 	long.stillWaits(0)
 	must(t, relay.net.self.Load().endpoint.Close()) // from now on it is silent
-	caller.net.doubt(t.Context(), m, hidden.id())
+	caller.net.doubt(t.Context(), m, hidden.id(), aliveTime)
 	caller.net.mu.Lock()
 	p := caller.net.proxies["ledger"]
 	caller.net.mu.Unlock()
@@ -114,6 +127,7 @@ func TestWhoIsGoneBehindARelayIsGivenUp(t *testing.T) {
 
 // TestASocketThatCouldNotBeMadeIsMadeLater: what was in its way has gone.
 func TestASocketThatCouldNotBeMadeIsMadeLater(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	a := w.settle([]string{"ledger"})
 	b := w.settle(nil)

@@ -31,8 +31,9 @@ const patience = 30 * time.Second
 // town is a cluster on loopback, whose nodes find each other by gossip: there is
 // no multicast there.
 type town struct {
-	t     *testing.T
-	token *identity.Token
+	t            *testing.T
+	token        *identity.Token
+	introduction time.Duration // of its nodes, where that is not as usual
 }
 
 func newTown(t *testing.T) *town {
@@ -41,7 +42,7 @@ func newTown(t *testing.T) *town {
 	must(t, err)
 	token, err := c.NewToken(time.Now(), time.Hour, 0)
 	must(t, err)
-	return &town{t, token}
+	return &town{t: t, token: token}
 }
 
 // inhabitant is a node of it. It is its own Local: its cells are what it serves.
@@ -62,13 +63,21 @@ type inhabitant struct {
 	answer chan struct{} // each lets one call of Path end
 }
 
-// free returns an address of loopback that nobody has.
+// given are the addresses that free has returned.
+var given sync.Map
+
+// free returns an address of loopback that nobody has, and no other test gets.
 func free(t *testing.T) string {
 	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	must(t, err)
-	defer c.Close()
-	return c.LocalAddr().String()
+	for {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		must(t, err)
+		addr := c.LocalAddr().String()
+		must(t, c.Close())
+		if _, taken := given.LoadOrStore(addr, true); !taken {
+			return addr
+		}
+	}
 }
 
 // settle starts a node that serves names and gossips with others.
@@ -121,6 +130,9 @@ func (w *town) start(addr, home string, names []string, change func(*config.Netw
 		defer x.mu.Unlock()
 		x.refused = append(x.refused, fmt.Sprintf("%s, %s: %v", who, what, why))
 	}})
+	if w.introduction > 0 {
+		x.net.introduction = w.introduction
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- x.net.Run(ctx) }()
@@ -220,9 +232,9 @@ func (x *inhabitant) calls(name string) *netops.NetworkClient {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := rpc.Connect(ctx, func(ctx context.Context) (link.Link, error) {
-		l, err := uds.Dial(ctx, name, &uds.Options{Dir: x.dir})
+		l, err := uds.Dial(ctx, name, &uds.Options{Dir: x.dir, HandshakeTimeout: patience})
 		if errors.Is(err, uds.ErrNoListener) {
-			return uds.Dial(ctx, name, &uds.Options{Dir: filepath.Join(x.dir, RemoteDir)})
+			return uds.Dial(ctx, name, &uds.Options{Dir: filepath.Join(x.dir, RemoteDir), HandshakeTimeout: patience})
 		}
 		return l, err
 	}, &rpc.ConnOptions{Wait: rpc.WaitPark, Timeout: patience})

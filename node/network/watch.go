@@ -31,10 +31,10 @@ func (n *Network) watch(ctx context.Context, m *member) {
 		case e.Kind.Gone():
 			delete(started, id)
 			if e.Kind != discovery.Left { // who leaves finishes what it has
-				n.work.Go(func() { n.doubt(ctx, m, id) })
+				n.work.Go(func() { n.doubt(ctx, m, id, aliveTime) })
 			}
 		case known && e.Peer.Beacon.Incarnation != before:
-			n.work.Go(func() { n.doubt(ctx, m, id) })
+			n.work.Go(func() { n.doubt(ctx, m, id, aliveTime) })
 			fallthrough
 		default:
 			started[id] = e.Peer.Beacon.Incarnation
@@ -44,10 +44,10 @@ func (n *Network) watch(ctx context.Context, m *member) {
 }
 
 // doubt asks a node that is taken for dead, or has started again, whether it
-// answers over the connection that there is, by a relay or without one, and drops
-// all there are if not.
-func (n *Network) doubt(ctx context.Context, m *member, id identity.ID) {
-	ctx, cancel := context.WithTimeout(ctx, aliveTime)
+// answers in time over the connection that there is, by a relay or without one, and
+// drops all there are if not.
+func (n *Network) doubt(ctx context.Context, m *member, id identity.ID, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	l, err := m.endpoint.DialKnown(ctx, id, &quic.LinkOptions{Lanes: 1})
 	if err == nil {

@@ -148,7 +148,7 @@ func (n *Network) welcome(ctx context.Context, m *member, l *quic.Link, known fu
 	var p purpose
 	var name string
 	var correlation uint32
-	short, cancel := context.WithTimeoutCause(ctx, introductionTime, fmt.Errorf("the peer did not say within %v what the link is for", introductionTime))
+	short, cancel := context.WithTimeoutCause(ctx, n.introduction, fmt.Errorf("the peer did not say within %v what the link is for", n.introduction))
 	err := hear(short, l, func(v *wire.Vesicle) (err error) {
 		correlation = v.Header.Correlation
 		p, name, err = parseIntroduction(&v.Header, v.Payload)
