@@ -30,17 +30,18 @@ func (l *Listener) AcceptLink(ctx context.Context) (link.Link, error) {
 	return c, nil
 }
 
-// patiently dials until somebody listens, for as long as wait, and ctx, allow.
+// patiently dials until somebody listens, for as long as wait, and ctx, allow. One
+// that dies while it is dialed is waited for like one that did so before.
 func patiently(ctx context.Context, wait time.Duration, dial func() (*Conn, error)) (*Conn, error) {
 	until := time.Now().Add(wait)
-	var last error // that nobody listens: says more than that the time is up
+	var last error // that nobody listens, or not any more: says more than that the time is up
 	for {
 		c, err := dial()
 		if last != nil && errors.Is(err, context.DeadlineExceeded) {
 			return nil, last
 		}
 		last = err
-		if wait <= 0 || !errors.Is(err, ErrNoListener) || time.Now().After(until) {
+		if wait <= 0 || !errors.Is(err, ErrNoListener) && !errors.Is(err, link.ErrPeerGone) || time.Now().After(until) {
 			return c, err
 		}
 		select {

@@ -3,6 +3,8 @@ package uds
 import (
 	"context"
 	"errors"
+	"net"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -34,6 +36,49 @@ func TestDialWaitsForAListenerThatComesLater(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// A listener that dies while it is dialed is one that has gone: the next one is
+// waited for as if there had been none.
+func TestDialWaitsForTheListenerBehindOneThatDies(t *testing.T) {
+	dir := privateDir(t)
+	path := filepath.Join(dir, "replaced.sock")
+	dying, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &Options{Dir: dir, WaitForListener: patience}
+	done := make(chan error, 1)
+	go func() {
+		l, err := Dialer("replaced", o)(soon(t))
+		if err == nil {
+			err = l.Close()
+		}
+		done <- err
+	}()
+	c, err := dying.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = dying.Close()
+	_ = c.Close()
+	l, err := Listen("replaced", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		if c, err := l.Accept(t.Context()); err == nil {
+			_ = c.Close()
+		}
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	_ = l.Close()
+	<-accepted
 }
 
 func TestDialWaitsNoLongerThanAsked(t *testing.T) {

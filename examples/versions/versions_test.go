@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -110,22 +112,48 @@ const patience = 30 * time.Second
 // programs starts the example's program in a runtime directory of its own.
 type programs struct{ binary, runtime string }
 
+// built is where the program is, which all tests share.
+var built = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(shared, "postage")
+	text, err := exec.Command("go", "build", "-o", binary, "./postage").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, text)
+	}
+	return binary, err
+})
+
+// shared is a folder that is there for as long as the tests run.
+var shared string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if shared, err = os.MkdirTemp("", "ex"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(shared)
+		return m.Run()
+	}())
+}
+
 func build(t *testing.T) programs {
 	t.Helper()
+	binary, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir, err := os.MkdirTemp("", "ex") // short: a socket's path has a limit
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := programs{filepath.Join(dir, "postage"), filepath.Join(dir, "run")}
+	p := programs{binary, filepath.Join(dir, "run")}
 	t.Cleanup(func() {
 		if left, _ := filepath.Glob(filepath.Join(p.runtime, "*")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
 		os.RemoveAll(dir)
 	})
-	if text, err := exec.Command("go", "build", "-o", p.binary, "./postage").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
 	if err := os.Mkdir(p.runtime, 0o700); err != nil {
 		t.Fatal(err)
 	}
