@@ -22,8 +22,14 @@ const clusterLifetime = 10 * 365 * 24 * time.Hour
 // ErrOwn: what was asked for another node can't be done to the node itself.
 var ErrOwn = errors.New("identity: this node itself")
 
+// ErrName: a text that a list of nodes or tokens can't hold beside what it is of.
+var ErrName = errors.New("identity: unfit as a name")
+
+// maxNameLen bounds such a text, in bytes.
+const maxNameLen = 128
+
 // AllowIn puts a node on the allow list in directory path, under a name for
-// people, and reports whether it is new there.
+// people, and reports whether it is new there. Error: [ErrName].
 func AllowIn(path string, id ID, name string) (added bool, err error) {
 	if err := id.Check(); err != nil {
 		return false, err
@@ -91,8 +97,11 @@ func (d *dir) readIfThere(file string) ([]byte, error) {
 }
 
 func addLine(path, file, word, rest string) (added bool, err error) {
-	if strings.ContainsAny(rest, "\r\n#") || len(rest) > 128 {
-		return false, fmt.Errorf("%w: a name has at most 128 characters, and no # or line end", ErrText)
+	if strings.ContainsAny(rest, "\r\n#") {
+		return false, fmt.Errorf("%w: %.40q has a # or the end of a line, where what follows would be lost; choose one without", ErrName, rest)
+	}
+	if len(rest) > maxNameLen {
+		return false, fmt.Errorf("%w: %.40q… has %d bytes; choose one of at most %d", ErrName, rest, len(rest), maxNameLen)
 	}
 	err = changeDir(path, true, func(d *dir) error {
 		data, err := d.readIfThere(file)

@@ -38,8 +38,10 @@ func TestListsAreChangedInPlace(t *testing.T) {
 			}
 		})
 	}
-	if _, err := AllowIn(dir, a, "a\nb"); !errors.Is(err, ErrText) {
-		t.Errorf("a name of two lines: %v", err)
+	for what, name := range map[string]string{"of two lines": "a\nb", "with a comment": "a#b", "too long": strings.Repeat("x", maxNameLen+1)} {
+		if _, err := AllowIn(dir, a, name); !errors.Is(err, ErrName) || !strings.Contains(err.Error(), "choose one") {
+			t.Errorf("a name %s: %v", what, err)
+		}
 	}
 	if _, err := AllowIn(dir, ID{}, ""); !errors.Is(err, ErrWeak) {
 		t.Errorf("nobody: %v", err)

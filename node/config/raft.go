@@ -59,10 +59,17 @@ func (r Raft) check(bad func(key, format string, args ...any)) {
 	if r.Listen == "" {
 		return
 	}
-	for _, a := range append(r.PeerList(), r.Listen, r.Reached()) {
+	address := func(key, a string) {
 		if _, _, err := net.SplitHostPort(a); err != nil {
-			bad("raft", "%q is no address such as 192.0.2.7:4747", a)
+			bad(key, "%q is no address such as 192.0.2.7:4747", a)
 		}
+	}
+	address("raft.listen", r.Listen)
+	if r.Advertise != "" {
+		address("raft.advertise", r.Advertise)
+	}
+	for _, a := range r.PeerList() {
+		address("raft.peers", a)
 	}
 	if host, _, err := net.SplitHostPort(r.Reached()); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
 		bad("raft.advertise", "%q is where it listens, and nowhere that others can reach: name an address of this host", r.Reached())

@@ -46,6 +46,7 @@ func TestCommandsOnACell(t *testing.T) {
 		"echo, for programs":        {"echo numbers.Ticks -n 2 -o json", 0, `{"event":{"Value":`, ""},
 		"echo no topic":             {"echo numbers.Double", 2, "", "is no topic but unary"},
 		"hz":                        {"hz numbers.Ticks --every 50ms --duration 120ms", 0, "events/s", ""},
+		"hz, an end before a tick":  {"hz numbers.Ticks --every 1h --duration 60ms", 0, "events/s", ""},
 		"hz of nothing":             {"hz numbers.Ticks --every 0s", 2, "", "--every"},
 		"path":                      {"path numbers", 0, "nothing better exists", ""},
 		"path, for programs":        {"path numbers -o json", 0, `"zero_copy": true`, ""},
@@ -163,7 +164,7 @@ func TestTop(t *testing.T) {
 	go func() { ended <- watchScreen(t.Context(), &Env{Dir: h.dir}, screen, minEvery) }()
 	shows := func(want string) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			if strings.Contains(screenText(screen), want) {
 				return
 			}
@@ -190,7 +191,7 @@ func TestTop(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("q did not end it")
 	}
 }

@@ -163,7 +163,17 @@ func hz(cmd *cobra.Command, env *Env, path string, duration, every time.Duration
 	if duration > 0 {
 		over = time.After(duration)
 	}
-	for from := begun; ; {
+	from := begun
+	tell := func(now time.Time) error {
+		s := now.Sub(from).Seconds()
+		g := gaps.Snapshot().Summary()
+		r.Hz, r.BytesPS, r.GapP50, r.GapP99, r.GapMax = float64(r.Events)/s, float64(bytes)/s, g.P50, g.P99, g.Max
+		from, bytes = now, 0
+		gaps.Reset()
+		defer func() { r.Events = 0 }()
+		return env.Line(r, r.print)
+	}
+	for {
 		select {
 		case a := <-arrivals:
 			if !last.IsZero() {
@@ -173,16 +183,14 @@ func hz(cmd *cobra.Command, env *Env, path string, duration, every time.Duration
 			r.Events++
 			bytes += a.size
 		case now := <-tick.C:
-			s := now.Sub(from).Seconds()
-			g := gaps.Snapshot().Summary()
-			r.Hz, r.BytesPS, r.GapP50, r.GapP99, r.GapMax = float64(r.Events)/s, float64(bytes)/s, g.P50, g.P99, g.Max
-			if err := env.Line(r, r.print); err != nil {
+			if err := tell(now); err != nil {
 				return err
 			}
-			from, bytes, r.Events = now, 0, 0
-			gaps.Reset()
-		case <-over:
-			return nil
+		case now := <-over:
+			if from != begun && now.Sub(from) < every/2 {
+				return nil
+			}
+			return tell(now) // of the last interval, whose tick comes with the end or never
 		case err := <-ended:
 			var call *CallError
 			if errors.As(err, &call) && rpc.StatusOf(call.Err) == wire.StatusCanceled {

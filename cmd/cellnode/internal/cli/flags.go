@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -32,6 +33,16 @@ func plainFlag(err error) error {
 		return fmt.Errorf("--%s: %.40q is no whole number", name, value)
 	}
 	return fmt.Errorf("--%s: %w", name, wrong.Unwrap())
+}
+
+// notNegative refuses lengths of time below 0, which no flag has a meaning for.
+func notNegative(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if d, parseErr := time.ParseDuration(f.Value.String()); parseErr == nil && f.Value.Type() == "duration" && d < 0 && err == nil {
+			err = usagef("--%s must not be below 0, and is %v", f.Name, d)
+		}
+	})
+	return err
 }
 
 // mustLast refuses a length of time in which nothing can be valid: identities count

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -150,6 +151,9 @@ func newTrustChange(use, short string, args cobra.PositionalArgs, change func(di
 			return err
 		}
 		changed, err := change(path, id, strings.Join(args[1:], " "))
+		if errors.Is(err, identity.ErrName) {
+			return &UsageError{err}
+		}
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,7 @@ func TestIdentityCommands(t *testing.T) {
 	}
 	for name, args := range map[string][]string{
 		"an id that was cut off":    {"trust", "add", b, idA[:20]},
+		"a name with a comment":     {"trust", "add", b, idA, "a#b"},
 		"a token that is none":      {"join", b, "celltoken1xyz"},
 		"a serial that is none":     {"token", "revoke", a, "xyz"},
 		"a membership of two":       {"join", a, strings.ToUpper(idA)},

@@ -80,7 +80,7 @@ func strict(cmd *cobra.Command) {
 		if err := check(cmd, args); err != nil {
 			return &UsageError{plain(cmd, args, err)}
 		}
-		return nil
+		return notNegative(cmd)
 	}
 	for _, sub := range cmd.Commands() {
 		strict(sub)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,7 +31,9 @@ func TestWrongInput(t *testing.T) {
 		"a configuration nowhere":       {[]string{"run", "-c", "/nowhere/at/all.toml"}, ExitFailed, "without -c a node runs with its defaults"},
 		"a huge name":                   {[]string{"spawn", huge}, ExitUsage, "must have 1 to 64"},
 		"a negative time to watch":      {[]string{"deploy", "a", "--watch", "-1s"}, ExitUsage, "--watch must not be below 0"},
-		"a token for no time":           {[]string{"token", "create", "--for", "-1h", "--dir", private(t)}, ExitUsage, "--for must be at least 1s, and is -1h0m0s"},
+		"a token for no time":           {[]string{"token", "create", "--for", "-1h", "--dir", private(t)}, ExitUsage, "--for must not be below 0, and is -1h0m0s"},
+		"a time below 0":                {[]string{"raft", "status", "--timeout", "-1s"}, ExitUsage, "--timeout must not be below 0, and is -1s\n"},
+		"no address for the cluster":    {[]string{"config", "check", "--raft", "nonsense"}, ExitFailed, "raft.listen: \"nonsense\" is no address such as 192.0.2.7:4747\n"},
 		"members for no time":           {[]string{"token", "serve", ":0", "--for", "0s", "--dir", private(t)}, ExitUsage, "--for must be at least 1s"},
 		"a word for a time":             {[]string{"stat", "--every", "often"}, ExitUsage, "--every: \"often\" is no length of time up to 2540400h; write it like 90s, 5m or 1h30m\n"},
 		"a word for a number":           {[]string{"stat", "--count", "many"}, ExitUsage, "--count: \"many\" is no whole number\n"},
@@ -45,6 +48,9 @@ func TestWrongInput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, complaints := run(t, tc.args...)
+			if lines := strings.Split(strings.TrimSpace(complaints), "\n"); len(slices.Compact(slices.Clone(lines))) < len(lines) {
+				t.Errorf("it says so twice: %.500s", complaints)
+			}
 			if code != tc.code || !strings.Contains(complaints, tc.says) {
 				t.Errorf("code %d, want %d and %q:\n%.500s%.500s", code, tc.code, tc.says, out, complaints)
 			}
