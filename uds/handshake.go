@@ -312,6 +312,9 @@ func answer(x *exchange, o *Options, f *offer) (*Conn, error) {
 	}
 	if err := x.send(a.append(nil)); err != nil {
 		c.discard()
+		if errors.Is(err, link.ErrPeerGone) { // as in request: its reason may wait to be read
+			_, err = x.receive(kindRefuse)
+		}
 		return nil, err
 	}
 	return c, nil

@@ -3,6 +3,7 @@ package uds
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,6 +97,23 @@ func (l *life) left(reason byte) error {
 	return l.end(fmt.Errorf("%w: process %d closed the connection", link.ErrPeerGone, l.pid))
 }
 
+// takenBack: b, in the place of the first byte of the connection, begins with a
+// refusal. The dialer's accept and the listener's refusal, since its time was up or
+// it is closing, have crossed on the way.
+func (l *life) takenBack(b []byte) error {
+	why := "it gave up on the handshake"
+	if _, reason, err := parseRefusal(b[prefixSize:]); err == nil {
+		why = reason
+	}
+	return l.end(fmt.Errorf("%w: process %d refused the connection after all: %s", link.ErrPeerGone, l.pid, why))
+}
+
+// isRefusal reports whether b begins with a refusal, which nothing that a
+// connection carries does.
+func isRefusal(b []byte) bool {
+	return len(b) >= prefixSize && string(b[:len(magic)]) == magic && b[len(magic)] == byte(kindRefuse)
+}
+
 func (l *life) breached(what string) error {
 	err := l.end(fmt.Errorf("%w: process %d %s", link.ErrCorrupt, l.pid, what))
 	l.sayFarewell(farewellBreach)
@@ -152,6 +170,9 @@ func (l *life) hear() (rang bool, err error) {
 	case reason != 0:
 		err = l.left(reason)
 		_ = unix.Shutdown(l.fd, unix.SHUT_RDWR) // so that whoever sleeps on it wakes, the farewell being gone
+	case rings == 0 && isRefusal(b[:n]):
+		err = l.takenBack(slices.Clone(b[:n])) // so that b stays on the stack
+		_ = unix.Shutdown(l.fd, unix.SHUT_RDWR)
 	case rings > mostRings:
 		err = l.breached("rang without end")
 	case rings < n:

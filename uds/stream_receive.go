@@ -82,6 +82,9 @@ func (r *streamReceiver) header() (wire.Header, error) {
 	if reason := parseFarewell(b); reason != 0 {
 		return h, r.life.left(reason)
 	}
+	if r.stats.Vesicles == 0 && isRefusal(b) {
+		return h, r.life.takenBack(r.buf[r.parsed:r.end])
+	}
 	r.stats.Corrupt++
 	return h, r.life.breached(fmt.Sprintf("sent bytes that are no vesicle (%v)", err))
 }
