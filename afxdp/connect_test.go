@@ -48,7 +48,7 @@ func TestDialUDPRefuses(t *testing.T) {
 
 func TestEndsThatAreSetUpDifferently(t *testing.T) {
 	x, y := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	var errs [2]error
 	var wg sync.WaitGroup
@@ -90,7 +90,7 @@ func TestThePeerStartsAnew(t *testing.T) {
 	if err := b.Vanish(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
@@ -125,7 +125,7 @@ func TestThePeerStartsAnew(t *testing.T) {
 
 // Two ends on one host. Elsewhere each has a process of its own.
 func ExampleDialUDP() {
-	x, y := netip.MustParseAddrPort("127.0.0.1:47110"), netip.MustParseAddrPort("127.0.0.1:47111")
+	x, y := netip.MustParseAddrPort("127.0.0.1:17110"), netip.MustParseAddrPort("127.0.0.1:17111")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	o := &afxdp.Options{Reliable: true}

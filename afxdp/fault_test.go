@@ -27,7 +27,7 @@ import (
 )
 
 // deadline bounds what must happen in the end, on however busy a host.
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 var faultOptions = afxdp.Options{Reliable: true, Window: 64, KeepAlive: 200 * time.Millisecond, Patience: 100}
 

@@ -137,7 +137,7 @@ func (m *memory) close() error {
 func overMemory(t testing.TB, f faults, o Options) (a, b *Conn) {
 	t.Helper()
 	p, q := newMemories(t, f, &o)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var errs [2]error
 	var wg sync.WaitGroup

@@ -84,7 +84,7 @@ func TestOffloadAndNone(t *testing.T) {
 		a, b bool // NoOffload
 	}{{"both", false, false}, {"the receiver has none", false, true}, {"the sender has none", true, false}} {
 		t.Run(v.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			x, y := netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("127.0.0.1:0")
 			x, y = reserve(t, x), reserve(t, y)

@@ -3,34 +3,52 @@ package afxdp_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cell-runtime/cell/afxdp"
 	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/link/linktest"
 )
 
+// Ports for tests lie below those that the kernel hands out by itself (from 32768
+// on), and none comes twice, so that nobody has taken one before it is used.
+const firstPort, ports = 20_000, 12_000
+
+var portsTried atomic.Uint32
+
+func init() { portsTried.Store(rand.Uint32N(ports)) }
+
 // freePort returns an address of this host with a port that nobody has.
 func freePort(t testing.TB, host string) netip.AddrPort {
 	t.Helper()
-	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 0)))
-	if err != nil {
-		t.Skipf("no UDP on %s: %v", host, err)
+	for {
+		at := netip.AddrPortFrom(netip.MustParseAddr(host), uint16(firstPort+portsTried.Add(1)%ports))
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		switch {
+		case errors.Is(err, unix.EADDRINUSE):
+		case err != nil:
+			t.Skipf("no UDP on %s: %v", host, err)
+		default:
+			_ = c.Close()
+			return at
+		}
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
 // both runs the two ends of a handshake.
 func both(t testing.TB, dial func(ctx context.Context, first bool) (*afxdp.Conn, error)) (a, b *afxdp.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	var errs [2]error
 	var wg sync.WaitGroup

@@ -44,7 +44,7 @@ type dialer func(ctx context.Context, local, remote netip.AddrPort, o *afxdp.Opt
 // the i-th addresses of them.
 func between(t testing.TB, l *netlab.Lab, v6 bool, i int, p, q dialer, o, oB *afxdp.Options) (a, b *afxdp.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	x, y := netip.AddrPortFrom(l.A.AddrAt(v6, i), portA), netip.AddrPortFrom(l.B.AddrAt(v6, i), portB)
 	var errs [2]error

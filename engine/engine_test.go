@@ -17,7 +17,7 @@ import (
 
 // patience bounds every wait in these tests; nothing comes near it unless it
 // hangs.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 var modes = []engine.Idle{engine.IdleAdaptive, engine.IdleSpin, engine.IdleYield, engine.IdlePark}
 

@@ -78,14 +78,10 @@ func fedPipe(t testing.TB) (*fedEnd, *feeder) {
 	return f, &feeder{far, f}
 }
 
-// asleep waits until the engine makes no more cycles.
+// asleep waits until the engine sleeps.
 func asleep(t *testing.T, e *engine.Engine) {
 	t.Helper()
-	eventually(t, "sleep", func() bool {
-		cycles := e.Stats().Cycles
-		time.Sleep(2 * time.Millisecond)
-		return e.Stats().Cycles == cycles
-	})
+	eventually(t, "sleep", e.Parked)
 }
 
 // An engine that sleeps on a channel is woken by whatever it has: links that

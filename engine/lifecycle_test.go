@@ -340,9 +340,14 @@ func TestDoGivesUp(t *testing.T) {
 	<-enter
 	why := errors.New("why")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	time.AfterFunc(time.Millisecond, func() { cancel(why) })
-	for range 3 { // handed over once, refused for want of room afterwards
-		if err := e.Do(ctx, func() { t.Error("ran") }); !errors.Is(err, why) {
+	gaveUp := make(chan error)
+	giveUp := func() { gaveUp <- e.Do(ctx, func() { t.Error("ran") }) }
+	go giveUp()
+	eventually(t, "it is handed over", func() bool { return e.QueuedCommands() == 1 })
+	go giveUp() // waits for room
+	cancel(why)
+	for range 2 {
+		if err := <-gaveUp; !errors.Is(err, why) {
 			t.Errorf("Do: %v", err)
 		}
 	}

@@ -43,8 +43,9 @@ func TestStallsNameTheirCause(t *testing.T) {
 				echo(p, v)
 			}))
 			var s engine.Stats
-			// Only the last stall is kept, and a busy host makes its own.
-			for tries := 0; s.LastStall.Cause != c.cause; tries++ {
+			// Only the last stall is kept, and a busy host makes its own, shorter ones
+			// of the same cause among them.
+			for tries := 0; s.LastStall.Cause != c.cause || s.LastStall.Length < long; tries++ {
 				if tries == 100 {
 					t.Fatalf("never booked: %+v", s)
 				}
@@ -53,7 +54,7 @@ func TestStallsNameTheirCause(t *testing.T) {
 				time.Sleep(2 * time.Millisecond)
 				s = e.Stats()
 			}
-			if s.Stalls == 0 || s.LastStall.Length < long || s.LongestCycle < long {
+			if s.Stalls == 0 || s.LongestCycle < long {
 				t.Errorf("%+v", s)
 			}
 			if want := map[bool]uint64{true: p.ID()}[c.cause == engine.CausePort]; s.LastStall.Port != want {

@@ -469,7 +469,7 @@ func TestSharedRandomKills(t *testing.T) {
 	for i := range kills {
 		start(i + 2)
 		// The oldest is sender i+1. A process may take long to start.
-		for end := time.Now().Add(10 * time.Second); next[uint32(i+1)] == 0 && time.Now().Before(end); {
+		for end := time.Now().Add(standstill); next[uint32(i+1)] == 0 && time.Now().Before(end); {
 			drain(time.Now().Add(time.Millisecond))
 		}
 		drain(time.Now().Add(time.Duration(10+i*7%13) * time.Millisecond))

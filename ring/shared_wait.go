@@ -11,7 +11,10 @@ import (
 // share the writer's sleep word, and sleep on it by futex(2): they trust each
 // other and the consumer, so that no doorbell need be handed to anybody. Whoever
 // sleeps sets the flag; the consumer, when it gives memory back, clears it and
-// wakes them all, and those for whom the room does not suffice sleep again.
+// wakes them all, and those for whom the room does not suffice sleep again. To wake
+// as many as there is room for would need to know who wants how much, and that each
+// who was woken wakes the next: one that is killed in between, in a process of its
+// own, would leave the others asleep beside an empty ring.
 //
 // The order between flag and look is that of sleep.go, where the consumer
 // publishes (its cursor) and a producer sleeps. Several may do so at a time, so

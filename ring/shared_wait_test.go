@@ -17,7 +17,7 @@ func longSlices(t *testing.T) {
 	t.Helper()
 	old := spaceSlice
 	t.Cleanup(func() { spaceSlice = old })
-	spaceSlice = time.Minute
+	spaceSlice = time.Hour
 }
 
 // full fills the ring of f with records of n bytes by p.
@@ -79,7 +79,7 @@ func asleep(t *testing.T, f *fan, p *SharedProducer, size int) (result chan erro
 	t.Helper()
 	result = make(chan error, 1)
 	go func() { result <- p.AwaitSpace(context.Background(), size) }()
-	for end := time.Now().Add(10 * time.Second); atomic.LoadUint32(f.m.control.word(offWriterSleep))&sleepArmed == 0; {
+	for end := time.Now().Add(standstill); atomic.LoadUint32(f.m.control.word(offWriterSleep))&sleepArmed == 0; {
 		if time.Now().After(end) {
 			t.Fatal("the producer does not go to sleep")
 		}
@@ -93,7 +93,7 @@ func woken(t *testing.T, result chan error) error {
 	select {
 	case err := <-result:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(standstill):
 		t.Fatal("the producer sleeps on")
 		return nil
 	}
@@ -113,7 +113,7 @@ func TestStopWakesAProducerThatWaitsForRoom(t *testing.T) {
 }
 
 // Several producers that sleep before each record, and a consumer that gives back
-// one at a time: whoever is not woken sleeps for a minute.
+// one at a time: whoever is not woken sleeps for an hour.
 func TestNoProducerThatWaitsForRoomIsForgotten(t *testing.T) {
 	if !keepsOrder() {
 		t.Skip("this emulator does not keep a load behind an earlier release store")
@@ -128,7 +128,7 @@ func TestNoProducerThatWaitsForRoomIsForgotten(t *testing.T) {
 			force(t, mode.registered, mode.canBarrier)
 			longSlices(t)
 			f := newFan(t, MinSize)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), standstill)
 			defer cancel()
 			var all sync.WaitGroup
 			for range producers {
@@ -173,7 +173,7 @@ func TestNoProducerThatWaitsForRoomIsForgotten(t *testing.T) {
 			}
 			all.Wait()
 			if ctx.Err() != nil {
-				t.Errorf("not done in 30 s: a producer was not woken (%d wake-ups)", f.c.Stats().Wakes)
+				t.Errorf("not done in %v: a producer was not woken (%d wake-ups)", standstill, f.c.Stats().Wakes)
 			}
 		})
 	}

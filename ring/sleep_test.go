@@ -34,7 +34,7 @@ func force(t *testing.T, mayRegister, mayBarrier bool) {
 
 // awaitRegistration gives the kernel the time that it takes to grant it.
 func awaitRegistration() bool {
-	for end := time.Now().Add(10 * time.Second); !registered() && time.Now().Before(end); {
+	for end := time.Now().Add(standstill); !registered() && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	return registered()

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
 	"runtime"
@@ -47,8 +48,8 @@ func (w *idle) pass(arm func() bool, disarm func(), d *Doorbell) {
 		return
 	}
 	fds := [1]unix.PollFd{{Fd: int32(d.FD()), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds[:], 20_000); n == 0 && err == nil {
-		panic("asleep for 20 s: a wake-up was lost")
+	if n, err := unix.Poll(fds[:], int(standstill.Milliseconds())); n == 0 && err == nil {
+		panic(fmt.Sprintf("asleep for %v: a wake-up was lost", standstill))
 	}
 	disarm()
 }
@@ -185,10 +186,10 @@ func pourAndDrain(t *testing.T, x *pair, total uint64, most int, park bool) {
 	go func() { both.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(2 * time.Minute):
+	case <-time.After(2 * standstill):
 		x.c.Stop(false)
 		x.p.Stop(false)
 		<-done
-		t.Error("no end after two minutes")
+		t.Errorf("no end after %v", 2*standstill)
 	}
 }

@@ -230,7 +230,6 @@ func TestReachMayStartWhomItLets(t *testing.T) {
 		}
 		return b.Await(ctx, name)
 	}
-	o.DialTimeout = 500 * time.Millisecond
 	b = broker(t, o)
 	client := cellOf(t, b, "client")
 	c, err := Dial(soon(t), "cold", client)
@@ -239,7 +238,10 @@ func TestReachMayStartWhomItLets(t *testing.T) {
 	}
 	defer c.Close()
 	talk(t, c, "warm now")
-	if _, err := Dial(soon(t), "never", client); !errors.Is(err, ErrNoListener) {
+	impatient := open
+	impatient.Reach = func(ctx context.Context, _ link.Peer, name string) error { return b.Await(ctx, name) }
+	impatient.DialTimeout = 20 * time.Millisecond
+	if _, err := Dial(soon(t), "never", cellOf(t, broker(t, impatient), "client")); !errors.Is(err, ErrNoListener) {
 		t.Errorf("one that never comes: %v", err)
 	}
 }

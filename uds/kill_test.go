@@ -16,7 +16,7 @@ import (
 // inTime is how soon the survivor must know. What it takes on a quiet machine
 // is logged; a busy one gets more patience than the promised 10 ms, since
 // timings prove nothing there.
-const inTime = 2 * time.Second
+const inTime = patience / 2
 
 // death is one way for a process to die.
 type death struct {
@@ -41,7 +41,7 @@ var (
 // meanwhile, in d.mode.
 func (d death) die(t *testing.T, dir string) time.Duration {
 	t.Helper()
-	o := Options{Dir: dir, Path: d.path}
+	o := Options{Dir: dir, Path: d.path, HandshakeTimeout: patience}
 	if d.victim == "listener" {
 		return d.listenerDies(t, o)
 	}

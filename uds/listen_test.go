@@ -171,8 +171,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 	l := listen(t, Options{MaxConns: 2})
 	o := &Options{Dir: filepath.Dir(l.Path())}
 	var open []*Conn
+	dialed := make(chan *Conn, 3)
+	dial := func() {
+		c, _ := Dial(soon(t), "test", o)
+		dialed <- c
+	}
 	for range 2 {
-		go func() { _, _ = Dial(soon(t), "test", o) }()
+		go dial()
 		c, err := l.Accept(soon(t))
 		if err != nil {
 			t.Fatal(err)
@@ -184,13 +189,18 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Errorf("the third: %v", err)
 	}
 	open[0].Close()
-	go func() { _, _ = Dial(soon(t), "test", o) }()
+	go dial()
 	c, err := l.Accept(soon(t))
 	if err != nil {
 		t.Fatalf("after one was closed: %v", err)
 	}
 	c.Close()
 	open[1].Close()
+	for range 3 {
+		if c := <-dialed; c != nil {
+			c.Close()
+		}
+	}
 	if s := l.Stats(); s.Open != 0 || s.Memory != 0 || s.Accepted != 3 || s.Refused != 1 {
 		t.Errorf("counters: %+v", s)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/netbench"
 	"github.com/cell-runtime/cell/cmd/cellbench/internal/report"
@@ -47,7 +48,7 @@ func TestVeth(t *testing.T) {
 		{report.KindStream, "bare", netbench.Bare(report.KindStream)},
 	} {
 		t.Run(c.kind+" "+c.links, func(t *testing.T) {
-			o := cellbench(t, "veth", "--", c.kind, "--link", c.links, "--duration", "200ms", "--rounds", "2", "--warmup", "1ms", "--json", "-")
+			o := measuring(t, 200*time.Millisecond, "veth", "--", c.kind, "--link", c.links, "--rounds", "2", "--warmup", "1ms", "--json", "-")
 			if o.status != exitOK {
 				t.Fatalf("status %d\n%s%s", o.status, o.stdout, o.stderr)
 			}

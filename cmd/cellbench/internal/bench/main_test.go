@@ -76,7 +76,7 @@ func (f writer) Write(b []byte) (int, error) {
 }
 
 // patience bounds what a test waits for on a busy machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // begin starts a bench in a directory for temporary files of its own, and
 // holds at the test's end that nothing is left: no file, process, descriptor
@@ -104,7 +104,7 @@ func begin(t *testing.T) (*Bench, context.Context) {
 		if err := b.peer.Process.Signal(os.Kill); err == nil {
 			t.Error("the peer process lives on")
 		}
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 			f, g := descriptors(t), runtime.NumGoroutine()
 			if len(f) <= len(fds) && g <= routines {
 				return
