@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
-	mathrand "math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -99,27 +97,11 @@ func (n *nodes) trusted(id consensus.NodeID) bool {
 	return n.addrs[id] != ""
 }
 
-// freeAddr returns an address of loopback that nobody listens on. Its port is below
-// those from which the kernel takes one for who connects: between two lives of a
-// process nobody must get it.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+mathrand.IntN(20_000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port of 100 is free")
-	return ""
-}
-
 // add makes a node's identity; open starts it.
 func (n *nodes) add() int {
 	k := newKeys(n.t, n.trusted)
 	n.mu.Lock()
-	n.addrs[k.id] = freeAddr(n.t)
+	n.addrs[k.id] = consensustest.FreeAddr(n.t)
 	n.mu.Unlock()
 	n.keys, n.hosts = append(n.keys, k), append(n.hosts, nil)
 	return len(n.keys) - 1
@@ -198,7 +180,7 @@ func (n *nodes) startOn(i int, name string, members map[consensus.ReplicaID]cons
 	if tune != nil {
 		tune(&c)
 	}
-	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 2*time.Minute)
 	defer cancel()
 	g, err := n.hosts[i].Start(ctx, c)
 	if err != nil {

@@ -26,6 +26,9 @@ import (
 // print it: what is damaged may end the process.
 const damageEnv = "CELL_RAFT_DAMAGED"
 
+// damagedPatience is far beyond what it takes to open a directory and write into it.
+const damagedPatience = 2 * time.Minute
+
 type damagedDir struct {
 	Dir   string
 	Store Store
@@ -55,7 +58,7 @@ func damagedMain(text string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), damagedPatience)
 	defer cancel()
 	var answer any
 	for answer, err = consensus.Query(ctx, g, byte('d')); errors.Is(err, consensus.ErrNoLeader); answer, err = consensus.Query(ctx, g, byte('d')) {
@@ -81,7 +84,7 @@ func openDamaged(t *testing.T, d damagedDir) (uint64, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*damagedPatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), damageEnv+"="+string(text))

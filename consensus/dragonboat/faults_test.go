@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -138,7 +139,7 @@ func TestAFullDisk(t *testing.T) {
 	}
 	up(t) // of loopback
 	disks := t.TempDir()
-	ended := 0
+	var ended atomic.Int64
 	full := fault{"full disk", func(p *processes, i, _ int, while time.Duration) {
 		m, ballast := p.members[i], filepath.Join(disks, fmt.Sprint(i), "ballast")
 		fill(t, ballast)
@@ -147,7 +148,7 @@ func TestAFullDisk(t *testing.T) {
 			p.members[n%3].do(call{write: true, value: 256 << 10}, bulkKey)
 		}
 		if m.ends(while) {
-			ended++
+			ended.Add(1)
 		}
 		m.kill()
 		m.start() // on a full disk
@@ -169,12 +170,12 @@ func TestAFullDisk(t *testing.T) {
 		t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
 		c.Dir = filepath.Join(disk, "data")
 	}}
-	h, gap := torture(t, namespaceTorture(), s, []fault{full}, 5)
+	h, gap := torture(t, namespaceTorture(), s, []fault{full}, 5, func() bool { return ended.Load() > 0 })
 	t.Logf("longest time between two acknowledged writes: %v", gap.Round(time.Millisecond))
-	if ended == 0 {
+	if ended.Load() == 0 {
 		t.Error("no member has noticed that its disk is full")
 	}
-	if verdict := h.judge(time.Minute); verdict != porcupine.Ok || h.known < 100 {
+	if verdict := h.judge(judging); verdict != porcupine.Ok || h.known < enough {
 		t.Errorf("the history is %v, with %d answers", verdict, h.known)
 	}
 }
@@ -259,9 +260,9 @@ func TestPartitionsBetweenHosts(t *testing.T) {
 		prefix: func(i int) []string { return []string{"ip", "netns", "exec", fmt.Sprintf("m%d", i)} },
 	}
 	faults := []fault{{"packets lost one way", oneWay}, {"cable out", allWays}, {"kill -9 of one", killOne}}
-	h, gap := torture(t, namespaceTorture(), s, faults, 3)
+	h, gap := torture(t, namespaceTorture(), s, faults, 3, nil)
 	t.Logf("longest time between two acknowledged writes: %v", gap.Round(time.Millisecond))
-	if verdict := h.judge(time.Minute); verdict != porcupine.Ok || h.known < 100 {
+	if verdict := h.judge(judging); verdict != porcupine.Ok || h.known < enough {
 		t.Errorf("the history is %v, with %d answers", verdict, h.known)
 	}
 }

@@ -69,6 +69,13 @@ func (h *history) do(client int, c call, f func() (uint64, answer)) {
 	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: c, Call: begin, Output: value, Return: end})
 }
 
+// answers is how many operations have an answer.
+func (h *history) answers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.known
+}
+
 // registers is the model: each key is a register, at first 0.
 var registers = porcupine.Model{
 	Partition: func(all []porcupine.Operation) [][]porcupine.Operation {

@@ -68,7 +68,7 @@ func restOf(t *testing.T, groups int) (all []idleUse) {
 	t.Helper()
 	c := idleConfig{Groups: groups}
 	for range 3 {
-		c.Addrs = append(c.Addrs, freeAddr(t))
+		c.Addrs = append(c.Addrs, consensustest.FreeAddr(t))
 	}
 	var outs []*bufio.Scanner
 	var ins []io.Writer

@@ -73,7 +73,7 @@ func killLeaders(t *testing.T, direct bool) {
 
 // leader asks the members who leads.
 func (p *processes) leader() (int, error) {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		for i, m := range p.members {
 			if leads, a := m.do(call{}, leaderKey); a == answered && leads == 1 {
 				return i, nil

@@ -176,7 +176,7 @@ func TestAnUnknownReplicaIsNotHeard(t *testing.T) {
 	}
 	defer conn.Close()
 	const term = 1 << 40
-	for deadline := time.Now().Add(30 * time.Second); log.warnings.Load() == 0 && groups[0].Status().Term < term; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); log.warnings.Load() == 0 && groups[0].Status().Term < term; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing was said about it")
 		}
@@ -192,7 +192,7 @@ func TestAnUnknownReplicaIsNotHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer snapshot.Close()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		err := snapshot.SendChunk(raftpb.Chunk{ShardID: shard, ReplicaID: 1, From: 77, Index: 1 << 40, Term: term, ChunkCount: 2,
 			DeploymentId: sender.deployment, BinVer: raftio.TransportBinVersion, Data: []byte("x"), Filepath: "x"})
 		if err != nil { // the other end has gone

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cell-runtime/cell/consensus"
+	"github.com/cell-runtime/cell/consensus/internal/wall"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/wire"
 )
@@ -57,7 +58,8 @@ func (s *Service) expire(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-t.C:
+		case <-t.C:
+			now := wall.Now() // by which the log's time is told, too
 			var next int64
 			s.look(func(m *Machine) { next = m.next() })
 			if next == 0 { // one that is granted now does not end sooner

@@ -83,7 +83,7 @@ func (s *stores) give(from, at, to string, first time.Duration) {
 	if kv.Give(short, s.all[from], s.all[to], at, to) == nil {
 		return
 	}
-	if err := kv.Give(s.t.Context(), s.all[from], s.all[to], at, to); err != nil {
+	if err := kv.Give(patient(s.t), s.all[from], s.all[to], at, to); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -92,7 +92,7 @@ func (s *stores) give(from, at, to string, first time.Duration) {
 func keys(t *testing.T, c *kv.Client) (all []string) {
 	t.Helper()
 	for r := (kv.RangeRequest{Limit: 7}); ; {
-		page, err := c.Range(t.Context(), r)
+		page, err := c.Range(patient(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,8 +112,9 @@ func TestASplitStoreLosesNothing(t *testing.T) {
 	s := newStores(t, "split-a", "split-b", "split-c")
 	c := s.client("split-a")
 	want := map[string]string{}
+	ctx := patient(t)
 	put := func(key, value string) {
-		if _, err := c.Put(t.Context(), []byte(key), []byte(value), 0); err != nil {
+		if _, err := c.Put(ctx, []byte(key), []byte(value), 0); err != nil {
 			t.Fatalf("%s: %v", key, err)
 		}
 		want[key] = value
@@ -122,14 +123,14 @@ func TestASplitStoreLosesNothing(t *testing.T) {
 		put(fmt.Sprintf("%c%03d", 'a'+i%26, i), "before")
 	}
 	var busy sync.WaitGroup
-	ctx, stop := context.WithCancel(t.Context())
+	splitting, stop := context.WithCancel(ctx)
 	written := make([]map[string]string, 3)
 	for i := range written {
 		written[i] = map[string]string{}
 		busy.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
+			for n := 0; splitting.Err() == nil; n++ {
 				key, value := fmt.Sprintf("%c-%d", 'a'+n%26, i), fmt.Sprint(n)
-				if _, err := c.Put(t.Context(), []byte(key), []byte(value), 0); err != nil {
+				if _, err := c.Put(ctx, []byte(key), []byte(value), 0); err != nil {
 					t.Errorf("while it is split: %s: %v", key, err)
 					return
 				}
@@ -154,11 +155,11 @@ func TestASplitStoreLosesNothing(t *testing.T) {
 		}
 	}
 	for name, part := range map[string]kv.Part{"split-a": {To: "f", Next: "split-c"}, "split-b": {From: "m"}, "split-c": {From: "f", To: "m", Next: "split-b"}} {
-		got, err := s.all[name].Part(t.Context())
+		got, err := s.all[name].Part(patient(t))
 		if got.Last = ""; err != nil || got != part {
 			t.Errorf("%s: %+v, want %+v, %v", name, got, part, err)
 		}
-		if moved, err := s.all[name].Moved(t.Context(), ""); err != nil || len(moved) > 0 {
+		if moved, err := s.all[name].Moved(patient(t), ""); err != nil || len(moved) > 0 {
 			t.Errorf("%s has %d keys of others, %v", name, len(moved), err)
 		}
 	}
@@ -167,7 +168,7 @@ func TestASplitStoreLosesNothing(t *testing.T) {
 // What needs several parts is refused, and so is a split that can't be.
 func TestWhatASplitStoreRefuses(t *testing.T) {
 	s := newStores(t, "refuse-a", "refuse-b", "refuse-used")
-	c, ctx := s.client("refuse-a"), t.Context()
+	c, ctx := s.client("refuse-a"), patient(t)
 	lease, err := c.Grant(ctx, time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +215,7 @@ func TestWhatASplitStoreRefuses(t *testing.T) {
 // Who may write may not take steps of a split: keys would be lost.
 func TestCallersCannotTakeStepsOfASplit(t *testing.T) {
 	s := newStores(t, "steps-a")
-	c, ctx := s.client("steps-a"), t.Context()
+	c, ctx := s.client("steps-a"), patient(t)
 	if _, err := c.Put(ctx, []byte("m"), []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +248,7 @@ func TestCallersCannotTakeStepsOfASplit(t *testing.T) {
 
 func rpcTo(t *testing.T, name string) rpc.Caller {
 	t.Helper()
-	conn, err := rpc.Connect(t.Context(), uds.Dialer(name, nil), nil)
+	conn, err := rpc.Connect(patient(t), uds.Dialer(name, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
