@@ -50,16 +50,18 @@ type Machine struct {
 	due      *btree.BTreeG[*lease] // the same leases, by deadline
 	bounds   bounds
 
-	hub   *hub // not part of the state
-	now   []Event
-	moved bool // some keys went to another group just now
+	// Not part of the state.
+	hub     *hub
+	granted chan struct{} // there are leases, where there may have been none: who ends them looks
+	now     []Event
+	moved   bool // some keys went to another group just now
 }
 
 var _ consensus.ConcurrentMachine = (*Machine)(nil)
 
 // New returns an empty store.
 func New() *Machine {
-	return &Machine{items: newTree(), leases: make(map[uint64]*lease), due: newDue(), hub: newHub()}
+	return &Machine{items: newTree(), leases: make(map[uint64]*lease), due: newDue(), hub: newHub(), granted: make(chan struct{}, 1)}
 }
 
 func newTree() *btree.BTreeG[*item] {
@@ -307,7 +309,15 @@ func (m *Machine) grant(ttl, now int64) Outcome {
 	l := &lease{id: m.revision, ttl: ttl, deadline: now + ttl, keys: make(map[string]bool)}
 	m.leases[l.id] = l
 	m.due.ReplaceOrInsert(l)
+	m.tellGranted()
 	return Outcome{Lease: &Lease{Id: l.id, Ttl: ttl}}
+}
+
+func (m *Machine) tellGranted() {
+	select {
+	case m.granted <- struct{}{}:
+	default: // it is told already
+	}
 }
 
 func (m *Machine) keepAlive(id uint64, now int64) Outcome {

@@ -19,13 +19,17 @@ const (
 	rangeBytes = 4 << 20
 	// expiryInterval is how often the leader looks for leases that have ended.
 	expiryInterval = 250 * time.Millisecond
-	watchBatch     = 64
+	// idleInterval is the same for a store without leases, which says when it has
+	// one: to one of those who serve it, if there are several.
+	idleInterval = time.Minute
+	watchBatch   = 64
 )
 
 // Service serves a store to callers, by this node's replica of its group.
 type Service struct {
-	group consensus.Group
-	hub   *hub
+	group   consensus.Group
+	hub     *hub
+	granted <-chan struct{} // see [Machine]
 
 	opening turn
 	mu      sync.Mutex
@@ -39,7 +43,7 @@ var _ KV = (*Service)(nil)
 // replica leads.
 func Serve(ctx context.Context, server *rpc.Server, g consensus.Group) (*Service, error) {
 	s := &Service{group: g, opening: newTurn()}
-	if _, err := g.Applier().Read(lookup(func(m *Machine) { s.hub = m.hub })); err != nil {
+	if _, err := g.Applier().Read(lookup(func(m *Machine) { s.hub, s.granted = m.hub, m.granted })); err != nil {
 		return nil, err
 	}
 	if err := RegisterKV(server, s); err != nil {
@@ -50,7 +54,8 @@ func Serve(ctx context.Context, server *rpc.Server, g consensus.Group) (*Service
 }
 
 // expire proposes, as the leader, that leases end whose time has come by this
-// node's clock. Which do is decided by the log's time.
+// node's clock. Which do is decided by the log's time. Without leases it hardly
+// looks: a node may have hundreds of stores of which nothing is asked.
 func (s *Service) expire(ctx context.Context) {
 	t := time.NewTimer(expiryInterval)
 	defer t.Stop()
@@ -58,22 +63,23 @@ func (s *Service) expire(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.granted:
 		case <-t.C:
-			now := wall.Now() // by which the log's time is told, too
-			var next int64
-			s.look(func(m *Machine) { next = m.next() })
-			if next == 0 { // one that is granted now does not end sooner
-				t.Reset(MinTTL)
-				continue
-			}
-			t.Reset(expiryInterval)
-			if now.UnixNano() < next || !s.group.Status().Leads() {
-				continue
-			}
-			each, cancel := context.WithTimeout(ctx, time.Second)
-			_, _ = consensus.Propose(each, s.group, encodeCommand(Action{Expire: &Expire{}})) // or the next time
-			cancel()
 		}
+		now := wall.Now() // by which the log's time is told, too
+		var next int64
+		s.look(func(m *Machine) { next = m.next() })
+		if next == 0 {
+			t.Reset(idleInterval)
+			continue
+		}
+		t.Reset(expiryInterval)
+		if now.UnixNano() < next || !s.group.Status().Leads() {
+			continue
+		}
+		each, cancel := context.WithTimeout(ctx, time.Second)
+		_, _ = consensus.Propose(each, s.group, encodeCommand(Action{Expire: &Expire{}})) // or the next time
+		cancel()
 	}
 }
 

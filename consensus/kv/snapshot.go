@@ -136,6 +136,7 @@ func (m *Machine) Restore(r io.Reader) error {
 	defer m.mu.Unlock()
 	m.revision, m.items, m.leases, m.due, m.bounds = fresh.revision, fresh.items, fresh.leases, fresh.due, fresh.bounds
 	m.hub.reset(m.revision)
+	m.tellGranted()
 	return nil
 }
 
