@@ -49,6 +49,15 @@ type Bus interface {
 	Close() error
 }
 
+// StateBus is a Bus that can be asked for its controller's state, and not only tells
+// of it when it changes.
+type StateBus interface {
+	Bus
+	// Off reports whether the controller is bus-off. The error is for one whose
+	// state can't be had.
+	Off() (bool, error)
+}
+
 // BusInfo describes a bus.
 type BusInfo struct {
 	Name string // for people, such as "can0"

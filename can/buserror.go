@@ -109,8 +109,9 @@ func (n *Node) onBusError(f *Frame) {
 	case e.Errors&ErrorBusOff != 0 && !n.off:
 		n.off, n.offSince = true, n.now
 		n.stats.BusOff++
-		if n.config.RestartAfter >= 0 {
-			n.restart = n.now + int64(n.config.RestartAfter)
+		n.restart = n.now + int64(n.config.RestartAfter)
+		if n.config.RestartAfter < 0 { // it is asked whether somebody else has
+			n.restart = n.now + int64(n.config.Heartbeat)
 		}
 	}
 	if n.config.BusError != nil {
@@ -118,10 +119,22 @@ func (n *Node) onBusError(f *Frame) {
 	}
 }
 
-// revive restarts the controller, again and again until it says that it is
-// back. Its word may be lost with other frames that the kernel had no room for.
+// revive restarts the controller, or asks whether somebody else has, again and again
+// until it says that it is back. Its word may be lost with other frames that the kernel
+// had no room for, and on a silent bus nothing else tells.
 func (n *Node) revive() {
 	n.restart = n.now + int64(max(n.config.RestartAfter, n.config.Heartbeat))
+	bus, asks := n.bus.(StateBus)
+	if asks {
+		if off, err := bus.Off(); err == nil && !off {
+			n.stats.Restarts++
+			n.rejoin()
+			return
+		}
+	}
+	if n.config.RestartAfter < 0 {
+		return
+	}
 	switch err := n.bus.Restart(); {
 	case err == nil:
 	case errors.Is(err, ErrRunning):

@@ -48,13 +48,14 @@ type Config struct {
 	// nothing else to say; default 250 ms. A tail of frames that was lost
 	// unnoticed is sent again after at most two of them.
 	Heartbeat time.Duration
-	// Dead is how long a peer may be silent before it counts as gone; default
+	// Dead is how long a peer may be silent before it counts as gone, without
+	// time in which this node itself could not act (its process was stopped); default
 	// four heartbeats. It also bounds a handshake, and how long a closed link
 	// waits for the peer to take what was flushed.
 	Dead time.Duration
 	// RestartAfter is how long a controller that went bus-off is left alone
 	// before it is restarted; default 100 ms, negative: it is left to whoever
-	// configured the interface (restart-ms).
+	// configured the interface (restart-ms), and asked for its state.
 	RestartAfter time.Duration
 	// BusError, if set, is told of every error frame, by the node's goroutine;
 	// it must not call the node.

@@ -14,7 +14,7 @@ import (
 // connect returns both ends of a new link.
 func connect(t testing.TB, a, b *Node) (x, y *Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	x, err := a.Dial(ctx, b.config.Node)
 	if err != nil {
@@ -94,7 +94,7 @@ func conforms(t *testing.T, quick Config, total int, open func(t testing.TB) bus
 				}
 			}
 		},
-		CanPark: true, MaxTotal: total,
+		CanPark: true, MaxTotal: total, Timeout: 30 * time.Second,
 	})
 }
 

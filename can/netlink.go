@@ -11,6 +11,7 @@ import (
 // The attributes of a CAN interface (include/uapi/linux/can/netlink.h).
 const (
 	iflaCanBittiming     = 1
+	iflaCanState         = 4
 	iflaCanRestart       = 7
 	iflaCanDataBittiming = 9
 )
@@ -92,6 +93,24 @@ func interfaceRates(index int) (Rates, error) {
 		return Rates{}, errNoRates
 	}
 	return r, nil
+}
+
+// canStateBusOff is of enum can_state.
+const canStateBusOff = 3
+
+var _ StateBus = (*Socket)(nil)
+
+// Off implements StateBus. A virtual interface has no state.
+func (s *Socket) Off() (bool, error) {
+	answer, err := rtnetlink(unix.RTM_GETLINK, 0, s.index, nil)
+	if err != nil {
+		return false, err
+	}
+	state := attribute(attribute(attribute(answer, unix.IFLA_LINKINFO), unix.IFLA_INFO_DATA), iflaCanState)
+	if len(state) < 4 {
+		return false, fmt.Errorf("can: %s has no state: is it a virtual interface? %w", s.info.Name, errors.ErrUnsupported)
+	}
+	return binary.NativeEndian.Uint32(state) == canStateBusOff, nil
 }
 
 // bitrate reads the first field of a struct can_bittiming.

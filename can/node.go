@@ -23,6 +23,7 @@ type Node struct {
 
 	mu         sync.Mutex // guards everything below, and all links
 	now        int64      // nanoseconds; set when the mutex is taken to act
+	due        int64      // when the goroutine has to act again at the latest; 0: it never has
 	conns      [MaxNode + 1]*Conn
 	waiting    int      // handshakes of peers, and links that wait for Accept
 	turn       int      // whose frame was sent last
@@ -293,12 +294,30 @@ func (n *Node) run() {
 	}
 }
 
+// excuse takes time off the peers' silence in which this node did not act though it
+// had to, as while its process was stopped, or waited for a processor: then it has not
+// said that it is there either, nor looked whether they have.
+func (n *Node) excuse() {
+	late := n.now - n.due
+	if n.due == 0 || late <= int64(n.config.Heartbeat) {
+		return
+	}
+	for _, c := range n.conns {
+		if c != nil {
+			c.heard += late
+			c.progress += late
+			c.handshake.deadline += late
+		}
+	}
+}
+
 // step takes what has arrived, does what is due, sends what can be sent, and
 // returns how long there is nothing to do unless something arrives.
 func (n *Node) step() (wait time.Duration, ended bool) {
 	k, err := n.bus.Receive(n.received[:])
 	n.lock()
 	defer n.mu.Unlock()
+	n.excuse()
 	if err != nil {
 		n.fail(err)
 	}
@@ -310,7 +329,9 @@ func (n *Node) step() (wait time.Duration, ended bool) {
 	if n.err != nil {
 		return 0, true
 	}
+	n.due = next
 	if k == len(n.received) {
+		n.due = n.now
 		return 0, false
 	}
 	return time.Duration(max(next-n.now, 1)), false

@@ -100,6 +100,15 @@ func (p *Port) Restart() error {
 	return nil
 }
 
+var _ StateBus = (*Port)(nil)
+
+// Off implements StateBus.
+func (p *Port) Off() (bool, error) {
+	p.model.mu.Lock()
+	defer p.model.mu.Unlock()
+	return p.off, nil
+}
+
 // Info implements Bus.
 func (p *Port) Info() BusInfo {
 	return BusInfo{Name: p.name, FD: p.model.config.FD, Rates: p.model.config.Rates, HardwareTime: true}

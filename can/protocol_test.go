@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cell-runtime/cell/link"
 	"github.com/cell-runtime/cell/wire"
 )
 
@@ -333,31 +334,67 @@ func TestBusOffAndRecovery(t *testing.T) {
 }
 
 // The kernel may have no room for the error frame that says that the controller is
-// back. The node finds out: by a frame that it hears, or by asking.
+// back. The node finds out: by a frame that it hears, or by asking, which is all that
+// there is where nobody says anything.
 func TestRecoveryOfWhichNobodyTells(t *testing.T) {
 	for _, v := range []struct {
 		name    string
 		restart time.Duration // RestartAfter
+		beat    time.Duration // of the other node
 	}{
-		{"the node restarts", 50 * time.Millisecond},
-		{"the driver restarts", -1},
+		{"the node restarts", 50 * time.Millisecond, 0},
+		{"the driver restarts", -1, 0},
+		{"the node restarts, on a silent bus", 50 * time.Millisecond, 30 * time.Second},
+		{"the driver restarts, on a silent bus", -1, 30 * time.Second},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			s := newSim(t, ModelConfig{}, Config{Node: 1, Routes: []uint64{known}, RestartAfter: v.restart, Dead: 5 * time.Second},
-				Config{Node: 2, Dead: 5 * time.Second})
+			s := newSim(t, ModelConfig{}, Config{Node: 1, Routes: []uint64{known}, RestartAfter: v.restart, Dead: time.Minute},
+				Config{Node: 2, Heartbeat: v.beat, Dead: time.Minute})
 			x, y := s.connect(0, 1)
 			e := BusError{Errors: ErrorBusOff}
 			f := e.frame()
 			s.nodes[0].take(&f) // and its controller is not
+			begun := s.model.Now()
 			h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: 16}
 			s.send(x, h, numbered(0, 20))
 			if v := s.receive(y); !bytes.Equal(v.Payload, numbered(0, 20)) {
 				t.Errorf("% x", v.Payload)
 			}
+			if took := s.model.Now() - begun; took > time.Second {
+				t.Errorf("it took %v", took)
+			}
 			if stats := s.nodes[0].Stats(); stats.BusOff != 1 || stats.Restarts != 1 || stats.RestartFailed != 0 {
 				t.Errorf("%+v", stats)
 			}
 		})
+	}
+}
+
+// The processes of both nodes, or of one, are stopped for a while: nobody was silent
+// for so long. Who really is has time as always.
+func TestTimeInWhichANodeIsStoppedIsNoSilence(t *testing.T) {
+	const dead = time.Second
+	s := newSim(t, ModelConfig{}, Config{Node: 1, Routes: []uint64{known}, Dead: dead}, Config{Node: 2, Dead: dead})
+	x, y := s.connect(0, 1)
+	for range 3 {
+		s.ahead += time.Hour
+		s.idle(dead)
+	}
+	h := wire.Header{Fingerprint: known, Kind: wire.KindRequest, Hops: 16}
+	s.send(x, h, numbered(0, 20))
+	if v := s.receive(y); !bytes.Equal(v.Payload, numbered(0, 20)) {
+		t.Errorf("% x", v.Payload)
+	}
+	s.nodes = s.nodes[:1] // the other one is silent
+	s.ahead += time.Hour
+	s.idle(dead / 2)
+	var in [1]wire.Vesicle
+	if _, err := x.Poll(in[:]); err != nil {
+		t.Errorf("after half of the time: %v", err)
+	}
+	s.idle(2 * dead)
+	if _, err := x.Poll(in[:]); !errors.Is(err, link.ErrPeerGone) {
+		t.Errorf("after all of the time: %v", err)
 	}
 }
 

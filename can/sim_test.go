@@ -16,6 +16,7 @@ type sim struct {
 	// others, if set, lets whoever else is on the bus act.
 	others func()
 	pause  time.Duration // how long to let pass when nobody sends
+	ahead  time.Duration // by how much the nodes' clocks are ahead of the bus's
 	// seen, if set, is told of every frame on the bus.
 	seen func(f *Frame)
 }
@@ -26,7 +27,7 @@ func newSim(t testing.TB, m ModelConfig, configs ...Config) *sim {
 	s := &sim{t: t, model: NewModel(m)}
 	for _, c := range configs {
 		c.manual = true
-		c.clock = func() int64 { return int64(s.model.Now()) }
+		c.clock = func() int64 { return int64(s.model.Now() + s.ahead) }
 		n := newNode(t, s.model.Open(), c)
 		t.Cleanup(func() { n.Close() })
 		s.nodes = append(s.nodes, n)

@@ -13,7 +13,7 @@ import (
 	"github.com/cell-runtime/cell/wire"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // send sends one vesicle, waiting for room.
 func send(l link.Sender, h wire.Header, payload []byte) error {

@@ -255,9 +255,12 @@ func TestKernelEightNodes(t *testing.T) {
 func TestKernelBusOff(t *testing.T) {
 	told := make(chan BusError, 16)
 	socket := openVCAN(t, "vcan0", &InterfaceOptions{Node: 1})
-	a := newNode(t, socket, Config{Node: 1, Routes: []uint64{42}, RestartAfter: 20 * time.Millisecond, Dead: 5 * time.Second,
-		Heartbeat: 50 * time.Millisecond, BusError: func(e BusError) { told <- e }})
-	b := newNode(t, openVCAN(t, "vcan0", &InterfaceOptions{Node: 2}), Config{Node: 2, Dead: 5 * time.Second, Heartbeat: 50 * time.Millisecond})
+	// A node that hears something a heartbeat after its controller went takes it for back.
+	// Here it hears all the time, as no controller does that is off.
+	const heartbeat, dead = 2 * time.Second, 20 * time.Second
+	a := newNode(t, socket, Config{Node: 1, Routes: []uint64{42}, RestartAfter: 20 * time.Millisecond, Dead: dead,
+		Heartbeat: heartbeat, BusError: func(e BusError) { told <- e }})
+	b := newNode(t, openVCAN(t, "vcan0", &InterfaceOptions{Node: 2}), Config{Node: 2, Dead: dead, Heartbeat: heartbeat})
 	defer a.Close()
 	defer b.Close()
 	x, y := connect(t, a, b)
@@ -347,7 +350,7 @@ func TestKernelDuplicate(t *testing.T) {
 	defer a.Close()
 	b := newNode(t, openVCAN(t, "vcan0", &InterfaceOptions{Node: 60}), Config{Node: 60})
 	defer b.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	go b.Dial(ctx, 61)
 	if _, err := a.Accept(ctx); !errors.Is(err, ErrDuplicate) {
@@ -439,6 +442,9 @@ func TestKernelControllers(t *testing.T) {
 	b := openVCAN(t, "can1", &InterfaceOptions{Node: 2})
 	if r := a.Info().Rates; r.Nominal != 500_000 || a.Info().FD {
 		t.Errorf("Info: %+v", a.Info())
+	}
+	if off, err := a.Off(); err != nil || off {
+		t.Errorf("a controller that is on its bus is off: %t, %v", off, err)
 	}
 	if err := a.Restart(); err == nil || errors.Is(err, link.ErrClosed) {
 		t.Errorf("Restart of a controller that is not bus-off: %v", err)

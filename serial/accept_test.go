@@ -12,7 +12,7 @@ import (
 
 // A server takes one connection after the other of its line.
 func TestAcceptor(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	opened := 0
 	far := make(chan *serial.Conn, 1)
@@ -61,7 +61,7 @@ func TestAcceptor(t *testing.T) {
 
 // Who can't be served ends no server: the next one on the line is.
 func TestAcceptorOutlivesBadHellos(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	bad := []func(q serial.Stream){
 		func(q serial.Stream) { say(q, serial.HelloOfVersion(9)) },

@@ -15,6 +15,7 @@ type keepAlive struct {
 	calls uint
 	since time.Time // of the silence
 	asked int       // since then
+	last  time.Time // when it was asked last, or the silence began
 	seen  uint64    // whole frames, when it was looked at last
 }
 
@@ -40,16 +41,18 @@ func (k *keepAlive) look(frames uint64) (ask bool, err error) {
 	}
 	now := time.Now()
 	if k.since.IsZero() || frames != k.seen {
-		k.since, k.seen, k.asked = now, frames, 0
+		k.since, k.seen, k.asked, k.last = now, frames, 0, now
 	}
-	silence := now.Sub(k.since)
-	if silence < time.Duration(k.asked+1)*k.every {
+	// Each question has its time to be answered, however long this side has not
+	// looked, as while its process was stopped.
+	if now.Sub(k.last) < k.every {
 		return false, nil
 	}
 	if k.asked == questions {
-		return false, fmt.Errorf("%w: silent for %v though asked %d times whether it lives (Options.KeepAlive)", link.ErrPeerGone, silence.Round(time.Millisecond), questions)
+		silence := now.Sub(k.since).Round(time.Millisecond)
+		return false, fmt.Errorf("%w: silent for %v though asked %d times whether it lives (Options.KeepAlive)", link.ErrPeerGone, silence, questions)
 	}
-	k.asked++
+	k.asked, k.last = k.asked+1, now
 	return true, nil
 }
 
@@ -58,5 +61,5 @@ func (k *keepAlive) next() time.Time {
 	if k.every == 0 {
 		return time.Time{}
 	}
-	return k.since.Add(time.Duration(k.asked+1) * k.every)
+	return k.last.Add(k.every)
 }

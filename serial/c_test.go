@@ -59,7 +59,7 @@ func newOracle(t testing.TB) *oracle {
 	}
 	t.Cleanup(func() {
 		_ = in.Close()
-		watchdog := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+		watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		defer watchdog.Stop()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the C program ended with %v", err)
