@@ -22,7 +22,7 @@ func TestNodesThatFindEachOtherFormACluster(t *testing.T) {
 		h.start(s.token, "--raft", fmt.Sprintf("%s:4747", s.lab.Hosts[i].V4))
 	}
 	for _, h := range all {
-		for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		for end := time.Now().Add(3 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 			code, out, complaint := h.run(t, "raft", "status")
 			if code == 0 && strings.Contains(out, "in cluster") && strings.Count(out, "answers") == 3 {
 				break
