@@ -299,25 +299,44 @@ step "build" go list -export -test -f '{{with .Error}}{{.}}{{end}}' "$all"
 # Outside cellgen's own tests.
 step "generated code of firmware/demo" go run ./cmd/cellgen -check -package device firmware/demo/device/device.cell
 step "generated code of perf/peers" go run ./cmd/cellgen -check perf/peers/internal/echo/echo.go
+package=10m # of time
+! $soak || package=2h
+small=(-tags nodragonboat)
+! $soak || small=()
+
+# What has goroutines of its own. Examples, programs and lint run other
+# programs, built without it; Raft under it takes minutes, most of
+# them the library's, so the others do without that.
+apart='cmd|examples|firmware|internal|perf|schema|wire|bulk|discovery/sim|capsid/wasm|metrics/hdr|afxdp/(netlab|packet)|consensus/dragonboat'
+$soak || apart+='|consensus/cluster|link/linktest|afxdp/asavie'
+mapfile -t raced < <(go list "$all" | grep -vE "/cell/($apart)(/|$)")
+flags=("${small[@]}" -race)
+
+# aside runs what nobody waits for, on what the tests leave of the processors.
+#
 # Everything is for arm64 too; Raft's library, which takes the longest, is left to
 # --soak, as it is with the race detector. s390x is for the byte order of what has a
 # format: the core, which is the module in the root.
-small=(-tags nodragonboat)
-! $soak || small=()
-for pair in "arm64 $all" "s390x ./..."; do
-	arch=${pair%% *} packages=${pair#* }
-	step "build for $arch" env GOARCH="$arch" go list -export "${small[@]}" -f '{{with .Error}}{{.}}{{end}}' "$packages"
-done
-step "vet of the core for arm64" env GOARCH=arm64 go vet ./... # its assembly
-step "programs for arm64" env GOARCH=arm64 go build "${small[@]}" -o "$work/arm64/" ./cmd/cellbench ./cmd/cellgen ./cmd/cellnode
+aside() {
+	local lowest=(nice -n 19) pair arch
+	for pair in "arm64 $all" "s390x ./..."; do
+		arch=${pair%% *}
+		step "build for $arch" "${lowest[@]}" env GOARCH="$arch" go list -export "${small[@]}" -f '{{with .Error}}{{.}}{{end}}' "${pair#* }"
+	done
+	step "vet of the core for arm64" "${lowest[@]}" env GOARCH=arm64 go vet ./... # its assembly
+	step "programs for arm64" "${lowest[@]}" env GOARCH=arm64 go build "${small[@]}" -o "$work/arm64/" ./cmd/cellbench ./cmd/cellgen ./cmd/cellnode
+	if ! $quick && has gcc; then
+		CGO_ENABLED=1 step "build for the race detector" "${lowest[@]}" go list -export -test "${flags[@]}" -f '{{with .Error}}{{.}}{{end}}' "${raced[@]}"
+	fi
+}
+aside >"$work/aside" 2>&1 &
+aside=$!
 
 # One package after the other (-p 1) where tests spin on two cores or boot
 # machines: two at once would time each other. The others mostly wait.
 busy='/cell/(capsid$|node$|ring|engine|uds|rpc$|can|afxdp|perf|cmd/cellbench)(/|$)'
 mapfile -t patient < <(go list "$all" | grep -vE "$busy")
 mapfile -t spinning < <(go list "$all" | grep -E "$busy")
-package=10m # of time
-! $soak || package=2h
 tests . "unit tests and lint" -p 2 -timeout "$package" "${patient[@]}"
 tests . "unit tests of what spins" -p 1 -timeout "$package" "${spinning[@]}"
 # tools and perf/peers stay outside the workspace: what they need changes no
@@ -328,6 +347,11 @@ step "vet of perf/peers" env GOWORK=off go -C perf/peers vet ./...
 GOWORK=off tests perf/peers "tests of perf/peers" -p 1 -timeout 5m ./...
 step "vet of perf/peers/raft" env GOWORK=off go -C perf/peers/raft vet ./...
 GOWORK=off tests perf/peers/raft "tests of perf/peers/raft" -short ./...
+if ! wait "$aside"; then
+	outcome FAILED "what runs aside"
+	echo "0 1 0" >>"$work/counts"
+fi
+cat "$work/aside"
 
 # having prints those of the named packages that exist.
 having() { go list -e -f '{{if not .Error}}{{.ImportPath}}{{end}}' "$@" 2>/dev/null; }
@@ -337,42 +361,39 @@ having() { go list -e -f '{{if not .Error}}{{.ImportPath}}{{end}}' "$@" 2>/dev/n
 users=()
 ! $soak || users=(./uds/... ./link/... ./cmd/cellgen/...)
 mapfile -t checked < <(having ./ring ./engine ./rpc ./rpc/rpctest ./schema/view ./cmd/cellgen/internal/trade "${users[@]}")
-((${#checked[@]} == 0)) || tests . "with invariants" -p 1 -timeout 10m -short -tags invariants "${checked[@]}"
+((${#checked[@]} == 0)) || tests . "with invariants" -p 2 -timeout 10m -short -tags invariants "${checked[@]}"
 
 if $quick; then
 	outcome 'left out' "race detector, emulated processors, fuzzing" "--quick"
 else
 	if has gcc; then
-		# What has goroutines of its own. Examples, programs and lint run other
-		# programs, built without it; Raft under it takes minutes, most of
-		# them the library's, so the others do without that.
-		apart='cmd|examples|firmware|internal|perf|schema|wire|bulk|discovery/sim|capsid/wasm|metrics/hdr|afxdp/(netlab|packet)|consensus/dragonboat'
 		# What differs in the medium alone, or computes alone, is left to the runs without it.
 		omit='^TestXDPConformance$/(asavie|bad_network_true)|^TestUDPConformance$/::1'
 		omit+='|^TestConformanceOnModel$/classic|^TestNoLossGoesUnnoticed$|^TestLossOfAnyCountIsMadeGood$'
 		omit+='|^TestTLSConformance$/full|^TestConformance$/one_lane/full'
-		if $soak; then omit='^$'; else apart+='|consensus/cluster|link/linktest|afxdp/asavie'; fi
-		mapfile -t raced < <(go list "$all" | grep -vE "/cell/($apart)(/|$)")
-		flags=("${small[@]}" -race)
-		CGO_ENABLED=1 step "build for the race detector" go list -export -test "${flags[@]}" -f '{{with .Error}}{{.}}{{end}}' "${raced[@]}"
+		! $soak || omit='^$'
 		CGO_ENABLED=1 tests . "race detector" -p 2 "${flags[@]}" -timeout 15m -short -skip "$omit" "${raced[@]}"
 	else
 		outcome 'left out' "race detector" "gcc is missing"
 	fi
 
 	mapfile -t portable < <(having ./wire ./schema ./schema/view ./cmd/cellgen/internal/quotes ./ring)
+	emulated() { # emulated ARCH QEMU
+		export CELL_EMULATED=$2
+		GOARCH=$1 tests . "wire, schema and ring on $1, emulated" -p 1 -timeout 10m -short \
+			-exec "$2" "${portable[@]}"
+	}
 	for pair in arm64:qemu-aarch64 s390x:qemu-s390x; do
 		arch=${pair%%:*} qemu=${pair#*:}
 		! has "$qemu-static" || qemu+=-static
 		if has "$qemu"; then
-			export CELL_EMULATED=$qemu
-			GOARCH=$arch tests . "wire, schema and ring on $arch, emulated" -p 1 -timeout 5m -short \
-				-exec "$qemu" "${portable[@]}"
-			unset CELL_EMULATED
+			emulated "$arch" "$qemu" >"$work/emulated-$arch" 2>&1 &
 		else
 			outcome 'left out' "wire, schema and ring on $arch, emulated" "$qemu is missing"
 		fi
 	done
+	wait
+	cat "$work"/emulated-* 2>/dev/null || true
 
 	fuzz_all
 fi
