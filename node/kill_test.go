@@ -126,7 +126,7 @@ func (k *killRig) end(s syscall.Signal) error {
 
 // cells returns the node's cells as it tells; nothing while there is none.
 func (k *killRig) cells() (all []ops.CellState) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience/3)
 	defer cancel()
 	list, err := k.ops.Cells(ctx)
 	if err != nil || int(list.PID) != k.cmd.Process.Pid {
