@@ -232,11 +232,16 @@ func (x *inhabitant) calls(name string) *netops.NetworkClient {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := rpc.Connect(ctx, func(ctx context.Context) (link.Link, error) {
-		l, err := uds.Dial(ctx, name, &uds.Options{Dir: x.dir, HandshakeTimeout: patience})
-		if errors.Is(err, uds.ErrNoListener) {
-			return uds.Dial(ctx, name, &uds.Options{Dir: filepath.Join(x.dir, RemoteDir), HandshakeTimeout: patience})
+		for {
+			l, err := uds.Dial(ctx, name, &uds.Options{Dir: x.dir, HandshakeTimeout: patience})
+			if errors.Is(err, uds.ErrNoListener) {
+				l, err = uds.Dial(ctx, name, &uds.Options{Dir: filepath.Join(x.dir, RemoteDir), HandshakeTimeout: patience})
+			}
+			// A starved node takes longer to shake hands than another waits for it.
+			if !errors.Is(err, wire.StatusUnavailable) || !rest(ctx) {
+				return l, err
+			}
 		}
-		return l, err
 	}, &rpc.ConnOptions{Wait: rpc.WaitPark, Timeout: patience})
 	must(x.t, err)
 	x.t.Cleanup(func() { _ = conn.Close() })
