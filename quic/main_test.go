@@ -41,6 +41,7 @@ func listen(t testing.TB, b byte, o *Options, others ...byte) *node {
 func listenAt(t testing.TB, addr string, b byte, o *Options, others ...byte) *node {
 	t.Helper()
 	n := &node{key: numbered(b), trust: &identity.Trust{}}
+	o = patient(o)
 	for _, other := range others {
 		must(t, n.trust.Allow(fmt.Sprint(other), numbered(other).ID()))
 	}
@@ -52,9 +53,24 @@ func listenAt(t testing.TB, addr string, b byte, o *Options, others ...byte) *no
 	return n
 }
 
+// patient returns the options with bounds that a host that is busy with something
+// else doesn't reach, where the test asks for none.
+func patient(o *Options) *Options {
+	s := Options{}
+	if o != nil {
+		s = *o
+	}
+	orDefault(&s.HandshakeTimeout, patience)
+	orDefault(&s.IdleTimeout, patience)
+	return &s
+}
+
+// patience is for how long is waited for what must come about.
+const patience = 60 * time.Second
+
 func soon(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -72,7 +88,7 @@ func linked(t testing.TB, a, b *node, o *LinkOptions) (x, y *Link) {
 // eventually waits until f returns true.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s has not come about", what)
 		}

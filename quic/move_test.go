@@ -66,7 +66,7 @@ func calls(t testing.TB, l *Link, answered *atomic.Int64, stop <-chan struct{}) 
 		if err := errors.Join(l.Commit(out[:]), l.Flush()); err != nil {
 			return err
 		}
-		for end := time.Now().Add(20 * time.Second); ; {
+		for end := time.Now().Add(patience); ; {
 			n, err := l.Poll(in[:])
 			if err != nil {
 				return err

@@ -266,7 +266,7 @@ func TestThroughAddressTranslators(t *testing.T) {
 			in[1](func() { b = listenAt(t, ":0", 2, nil, 1, 3) })
 			via := Via{Addr: "203.0.113.1:4433", ID: r.key.ID(), Punch: c.punch}
 			if !c.relayed {
-				via.PunchFor = 4 * time.Second // as long as it takes
+				via.PunchFor = patience / 2 // as long as it takes
 			}
 			waits(t, b, r, via)
 			x, err := a.DialVia(soon(t), via, b.key.ID(), nil)

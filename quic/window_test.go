@@ -125,7 +125,7 @@ func TestCreditIsGivenWhenThereIsAWindowAgain(t *testing.T) {
 	})
 	m.relent()
 	var said [5]byte
-	must(t, control.SetReadDeadline(time.Now().Add(20*time.Second)))
+	must(t, control.SetReadDeadline(time.Now().Add(patience)))
 	if _, err := io.ReadFull(control, said[:]); err != nil || said[0] != credited {
 		t.Errorf("%x on the control stream, %v; credit was to come", said, err)
 	}
@@ -143,7 +143,7 @@ func TestALaneBeginsWhenThereIsAWindowAgain(t *testing.T) {
 	u, err := m.conn.AcceptUniStream(soon(t))
 	must(t, err)
 	b := make([]byte, laneHeadSize+frameSize+100)
-	must(t, u.SetReadDeadline(time.Now().Add(20*time.Second)))
+	must(t, u.SetReadDeadline(time.Now().Add(patience)))
 	if _, err := io.ReadFull(u, b); err != nil {
 		t.Error(err)
 	}
@@ -228,8 +228,11 @@ func TestLanesThatSayNothing(t *testing.T) {
 	for _, m := range []*miser{first, second} {
 		for range 2 * maxLane {
 			u, err := m.conn.OpenUniStream()
+			if err != nil && m.conn.Context().Err() != nil {
+				break // it was ended by now
+			}
 			must(t, err)
-			_, _ = u.Write([]byte{1}) // fails in the second, when it is ended
+			_, _ = u.Write([]byte{1}) // fails when it is ended
 		}
 	}
 	eventually(t, "the end of who has too many", func() bool {

@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds everything that a test waits for on a busy machine.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 func soon(t testing.TB) context.Context {
 	t.Helper()

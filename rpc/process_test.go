@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 
 // child is the other process of a test: a server.
 func child(args []string) {
-	time.AfterFunc(2*time.Minute, func() { os.Exit(3) }) // never outlive a test for long
+	time.AfterFunc(5*time.Minute, func() { os.Exit(3) }) // never outlive a test for long
 	switch args[0] {
 	case "serve":
 		serveChild(args[1], args[2], args[3])

@@ -68,7 +68,7 @@ type Harness struct {
 	// MaxTotal is about how many bytes one case may move, and how many a link
 	// may hold at most; default 32 MiB. Slow media set less.
 	MaxTotal int
-	// Timeout bounds each wait without progress; default 10 s.
+	// Timeout bounds each wait without progress; default 30 s.
 	Timeout time.Duration
 	// Settle is how long a link must say that it is full before a case believes
 	// it: longer than its medium may pause while it still takes something.
@@ -193,7 +193,7 @@ func runCase(t testing.TB, h Harness, c conformance) {
 		h.MaxTotal = 32 << 20
 	}
 	if h.Timeout == 0 {
-		h.Timeout = 10 * time.Second
+		h.Timeout = 30 * time.Second
 	}
 	if h.Settle == 0 {
 		h.Settle = settle
@@ -205,7 +205,7 @@ func runCase(t testing.TB, h Harness, c conformance) {
 	}
 	// Waits of the suite itself are bounded one by one. This is for a method
 	// that never returns: no test can end it, so the process says where.
-	name, limit := t.Name(), 10*h.Timeout
+	name, limit := t.Name(), max(10*h.Timeout, time.Minute)
 	watchdog := time.AfterFunc(limit, func() {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]

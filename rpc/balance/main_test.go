@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds everything that a test waits for on a busy machine.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // childEnv has the tests' binary be an instance in a process of its own.
 const childEnv = "CELL_BALANCE_TEST_CHILD"
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	}
 	before := runtime.NumGoroutine()
 	code := m.Run()
-	for end := time.Now().Add(5 * time.Second); code == 0 && runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); code == 0 && runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			stacks := make([]byte, 1<<20)
 			os.Stderr.Write(stacks[:runtime.Stack(stacks, true)])
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 
 // serveChild serves Arith in dir until it is killed.
 func serveChild(dir string) {
-	time.AfterFunc(2*time.Minute, func() { os.Exit(3) }) // never outlive a test for long
+	time.AfterFunc(5*time.Minute, func() { os.Exit(3) }) // never outlive a test for long
 	fail := func(err error) {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)

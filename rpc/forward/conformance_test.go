@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds everything that a test waits for on a busy machine.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // startEngine returns a running engine, which is stopped in the end.
 func startEngine(t testing.TB) *engine.Engine {

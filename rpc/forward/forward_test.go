@@ -160,6 +160,7 @@ func TestDeadline(t *testing.T) {
 		r := newRig(t, 1, nil, linktest.PipeConfig{Slots: 1})
 		r.send(r.callers[0], request(1), "in the way")
 		r.send(r.callers[0], timed(2), budget(time.Minute, ""))
+		r.eventually("both begun", func(s forward.Stats) bool { return s.Calls == 2 })
 		time.Sleep(30 * time.Millisecond)
 		r.receive(r.device)
 		if _, payload := r.receive(r.device); budgetOf(t, payload) > time.Minute-10*time.Millisecond || budgetOf(t, payload) < time.Second {

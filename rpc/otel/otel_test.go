@@ -23,7 +23,7 @@ import (
 	"github.com/cell-runtime/cell/wire"
 )
 
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 func soon(t testing.TB) context.Context {
 	t.Helper()

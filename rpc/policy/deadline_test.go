@@ -18,17 +18,14 @@ func TestDeadlineCoversEveryWait(t *testing.T) {
 	const deadline = 20 * time.Millisecond
 	taken := func(t *testing.T) *policy.Concurrency {
 		one := ok[*policy.Concurrency](t)(policy.NewConcurrency(1, time.Hour))
-		c := wrap(t, hangs(), policy.Options{Client: policy.Policy{Concurrency: one}})
+		next := hangs()
+		c := wrap(t, next, policy.Options{Client: policy.Policy{Concurrency: one}})
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = call(ctx, c, add) }()
 		t.Cleanup(func() { cancel(); <-ended })
-		for next := fails(nil); ; time.Sleep(time.Millisecond) { // until it has the place
-			probe := wrap(t, next, policy.Options{Client: policy.Policy{Concurrency: one, Deadline: time.Millisecond}})
-			if call(context.Background(), probe, add) != nil {
-				return one
-			}
-		}
+		until(t, func() bool { return next.calls.Load() == 1 }) // it has the place
+		return one
 	}
 	for _, c := range []struct {
 		name  string
@@ -56,8 +53,10 @@ func TestDeadlineCoversEveryWait(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.Ping(soon(t)) // notices
-			return conn, policy.Policy{}
+			ctx, cancel := context.WithTimeout(context.Background(), deadline)
+			defer cancel()
+			_ = conn.Ping(ctx)                                  // notices, and dials for as long as it may
+			return conn, policy.Policy{Deadline: 10 * deadline} // time enough to begin
 		}, wire.StatusUnavailable}, // not executed
 		{"for a place among the calls under way", func(t *testing.T) (rpc.Caller, policy.Policy) {
 			return fails(nil), policy.Policy{Concurrency: taken(t)}
@@ -78,7 +77,9 @@ func TestDeadlineCoversEveryWait(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			next, p := c.setUp(t)
-			p.Deadline = deadline
+			if p.Deadline == 0 {
+				p.Deadline = deadline
+			}
 			wrapped := wrap(t, next, policy.Options{Client: p})
 			for name, ctx := range map[string]context.Context{
 				"a context that never ends": context.Background(),

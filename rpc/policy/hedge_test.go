@@ -27,8 +27,22 @@ func answer(reply rpc.Decoder, sum int64) error {
 	return reply.DecodeCell(b)
 }
 
+// begun is closed when the second attempt has begun.
+type begun chan struct{}
+
+// met has the first attempt wait for the second, and reports whether n is the first.
+func (b begun) met(n int) bool {
+	if n == 1 {
+		<-b
+		return true
+	}
+	close(b)
+	return false
+}
+
 func TestHedge(t *testing.T) {
 	notFound := &rpc.Error{Status: wire.StatusNotFound, Remote: true}
+	var second begun
 	for _, c := range []struct {
 		name     string
 		hedge    policy.Hedge
@@ -54,22 +68,20 @@ func TestHedge(t *testing.T) {
 			return answer(reply, int64(n))
 		}, add, nil, 3, 3},
 		{"the first fails for good while the second hangs", policy.Hedge{After: time.Millisecond}, func(ctx context.Context, n int, _ rpc.Decoder) error {
-			if n == 1 {
-				time.Sleep(20 * time.Millisecond)
+			if second.met(n) {
 				return notFound
 			}
 			return hangUntil(ctx)
 		}, add, wire.StatusNotFound, 0, 2},
 		{"the first is lost, the second answers later", policy.Hedge{After: time.Millisecond}, func(_ context.Context, n int, reply rpc.Decoder) error {
-			if n == 1 {
-				time.Sleep(20 * time.Millisecond)
+			if second.met(n) {
 				return wire.StatusPeerGone
 			}
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 			return answer(reply, int64(n))
 		}, add, nil, 2, 2},
 		{"both are lost", policy.Hedge{After: time.Millisecond}, func(_ context.Context, n int, _ rpc.Decoder) error {
-			time.Sleep(20 * time.Millisecond)
+			second.met(n)
 			return wire.StatusPeerGone
 		}, add, wire.StatusPeerGone, 0, 2},
 		{"not for methods that are not idempotent", policy.Hedge{After: time.Millisecond}, func(_ context.Context, n int, reply rpc.Decoder) error {
@@ -78,6 +90,7 @@ func TestHedge(t *testing.T) {
 		}, echo, nil, 1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			second = make(begun)
 			next := &scripted{call: func(ctx context.Context, n int, _ *rpc.Method, req rpc.Encoder, reply rpc.Decoder) error {
 				var copied [16]byte
 				if _, err := req.EncodeCell(copied[:]); err != nil || copied[0] != 7 {
