@@ -107,6 +107,8 @@ install_missing() {
 		[qemu-system-x86_64]=qemu-system-x86 [xz]=xz-utils [zstd]=zstd [candump]=can-utils [tshark]=tshark
 		[qemu-system-arm]=qemu-system-arm [arm-none-eabi-gcc]=gcc-arm-none-eabi
 		[cppcheck]=cppcheck [clang]=clang [libfuzzer]=libclang-rt-dev)
+	# A minute of installing and one of tests, in which each cell takes a second.
+	if $soak; then provides+=([podman]='podman crun' [catatonit]=catatonit); fi
 	local tool missing=() packages=() root=()
 	for tool in "${!provides[@]}"; do
 		# The emulators are called NAME-static or NAME, by the release.

@@ -2,7 +2,6 @@ package capsid
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,7 +86,7 @@ func (b *Bwrap) Start(ctx context.Context, s Spec) (Process, error) {
 		return nil, err
 	}
 	l := &launch{spec: s, unprivileged: !b.root, uid: uint32(os.Geteuid())}
-	if err := b.walls(l); err != nil {
+	if err := innerWalls(l, b.root, b.abi); err != nil {
 		return nil, err
 	}
 	// Descriptors count from 3; the control groups' come before the shim's.
@@ -106,47 +105,6 @@ func checkLoader(s Spec) error {
 		if strings.HasPrefix(key, "LD_") || slices.Contains(loaderKeys, key) {
 			return fmt.Errorf("%w: environment of %s: %s would act on bubblewrap itself, outside the walls and as the node's user; have the program set it, or link it in", ErrSpec, s.Name, key)
 		}
-	}
-	return nil
-}
-
-// walls decides what the shim does, and takes what has to be given back.
-func (b *Bwrap) walls(l *launch) error {
-	s := l.spec
-	var missing string
-	l.config = shimConfig{flags: shimDropCaps | shimDeathSig, limits: s.Limits.rlimits()}
-	var err error
-	if s.Limits.Background {
-		l.config.flags |= shimBehind
-	}
-	if l.config.filter, err = filterOf(s.Seccomp); err != nil {
-		return err
-	}
-	if l.config.landlock, missing = confine(b.abi, placesOf(s)); missing != "" {
-		l.degraded = append(l.degraded, missing)
-	}
-	if !b.root {
-		l.degraded = append(l.degraded, fmt.Sprintf("no user of its own: the node is not root, so the kernel knows all its cells as uid %d", os.Geteuid()))
-	}
-	var said []string
-	if l.group, said, err = newGroup(s); err != nil {
-		return err
-	}
-	if len(said) > 0 {
-		l.degraded = append(l.degraded, said...)
-		l.config.limits = append(l.config.limits, s.Limits.substitutes()...)
-	}
-	if b.root {
-		users, err := cellUsers()
-		if err == nil {
-			l.uid, err = users.take()
-		}
-		if err != nil {
-			return errors.Join(err, l.group.remove())
-		}
-		l.release = func() { users.give(l.uid) }
-		l.config.flags |= shimUID
-		l.config.uid, l.config.gid = l.uid, l.uid
 	}
 	return nil
 }
@@ -217,16 +175,6 @@ func bindArguments(binds []bind) (a []string) {
 	return a
 }
 
-// shimPath is where the shim lies inside.
-const shimPath = "/.cell-shim"
-
-// devices are all that a capsid's /dev has.
-var devices = []string{"/dev/null", "/dev/zero", "/dev/urandom"}
-
-// system are the folders of Files.System. On most hosts all but /usr are
-// symbolic links into it.
-var system = []string{"/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives"}
-
 func systemArguments() (a []string) {
 	for _, p := range system {
 		st, err := os.Lstat(p)
@@ -241,41 +189,6 @@ func systemArguments() (a []string) {
 		}
 	}
 	return a
-}
-
-// covered says whether a path lies below one that Files names.
-func covered(path string, f Files) bool {
-	named := slices.Concat(f.ReadOnly, f.ReadWrite)
-	if f.System {
-		named = append(named, system...)
-	}
-	return slices.ContainsFunc(named, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
-}
-
-// placesOf is the same file system as Landlock sees it.
-func placesOf(s Spec) []place {
-	all := []place{{path: s.Command[0], file: true}}
-	for _, d := range devices {
-		all = append(all, place{path: d, file: true, write: true, device: true})
-	}
-	if s.Files.System {
-		for _, p := range system {
-			all = append(all, place{path: p, optional: true, file: p == "/etc/ld.so.cache"})
-		}
-	}
-	if s.Files.Proc {
-		all = append(all, place{path: "/proc"})
-	}
-	if s.Files.TmpSize > 0 {
-		all = append(all, place{path: "/tmp", write: true})
-	}
-	for i, paths := range [][]string{s.Files.ReadOnly, s.Files.ReadWrite} {
-		for _, p := range paths {
-			st, err := os.Stat(p)
-			all = append(all, place{path: p, write: i == 1, file: err == nil && !st.IsDir()})
-		}
-	}
-	return all
 }
 
 // Probe implements Backend.

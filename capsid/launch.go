@@ -24,8 +24,18 @@ type launch struct {
 	group  *group // nil where no limit needs one
 	// unprivileged: the node may not make namespaces, only what it executes may.
 	unprivileged bool
+	outside      *outside // nil for bubblewrap
 	degraded     []string
 	release      func() // frees what was taken for this cell; may be nil
+}
+
+// outside is what makes walls with an environment of its own, in namespaces that it
+// can't do without, and may keep the descriptors that it hands on: so the shim gets
+// by its configuration what nobody else is to have.
+type outside struct {
+	env        []string
+	namespaces int // of clone(2), beside a pid namespace
+	cell       int // the cell's end of its socket
 }
 
 // started is what became of a start.
@@ -100,6 +110,9 @@ func (l *launch) execute(ctx context.Context, p *process, request startRequest, 
 	}
 	select {
 	case r := <-result:
+		if l.outside == nil { // else the shim gets its groups later
+			p.group.started()
+		}
 		return p.adopt(r)
 	case <-ctx.Done():
 		p.late = result
@@ -128,6 +141,10 @@ func (l *launch) ends(p *process, before, behind []int) (fds, toClose []int, err
 		return nil, nil, err
 	}
 	p.socket = node
+	if l.outside != nil { // which has nothing for descriptor 3
+		l.outside.cell = cell
+		return slices.Concat([]int{pipe[1], before[0]}, before, behind), own, nil
+	}
 	own = append(own, cell)
 	fds = append([]int{pipe[1], cell}, before...)
 	for _, f := range l.group.files() {
@@ -148,7 +165,6 @@ func (l *launch) environment() []string {
 
 // adopt takes over a process that was started, and begins to read its output.
 func (p *process) adopt(r started) error {
-	p.group.started()
 	if r.err != nil {
 		return r.err
 	}
@@ -187,7 +203,11 @@ func (l *launch) throughWalls(ctx context.Context, p *process) error {
 	if err != nil {
 		return errors.Join(err, unix.Close(shim))
 	}
-	if err := l.execute(ctx, p, l.makeWalls(), []int{shim}, []int{program}); err != nil {
+	err = l.execute(ctx, p, l.makeWalls(), []int{shim}, []int{program})
+	if o := l.outside; o != nil {
+		defer o.close()
+	}
+	if err != nil {
 		return err
 	}
 	if t, ok := ctx.Deadline(); ok {
@@ -202,7 +222,7 @@ func (l *launch) throughWalls(ctx context.Context, p *process) error {
 		return fmt.Errorf("%w: no pidfd: %w", ErrUnavailable, err)
 	}
 	defer ended()
-	return l.converse(p, status, message)
+	return l.converse(ctx, p, status, message)
 }
 
 // makeWalls is how what makes the walls is executed. It is the first process of a
@@ -216,11 +236,16 @@ func (l *launch) makeWalls() startRequest {
 	if !l.unprivileged {
 		r.namespaces = unix.CLONE_NEWPID
 	}
+	if o := l.outside; o != nil {
+		r.env, r.required, r.namespaces = o.env, true, unix.CLONE_NEWPID|o.namespaces
+		r.inherited = 2 + 1           // in place of the cell's socket that to the shim, that, and the shim
+		r.walls.flags |= shimDeathSig // which bubblewrap asks for by itself
+	}
 	return r
 }
 
 // converse leads the shim to the cell's program.
-func (l *launch) converse(p *process, status *net.UnixConn, message []byte) error {
+func (l *launch) converse(ctx context.Context, p *process, status *net.UnixConn, message []byte) error {
 	cred, err := hear(status, 'R')
 	if err != nil {
 		return err
@@ -233,7 +258,15 @@ func (l *launch) converse(p *process, status *net.UnixConn, message []byte) erro
 	if p.initfd, err = parentOf(p.pidfd, p.pid); err != nil {
 		return err
 	}
-	if _, err := status.Write(message); err != nil {
+	if o := l.outside; o != nil {
+		if status, err = o.handOver(ctx, status, message, l.group.files()); err != nil {
+			return err
+		}
+		l.group.started()
+		defer status.Close()
+		stop := context.AfterFunc(ctx, func() { _ = status.SetDeadline(time.Unix(1, 0)) })
+		defer stop()
+	} else if _, err := status.Write(message); err != nil {
 		return fmt.Errorf("%w: the shim ended: %w", ErrUnavailable, err)
 	}
 	if cred, err = hear(status, 'S'); err != nil {
@@ -246,6 +279,39 @@ func (l *launch) converse(p *process, status *net.UnixConn, message []byte) erro
 		return err
 	}
 	return nil
+}
+
+// handOver gives the shim its configuration, and with it the cell's socket, the files of
+// its control groups, and a socket to speak on from there on, whose other end it returns.
+func (o *outside) handOver(ctx context.Context, status *net.UnixConn, message []byte, groups []*os.File) (*net.UnixConn, error) {
+	next, shim, err := socketPair("status")
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(shim)
+	fds := []int{o.cell, shim}
+	for _, f := range groups {
+		fds = append(fds, int(f.Fd()))
+	}
+	err = passCredentials(next)
+	if err == nil {
+		_, _, err = status.WriteMsgUnix(message, unix.UnixRights(fds...), nil)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: the shim ended: %w", ErrUnavailable, err), next.Close())
+	}
+	if t, ok := ctx.Deadline(); ok {
+		_ = next.SetDeadline(t)
+	}
+	return next, nil
+}
+
+// close gives up what was to be handed over.
+func (o *outside) close() {
+	if o.cell >= 0 {
+		unix.Close(o.cell)
+	}
+	o.cell = -1
 }
 
 // hear reads one message of the shim and says who wrote it, by the kernel's

@@ -15,12 +15,13 @@ import (
 const (
 	shimMagic = 0x314d4853 // "SHM1"
 
-	shimUID        = 1  // change user and group
-	shimDropCaps   = 2  // all capabilities, from every set
-	shimDeathSig   = 4  // end with the parent
-	shimSession    = 8  // a session of its own
-	shimBehind     = 16 // SCHED_IDLE
-	shimPrivileged = 32 // no no_new_privs: for bubblewrap, which may be setuid
+	shimUID         = 1  // change user and group
+	shimDropCaps    = 2  // all capabilities, from every set
+	shimDeathSig    = 4  // end with the parent
+	shimSession     = 8  // a session of its own
+	shimBehind      = 16 // SCHED_IDLE
+	shimPrivileged  = 32 // no no_new_privs: for bubblewrap, which may be setuid
+	shimEnvironment = 64 // the configuration has the environment
 
 	shimStatus = 125      // exit status of a shim that failed
 	shimMax    = 96 << 10 // bytes of a configuration
@@ -67,14 +68,15 @@ type shimConfig struct {
 	limits   []rlimit
 	groups   int // files of control groups, inherited from descriptor 5 on
 	landlock ruleset
-	filter   []byte // sock_filter instructions, 8 bytes each
+	filter   []byte   // sock_filter instructions, 8 bytes each
+	env      []string // with shimEnvironment
 }
 
 // encode returns the message for the shim.
 func (c *shimConfig) encode() ([]byte, error) {
 	le := binary.NativeEndian
 	b := make([]byte, 0, 4096)
-	for _, v := range []uint32{shimMagic, c.flags, c.uid, c.gid, uint32(len(c.limits)), uint32(len(c.landlock.rules)), uint32(len(c.filter) / 8), c.landlock.size, uint32(c.groups), 0} {
+	for _, v := range []uint32{shimMagic, c.flags, c.uid, c.gid, uint32(len(c.limits)), uint32(len(c.landlock.rules)), uint32(len(c.filter) / 8), c.landlock.size, uint32(c.groups), uint32(len(c.env))} {
 		b = le.AppendUint32(b, v)
 	}
 	for _, v := range []uint64{c.landlock.fs, c.landlock.net, c.landlock.scoped} {
@@ -102,6 +104,9 @@ func (c *shimConfig) encode() ([]byte, error) {
 	b = append(b, c.filter...)
 	if len(b) > shimMax || len(c.filter)/8 > maxFilter {
 		return nil, fmt.Errorf("%w: the walls take %d bytes to describe, at most %d fit; name fewer paths", ErrSpec, len(b), shimMax)
+	}
+	for _, variable := range c.env {
+		b = append(append(b, variable...), 0)
 	}
 	return b, nil
 }

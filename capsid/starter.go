@@ -20,14 +20,14 @@ type starter struct {
 }
 
 // run starts a program. Where the node may not make namespaces it has none, and says
-// what it lacks.
+// what it lacks, unless they are required.
 func (s *starter) run(r startRequest, fds []int) started {
 	message, err := r.encode()
 	if err != nil {
 		return started{err: err}
 	}
 	pid, err := s.start(message, fds)
-	if r.namespaces != 0 && errors.Is(err, unix.EPERM) {
+	if r.namespaces != 0 && !r.required && errors.Is(err, unix.EPERM) {
 		r.namespaces = 0
 		return s.run(r, fds)
 	}
@@ -127,8 +127,9 @@ func (s *starter) end() {
 type startRequest struct {
 	dir        string
 	argv, env  []string
-	inherited  int // descriptors
-	namespaces int // flags of clone(2)
+	inherited  int  // descriptors
+	namespaces int  // flags of clone(2)
+	required   bool // it does harm without the namespaces
 	walls      shimConfig
 }
 

@@ -9,7 +9,9 @@
  * type SOCK_SEQPACKET to whoever starts the cell:
  *
  *	shim -> "R"		it runs; the kernel attaches its pid
- *	shim <- struct config	what to do
+ *	shim <- struct config	what to do; where descriptors come with it, they are what
+ *				3 and 4 are from here on, and the groups' files: what
+ *				made the walls may keep those that it handed on
  *	shim -> "S"		user and parent are as asked; the kernel attaches the uid
  *	shim -> struct failure	a wall does not stand: nothing was executed
  *	end of the socket	after "S": the cell's program runs
@@ -17,8 +19,9 @@
  * Descriptors from 5 on are the files of the control groups to join: a thread
  * that moves itself spares the kernel the waiting that moving another takes.
  *
- * argv[1..] is the cell's command, the environment its environment. On every
- * failure it exits with status 125 and executes nothing.
+ * argv[1..] is the cell's command, the environment its environment unless the
+ * configuration has one (what makes the walls may add to it, or be led by it). On
+ * every failure it exits with status 125 and executes nothing.
  */
 #include <stdint.h>
 #include <sys/socket.h>
@@ -35,16 +38,18 @@
 #define CLONE_VM 0x100
 #define CLONE_VFORK 0x4000
 #define CLONE_PARENT 0x8000
+#define CLONE_NEWPID 0x20000000
 #define SCHED_IDLE 5
 
-enum { FLAG_UID = 1, FLAG_DROP_CAPS = 2, FLAG_DEATHSIG = 4, FLAG_SESSION = 8, FLAG_BACKGROUND = 16, FLAG_PRIVILEGED = 32 };
+enum { FLAG_UID = 1, FLAG_DROP_CAPS = 2, FLAG_DEATHSIG = 4, FLAG_SESSION = 8, FLAG_BACKGROUND = 16, FLAG_PRIVILEGED = 32, FLAG_ENVIRONMENT = 64 };
 
 struct config {
 	uint32_t magic, flags, uid, gid;
 	uint32_t limits, rules, instructions, ruleset_size;
-	uint32_t groups, zero;
+	uint32_t groups, variables;
 	uint64_t fs, net, scoped;
-	/* then limits, rules and instructions, each as below */
+	/* then limits, rules and instructions, each as below, and the environment, of
+	 * which each variable has its zero */
 };
 struct limit { uint32_t resource, zero; uint64_t soft, hard; };
 struct rule { uint64_t access; uint32_t optional, length; /* then a path with its zero, padded to 8 */ };
@@ -69,6 +74,10 @@ enum step { HELLO = 1, CONFIG, SESSION, RLIMIT, LANDLOCK, CAPS, UID, PRIVS, SECC
 #define MAGIC 0x314d4853 /* "SHM1" */
 
 static uint64_t buffer[(256 << 10) / 8];
+static char *vector[2 * 1024 + 8];
+
+enum { MOST = 16 /* descriptors */ };
+static struct { struct cmsghdr header; int fds[MOST]; } control;
 static volatile struct failure failed; /* of a starter's child, which shares its memory */
 static int serving;
 
@@ -119,6 +128,26 @@ static void must(enum step step, long result)
 {
 	if (result < 0)
 		die(step, result);
+}
+
+/* receive reads a message into the buffer, with its descriptors, which are in order. */
+static long receive(int from, uint32_t *fds)
+{
+	static struct iovec into;
+	static struct msghdr m;
+	long n;
+
+	do {
+		into.iov_base = buffer;
+		into.iov_len = sizeof buffer;
+		m.msg_iov = &into;
+		m.msg_iovlen = 1;
+		m.msg_control = &control;
+		m.msg_controllen = sizeof control;
+		n = call(SYS_recvmsg, from, (long)&m, MSG_CMSG_CLOEXEC, 0, 0);
+	} while (n == -EINTR);
+	*fds = n < 0 || m.msg_controllen < sizeof control.header ? 0 : (control.header.cmsg_len - sizeof control.header) / sizeof(int);
+	return n;
 }
 
 /* landlock confines this process to the paths that rules name. */
@@ -241,7 +270,9 @@ static __attribute__((noreturn, noinline)) void become(const struct request *r, 
 	uint8_t *filter = confine(c, fds[0] + 1 + r->inherited);
 	must(CLOSE, call(SYS_close_range, 3 + r->inherited, ~0u, 0, 0, 0));
 	tie(c);
-	if (c->flags & FLAG_DEATHSIG && call(SYS_getppid, 0, 0, 0, 0, 0) != r->parent) /* it died before that */
+	/* It died before that? From within a pid namespace nobody can tell; there the shim
+	 * finds its socket closed. */
+	if (c->flags & FLAG_DEATHSIG && !(r->namespaces & CLONE_NEWPID) && call(SYS_getppid, 0, 0, 0, 0, 0) != r->parent)
 		die(DEATHSIG, -EINVAL);
 	execute(c, filter, argv, envp);
 }
@@ -259,29 +290,15 @@ static __attribute__((noreturn, noinline)) void become(const struct request *r, 
  */
 static __attribute__((noreturn)) void serve(void)
 {
-	enum { MOST = 16 /* descriptors */ };
-	static struct { struct cmsghdr header; int fds[MOST]; } control;
-	static char *vector[2 * 1024 + 8];
-	static struct iovec into;
-	static struct msghdr m;
 	static struct reply reply;
 	const struct request *r = (struct request *)buffer;
 
 	serving = 1;
 	call(SYS_close_range, 4, ~0u, 0, 0, 0);
 	for (;;) {
-		into.iov_base = buffer;
-		into.iov_len = sizeof buffer;
-		m.msg_iov = &into;
-		m.msg_iovlen = 1;
-		m.msg_control = &control;
-		m.msg_controllen = sizeof control;
-		long n = call(SYS_recvmsg, 3, (long)&m, MSG_CMSG_CLOEXEC, 0, 0);
-		if (n == -EINTR)
-			continue;
-		if (n < (long)sizeof *r) /* the end of the node */
+		uint32_t fds;
+		if (receive(3, &fds) < (long)sizeof *r) /* the end of the node */
 			call(SYS_exit_group, 0, 0, 0, 0, 0);
-		uint32_t fds = m.msg_controllen < sizeof control.header ? 0 : (control.header.cmsg_len - sizeof control.header) / sizeof(int);
 		const struct config *c = (const struct config *)((const uint8_t *)(r + 1) + r->length);
 		char *p = (char *)(r + 1), *directory = p;
 		char **to = vector, **variables = vector + r->arguments + 1;
@@ -313,6 +330,18 @@ static __attribute__((noreturn)) void serve(void)
 	}
 }
 
+/* environment returns that of the configuration, which lies at p. */
+static char **environment(const struct config *c, char *p)
+{
+	for (uint32_t i = 0; i < c->variables; i++) {
+		vector[i] = p;
+		while (*p++)
+			;
+	}
+	vector[c->variables] = 0;
+	return vector;
+}
+
 __attribute__((used, noreturn)) void start(long *stack)
 {
 	char **argv = (char **)(stack + 1);
@@ -322,16 +351,26 @@ __attribute__((used, noreturn)) void start(long *stack)
 	if (stack[0] == 1 && argv[0][0] == 's') /* "starter" */
 		serve();
 	must(HELLO, call(SYS_write, 4, (long)"R", 1, 0, 0));
-	long n = call(SYS_read, 4, (long)buffer, sizeof buffer, 0, 0);
+	uint32_t fds, groups = 5;
+	long n = receive(4, &fds);
 	must(CONFIG, n);
 	/* An empty message is the end of whoever started this. */
 	if (n < (long)sizeof *c || c->magic != MAGIC || stack[0] < 2)
 		die(CONFIG, -EINVAL);
-	uint8_t *filter = confine(c, 5);
+	if (fds > 0) {
+		if (fds != 2 + c->groups)
+			die(DESCRIPTORS, -EINVAL);
+		must(DESCRIPTORS, call(SYS_dup3, control.fds[0], 3, 0, 0, 0));
+		must(DESCRIPTORS, call(SYS_dup3, control.fds[1], 4, 0, 0, 0));
+		groups = control.fds[1] + 1;
+	}
+	uint8_t *filter = confine(c, groups);
 	must(CLOSE, call(SYS_fcntl, 4, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */, 0, 0));
 	must(CLOSE, call(SYS_close_range, 5, ~0u, 0, 0, 0));
 	tie(c);
 	/* A parent that died before that can't be told, and this fails. */
 	must(REPORT, call(SYS_write, 4, (long)"S", 1, 0, 0));
+	if (c->flags & FLAG_ENVIRONMENT)
+		envp = environment(c, (char *)filter + 8 * c->instructions);
 	execute(c, filter, argv + 1, envp);
 }
