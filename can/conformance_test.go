@@ -94,7 +94,7 @@ func conforms(t *testing.T, quick Config, total int, open func(t testing.TB) bus
 				}
 			}
 		},
-		CanPark: true, MaxTotal: total, Timeout: 30 * time.Second,
+		CanPark: true, MaxTotal: total,
 	})
 }
 

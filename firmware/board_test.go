@@ -31,7 +31,7 @@ func bootTTY(t testing.TB) (b *firmwaretest.Board, path string) {
 // connect shakes hands with the device.
 func connect(t testing.TB, s serial.Stream, o *serial.Options) *serial.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c, err := serial.Connect(ctx, s, o)
 	if err != nil {

@@ -146,9 +146,8 @@ func TestConformance(t *testing.T) {
 			Kill: kill(&s), CanPark: true, MaxTotal: 2 << 20,
 		}},
 		{"window over noise", linktest.Harness{
-			// What is lost comes again by timers, thousands of times in a case.
 			Open:    func(t testing.TB) (a, b link.Link) { return overNoise(t, repaired, faults) },
-			Timeout: 30 * time.Second, CanPark: true, MaxTotal: 128 << 10, LeaksUntilCleanup: true, Allocates: true,
+			CanPark: true, MaxTotal: 128 << 10, LeaksUntilCleanup: true, Allocates: true,
 		}},
 		{"noise", linktest.Harness{
 			Open:  func(t testing.TB) (a, b link.Link) { return overNoise(t, noisy, faults) },

@@ -66,7 +66,7 @@ func Start(t testing.TB, elf, uart string) *Board {
 func StartTTY(t testing.TB, elf string) (b *Board, path string) {
 	t.Helper()
 	b = Start(t, elf, "pty")
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		_, rest, ok := strings.Cut(b.said.String(), "redirected to ")
 		if path, _, found := strings.Cut(rest, " "); ok && found {
 			return b, path
@@ -100,7 +100,7 @@ func (b *Board) Reset() {
 	if _, err := c.Write([]byte(`{"execute":"qmp_capabilities"}{"execute":"system_reset"}`)); err != nil {
 		b.t.Fatal(err)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		b.t.Fatal(err)
 	}
 	for lines := bufio.NewScanner(c); lines.Scan(); {

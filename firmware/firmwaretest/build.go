@@ -45,7 +45,7 @@ func Build(t testing.TB, target string, variables ...string) string {
 	Need(t, "make", "arm-none-eabi-gcc")
 	dir := t.TempDir()
 	target = filepath.Join(dir, target)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	args := append([]string{"--no-print-directory", "-C", filepath.Join(Root(t), "firmware"), "OUT=" + dir, target}, variables...)
 	if out, err := exec.CommandContext(ctx, "make", args...).CombinedOutput(); err != nil {
