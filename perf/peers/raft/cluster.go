@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,15 +30,9 @@ type cluster struct {
 
 // startCluster starts it on fresh directories below dir.
 func startCluster(s system, groups int, p place, dir string, o *options) (*cluster, error) {
-	var addrs []string
-	for range replicaCount {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-		l.Close()
+	addrs, err := freeAddrs(replicaCount)
+	if err != nil {
+		return nil, err
 	}
 	var setups []setup
 	for i := range replicaCount {
@@ -59,20 +54,44 @@ func startCluster(s system, groups int, p place, dir string, o *options) (*clust
 		}
 		c.all = append(c.all, child)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	if _, err := c.leaders(); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+// freeAddrs returns addresses of loopback at which nobody listens. Each is of another
+// host of 127.0.0.0/8, so that nobody who connects meanwhile is given one.
+func freeAddrs(n int) (addrs []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, l.Addr().String())
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return addrs, nil
+}
+
+// leaders waits until all groups have one, and returns how many each process has.
+func (c *cluster) leaders() ([]answer, error) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		answers, err := c.each(func(int) order { return order{Do: "leaders"} })
 		if err != nil {
-			return nil, errors.Join(err, c.close())
+			return nil, err
 		}
 		led := 0
 		for _, a := range answers {
 			led += a.Led
 		}
-		if led >= groups {
-			return c, nil
+		if led >= c.groups {
+			return answers, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("%s: %d of %d groups have a leader after a minute", s.name, led, groups), c.close())
+			return nil, fmt.Errorf("%s: %d of %d groups have a leader after two minutes", c.system.name, led, c.groups)
 		}
 	}
 }
@@ -88,9 +107,19 @@ func (c *cluster) each(o func(i int) order) ([]answer, error) {
 	return answers, errors.Join(errs...)
 }
 
-// load measures one work, each process at the groups that it leads.
+// load measures one work, each process at the groups that it leads. Where leaders are
+// lost just then, so that nobody is asked anything, it is measured again.
 func (c *cluster) load(w work, o *options) (tallies, error) {
-	now, err := c.each(func(int) order { return order{Do: "leaders"} })
+	for deadline := time.Now().Add(2 * time.Minute); ; {
+		t, err := c.loadOnce(w, o)
+		if err != nil || t.Count > 0 || t.Failed > 0 || time.Now().After(deadline) {
+			return t, err
+		}
+	}
+}
+
+func (c *cluster) loadOnce(w work, o *options) (tallies, error) {
+	now, err := c.leaders()
 	if err != nil {
 		return tallies{}, err
 	}
