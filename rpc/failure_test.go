@@ -16,8 +16,8 @@ import (
 	"github.com/cell-runtime/cell/wire"
 )
 
-// late is how much later than documented a busy machine may be.
-const late = 2 * time.Second
+// late is how much later than documented a busy machine may be: less than for ever.
+const late = patience
 
 // remote is a server in another process, with a connection to it.
 type remote struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cell-runtime/cell/engine"
 	"github.com/cell-runtime/cell/link"
+	"github.com/cell-runtime/cell/link/linktest"
 	"github.com/cell-runtime/cell/rpc"
 	"github.com/cell-runtime/cell/uds"
 	"github.com/cell-runtime/cell/wire"
@@ -87,6 +88,58 @@ func testUnnoticedLoss(t *testing.T, d *rpc.ServiceDesc, open func(testing.TB) (
 			t.Fatal("it did not arrive")
 		}
 	}
+}
+
+// An answer that has arrived counts, also if the first to notice the link's end is
+// another call, which finds that nothing can be sent any more.
+func TestAnAnswerIsReadFromALinkThatHasEnded(t *testing.T) {
+	d := describe(t, pricesOne)
+	near, far, err := linktest.Pipe(linktest.PipeConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := &deaf{Link: far}
+	conn, err := rpc.NewConn(slow, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var reply raw
+	answered := make(chan error, 1)
+	go func() { answered <- conn.Call(soon(t), &d.Methods[0], order(d, 7), &reply) }()
+	var v [1]wire.Vesicle
+	eventually(t, "the request", func() bool {
+		n, err := near.Poll(v[:])
+		return n == 1 || err != nil
+	})
+	h := v[0].Header
+	if err := near.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	talk(t, near, wire.Header{Fingerprint: h.Fingerprint, Correlation: h.Correlation, Kind: wire.KindReply, Hops: 1}, []byte("seven"))
+	if err := near.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Call(soon(t), &d.Methods[0], order(d, 8), &raw{}); !errors.Is(err, wire.StatusUnavailable) {
+		t.Errorf("a call on a link that has ended: %v", err)
+	}
+	slow.hears.Store(true)
+	if err := <-answered; err != nil || string(reply) != "seven" {
+		t.Errorf("the one that was answered: %q, %v", reply, err)
+	}
+}
+
+// deaf is a link whose answers are there and not polled yet.
+type deaf struct {
+	link.Link
+	hears atomic.Bool
+}
+
+func (l *deaf) Poll(in []wire.Vesicle) (int, error) {
+	if !l.hears.Load() {
+		return 0, nil
+	}
+	return l.Link.Poll(in)
 }
 
 // Who only sends goes to the next server as soon as its own drains, and nothing

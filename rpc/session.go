@@ -276,16 +276,34 @@ func (s *session) flushRest() {
 }
 
 // broken ends the session, whose link failed while a request was being
-// written.
+// written, holding the send lock but for waits.
 func (s *session) broken(m *Method, err error) *Error {
 	switch {
 	case errors.Is(err, link.ErrTooLarge):
 		return failure(m, wire.StatusTooLarge, err, "the link does not carry it")
 	case errors.Is(err, link.ErrOrder):
 		return failure(m, wire.StatusInternal, err, "claims are out of step")
+	case errors.Is(err, link.ErrPeerGone):
+		s.lose(err)
+	default:
+		s.die(err)
 	}
-	s.die(err)
 	return failure(m, wire.StatusUnavailable, err, "not sent")
+}
+
+// lose has the session end behind what its server said before it went: calls
+// that it has answered by then are not lost. It lets go of the send lock meanwhile.
+func (s *session) lose(err error) {
+	s.dead.CompareAndSwap(nil, &deadLink{err})
+	s.sendMu.Unlock()
+	defer s.sendMu.Lock()
+	if !s.recvMu.TryLock() {
+		s.bell.ring() // whoever polls finds the end
+		return
+	}
+	s.pollRest()
+	s.recvMu.Unlock()
+	s.lot.promote()
 }
 
 const (

@@ -141,11 +141,7 @@ func (s *session) glance() {
 	if !s.recvMu.TryLock() {
 		return // somebody polls
 	}
-	if !s.closed {
-		_ = s.link.CheckPeer() // Poll tells what it found
-	}
-	for s.pollOnce() > 0 {
-	}
+	s.pollRest()
 	s.recvMu.Unlock()
 	s.lot.promote()
 }
@@ -277,6 +273,16 @@ func (s *session) expire(now int64) {
 	}
 }
 
+// pollRest takes all that has arrived, and the link's end behind it if that is
+// there, holding recvMu.
+func (s *session) pollRest() {
+	if !s.closed {
+		_ = s.link.CheckPeer() // Poll tells what it found
+	}
+	for s.pollOnce() > 0 {
+	}
+}
+
 // die ends the session: every call under way was sent, so it may have been
 // executed. It may be called by anyone, often.
 func (s *session) die(err error) {
@@ -301,11 +307,13 @@ func (s *session) die(err error) {
 func (s *session) close() {
 	s.recvMu.Lock()
 	defer s.recvMu.Unlock()
-	s.sendMu.Lock()
-	defer s.sendMu.Unlock()
 	if s.closed {
 		return
 	}
+	s.pollRest() // answers that nobody has taken yet
+	s.die(link.ErrClosed)
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
 	s.closed = true
 	_ = s.link.Close()
 	s.bell.close()

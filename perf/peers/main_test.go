@@ -38,7 +38,7 @@ type outcome struct {
 // must be empty afterwards.
 func program(t *testing.T, args ...string) (cmd *exec.Cmd, finish func() outcome) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	temp, err := os.MkdirTemp("", "pp")
 	if err != nil {
@@ -54,7 +54,7 @@ func program(t *testing.T, args ...string) (cmd *exec.Cmd, finish func() outcome
 		if err := cmd.Wait(); ctx.Err() != nil {
 			t.Fatalf("%v did not end: %v\n%s%s", args, err, out.String(), complaints.String())
 		}
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			left, _ := filepath.Glob(filepath.Join(temp, "*"))
 			if len(left) == 0 {
 				break
@@ -67,6 +67,11 @@ func program(t *testing.T, args ...string) (cmd *exec.Cmd, finish func() outcome
 		}
 		return outcome{cmd.ProcessState.ExitCode(), out.String(), complaints.String()}
 	}
+}
+
+// temporary is where a program that was prepared puts temporary files.
+func temporary(cmd *exec.Cmd) string {
+	return strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR=")
 }
 
 func peers(t *testing.T, args ...string) outcome {
@@ -261,7 +266,15 @@ func TestInterruptedInTheMiddle(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(1200 * time.Millisecond)
+			for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+				if made, _ := filepath.Glob(filepath.Join(temporary(cmd), "*")); len(made) > 0 {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal("it has not begun")
+				}
+			}
+			time.Sleep(200 * time.Millisecond) // anywhere in it
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}

@@ -88,7 +88,11 @@ func (p *pipeline) finish(err error) {
 func caseDeadlineAsync(s *suite) {
 	srv, impl := s.blocking(nil)
 	defer close(impl.Hang)
-	e, conn := s.attach(srv, &rpc.ConnOptions{Timeout: 30 * time.Millisecond})
+	e, conn := s.attach(srv, nil)
+	s.must(s.do(e, func() error {
+		conn.Bind(arith.ArithDesc.Method("Echo")).SetTimeout(30 * time.Millisecond)
+		return nil
+	}))
 	began := time.Now()
 	err := s.echo(e, conn, "hang")
 	if took := time.Since(began); !errors.Is(err, wire.StatusDeadlineExceeded) || took < 25*time.Millisecond {

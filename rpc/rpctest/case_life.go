@@ -134,6 +134,7 @@ func caseReconnect(s *suite) {
 	srv, impl := s.blocking(nil)
 	defer close(impl.Hang)
 	e := s.engine()
+	const backoff = 5 * time.Millisecond
 	up := true
 	dials := 0
 	var current link.Link // this side's end; the engine owns the other
@@ -145,7 +146,7 @@ func caseReconnect(s *suite) {
 		a, b := s.h.Open(s.TB)
 		current = b
 		return b, srv.Serve(e, a)
-	}, &rpc.ConnOptions{BackoffMin: 5 * time.Millisecond, BackoffMax: 10 * time.Millisecond})
+	}, &rpc.ConnOptions{BackoffMin: backoff, BackoffMax: 2 * backoff})
 	s.must(err)
 	defer conn.Close()
 	c := arith.NewArithClient(conn)
@@ -170,15 +171,15 @@ func caseReconnect(s *suite) {
 	// Down: calls fail at once, and dialling is not tried at every call.
 	up = false
 	current.Shutdown()
-	before := dials
+	before, began := dials, time.Now()
 	for range 20 {
 		_, err := c.Echo(s.soon(), arith.Text{})
 		if !errors.Is(err, wire.StatusUnavailable) && !errors.Is(err, wire.StatusPeerGone) {
 			s.Fatalf("down: %v", err)
 		}
 	}
-	if dials-before > 10 {
-		s.Errorf("%d attempts for 20 calls", dials-before)
+	if took := time.Since(began); dials-before > 10+int(took/backoff) {
+		s.Errorf("%d attempts for 20 calls in %v", dials-before, took)
 	}
 	up = true
 	s.eventually("a new link", func() bool {
