@@ -200,10 +200,12 @@ func lockDirectory(dir string) (*directory, error) {
 	return &directory{path: dir, lock: f}, nil
 }
 
-// close gives the directory back.
+// close gives the directory back. The lock is taken off first: a process that is
+// being started just then has a copy of the descriptor until it executes its program,
+// and would hold it for as long.
 func (d *directory) close() error {
 	if d == nil {
 		return nil
 	}
-	return d.lock.Close()
+	return errors.Join(syscall.Flock(int(d.lock.Fd()), syscall.LOCK_UN), d.lock.Close())
 }

@@ -210,9 +210,12 @@ func TestAMemberThatWasAwayGetsASnapshot(t *testing.T) {
 	for range 10 { // far beyond what the log keeps
 		all.Go(func() {
 			for left := 50; left > 0 && writing.Err() == nil; {
-				if _, err := consensus.Propose(writing, groups[0], consensustest.Command('+', 'a', 1)); err == nil {
+				// What was lost with a leader is never answered.
+				once, over := context.WithTimeout(writing, 5*time.Second)
+				if _, err := consensus.Propose(once, groups[0], consensustest.Command('+', 'a', 1)); err == nil {
 					left--
 				}
+				over()
 			}
 		})
 	}
