@@ -127,7 +127,7 @@ func TestHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Second)
+	time.Sleep(5 * time.Minute)
 	t.Fatal("nobody killed this process")
 }
 
@@ -141,7 +141,7 @@ func TestNothingIsLeftBehindByTheDead(t *testing.T) {
 			return
 		}
 		wait := func(n int) bool {
-			for range 1000 {
+			for range 10_000 {
 				if len(attached(t, ifindex)) == n {
 					return true
 				}

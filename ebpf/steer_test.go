@@ -63,7 +63,7 @@ func newGroup(t *testing.T, host netip.Addr, n int) *group {
 // arrival waits for a datagram and returns which socket has got it.
 func (g *group) arrival(t *testing.T, want byte) int {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
 		for i, fd := range g.fds {
 			var b [16]byte
 			n, _, err := unix.Recvfrom(fd, b[:], 0)
