@@ -70,7 +70,7 @@ func cellOf(t testing.TB, b *Broker, name string) *Options {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cells.Close() })
-	return &Options{node: n}
+	return &Options{node: n, HandshakeTimeout: patience}
 }
 
 // serveEcho answers every vesicle of every connection until the test ends.

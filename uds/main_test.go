@@ -1,6 +1,7 @@
 package uds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -70,6 +71,7 @@ func listen(t testing.TB, o Options) *Listener {
 	if o.Dir == "" {
 		o.Dir = privateDir(t)
 	}
+	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, patience)
 	l, err := Listen("test", &o)
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +94,7 @@ func pair(t testing.TB, lo, do Options) (dialer, listener *Conn) {
 func connected(t testing.TB, l *Listener, do Options) (dialer, listener *Conn) {
 	t.Helper()
 	do.Dir = filepath.Dir(l.Path())
+	do.HandshakeTimeout = cmp.Or(do.HandshakeTimeout, patience)
 	type result struct {
 		c   *Conn
 		err error
