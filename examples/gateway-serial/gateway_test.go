@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -61,13 +62,37 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// start builds the gateway and runs it until the test ends. Without a schema it
-// asks the device.
+// built is where the gateway's program is, which all tests share.
+var built = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(shared, "gateway")
+	text, err := exec.Command("go", "build", "-o", program, "./gateway").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, text)
+	}
+	return program, err
+})
+
+// shared is a folder that is there for as long as the tests run.
+var shared string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if shared, err = os.MkdirTemp("", "gw"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(shared)
+		return m.Run()
+	}())
+}
+
+// start runs the gateway until the test ends. Without a schema it asks the device.
 func (b *bench) start(dir, schema string) {
 	b.Helper()
-	program := filepath.Join(dir, "gateway")
-	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", program, "./gateway").CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
+	program, err := built()
+	if err != nil {
+		b.Fatal(err)
 	}
 	var log bytes.Buffer
 	cmd := exec.Command(program, "-name", "bench", "-device", b.tty, "-schema", schema)
