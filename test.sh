@@ -46,7 +46,8 @@ huge_before=
 clean_up() {
 	local running
 	mapfile -t running < <(jobs -p)
-	((${#running[@]} == 0)) || kill "${running[@]}" 2>/dev/null || true
+	# With all that they have started: each leads a group (see beside).
+	((${#running[@]} == 0)) || kill -- "${running[@]/#/-}" 2>/dev/null || true
 	wait
 	# Go makes its module cache read-only, and it may lie in here.
 	chmod -R u+w "$work" "$tmp" || true
@@ -65,6 +66,16 @@ fi
 left() { echo $((budget - SECONDS)); }
 
 say() { printf '\n== %s\n' "$*"; }
+
+# beside OUTPUT COMMAND... runs a command in the background, in a process group of its
+# own, so that nothing of it is left when this is interrupted.
+beside() {
+	local output=$1
+	shift
+	set -m
+	"$@" >"$output" 2>&1 </dev/null &
+	set +m
+}
 
 # ---- what the host must have ----
 
@@ -250,7 +261,7 @@ fuzz_all() {
 			break
 		fi
 		if ((i + 1 < ${#targets[@]})); then
-			fuzz "${targets[i + 1]}" "$fuzztime" >"$work/beside" 2>&1 &
+			beside "$work/beside" fuzz "${targets[i + 1]}" "$fuzztime"
 			fuzz "${targets[i]}" "$fuzztime"
 			wait
 			cat "$work/beside"
@@ -331,7 +342,7 @@ aside() {
 		CGO_ENABLED=1 step "build for the race detector" "${lowest[@]}" go list -export -test "${flags[@]}" -f '{{with .Error}}{{.}}{{end}}' "${raced[@]}"
 	fi
 }
-aside >"$work/aside" 2>&1 &
+beside "$work/aside" aside
 aside=$!
 
 # One package after the other (-p 1) where tests spin on two cores or boot
@@ -389,7 +400,7 @@ else
 		arch=${pair%%:*} qemu=${pair#*:}
 		! has "$qemu-static" || qemu+=-static
 		if has "$qemu"; then
-			emulated "$arch" "$qemu" >"$work/emulated-$arch" 2>&1 &
+			beside "$work/emulated-$arch" emulated "$arch" "$qemu"
 		else
 			outcome 'left out' "wire, schema and ring on $arch, emulated" "$qemu is missing"
 		fi

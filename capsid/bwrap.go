@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cell-runtime/cell/sched"
 )
 
@@ -39,8 +37,7 @@ func NewBwrap(path string) (*Bwrap, error) {
 // Name implements Backend.
 func (*Bwrap) Name() string { return "bwrap" }
 
-// program finds bubblewrap. One that is setuid is refused for root, and one
-// that others may write to for everybody.
+// program finds bubblewrap.
 func (b *Bwrap) program() (string, error) {
 	path := b.path
 	if path == "" {
@@ -49,21 +46,7 @@ func (b *Bwrap) program() (string, error) {
 			return "", mend("apt install bubblewrap, or dnf install bubblewrap", "%w: bubblewrap is not installed (%w)", ErrUnavailable, err)
 		}
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return "", mend("apt install bubblewrap, or dnf install bubblewrap", "%w: %s: %w", ErrUnavailable, path, err)
-	}
-	if st.Mode&0o022 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
-		fix := fmt.Sprintf("chown root %[1]s && chmod go-w %[1]s", path)
-		if !mapped(st.Uid) { // whom it really belongs to, nobody can tell or change from here
-			fix = fmt.Sprintf("this user namespace does not map its owner: have a copy that belongs to you earlier in PATH (install -D -m 755 %s $HOME/bin/bwrap)", path)
-		}
-		return "", mend(fix, "%w: %s has mode %04o and belongs to uid %d, so that others could exchange it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
-	}
-	if b.root && st.Mode&unix.S_ISUID != 0 {
-		return "", mend("chmod u-s "+path, "%w: %s is setuid (mode %04o), which a node that is root does not need", ErrUnavailable, path, st.Mode&0o7777)
-	}
-	return path, nil
+	return path, trusted(path, "apt install bubblewrap, or dnf install bubblewrap")
 }
 
 // Start implements Backend.
@@ -75,11 +58,8 @@ func (b *Bwrap) Start(ctx context.Context, s Spec) (Process, error) {
 	if err := checkLoader(s); err != nil {
 		return nil, err
 	}
-	if s.Seccomp == "off" && !s.AllowUnfiltered {
-		return nil, fmt.Errorf("%w: Seccomp of %s is off, which AllowUnfiltered must allow", ErrSpec, s.Name)
-	}
-	if _, err := os.Stat(s.Command[0]); err != nil && s.Command[0] != shimPath {
-		return nil, fmt.Errorf("%w: the program of %s: %w", ErrStart, s.Name, err)
+	if err := checkWalled(s); err != nil {
+		return nil, err
 	}
 	path, err := b.program()
 	if err != nil {

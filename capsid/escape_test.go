@@ -84,8 +84,9 @@ func probe(t testing.TB, b capsid.Backend, s capsid.Spec) []string {
 	return all[:len(all)-1]
 }
 
-func TestNothingIsOpenInBwrap(t *testing.T) {
-	b := needBwrap(t)
+func TestNothingIsOpenInBwrap(t *testing.T) { nothingIsOpen(t, needBwrap(t)) }
+
+func nothingIsOpen(t *testing.T, b capsid.Backend) {
 	for name, change := range map[string]func(*capsid.Spec){
 		"by default":   func(*capsid.Spec) {},
 		"strict":       func(s *capsid.Spec) { s.Seccomp = "strict" },

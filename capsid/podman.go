@@ -78,6 +78,11 @@ func (b *Podman) programs() (p programs, err error) {
 	if p.init == "" {
 		return p, mend(podmanFix, "%w: podman has no first process for containers, catatonit", ErrUnavailable)
 	}
+	for _, path := range []string{p.podman, p.runtime, p.init} {
+		if err := trusted(path, podmanFix); err != nil {
+			return p, err
+		}
+	}
 	return p, nil
 }
 
@@ -88,14 +93,12 @@ func (b *Podman) Start(ctx context.Context, s Spec) (Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Seccomp == "off" && !s.AllowUnfiltered {
-		return nil, fmt.Errorf("%w: Seccomp of %s is off, which AllowUnfiltered must allow", ErrSpec, s.Name)
-	}
-	if err := mountable(s); err != nil {
+	if err := checkWalled(s); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(s.Command[0]); err != nil && s.Command[0] != shimPath {
-		return nil, fmt.Errorf("%w: the program of %s: %w", ErrStart, s.Name, err)
+	mounts, err := mountsOf(s)
+	if err != nil {
+		return nil, err
 	}
 	p, err := b.programs()
 	if err != nil {
@@ -108,7 +111,7 @@ func (b *Podman) Start(ctx context.Context, s Spec) (Process, error) {
 	// What podman and its helpers add to an environment is not what was asked for.
 	l.config.flags |= shimEnvironment
 	l.config.env = l.environment()
-	l.walls = slices.Concat([]string{"/bin/sh", "-c", podmanHouse, "sh", strconv.Itoa(nodeFD + 2)}, p.arguments(s))
+	l.walls = slices.Concat([]string{"/bin/sh", "-c", podmanHouse, "sh", strconv.Itoa(nodeFD + 2)}, p.arguments(s, mounts))
 	return l.start(ctx)
 }
 
@@ -125,7 +128,7 @@ var podmanHouse string
 const podmanStore = "/dev/shm"
 
 // arguments is the command line of podman and, behind it, of the shim.
-func (p programs) arguments(s Spec) []string {
+func (p programs) arguments(s Spec, mounts []string) []string {
 	masked := "/sys"
 	if !s.Files.Proc {
 		masked += ":/proc"
@@ -147,18 +150,22 @@ func (p programs) arguments(s Spec) []string {
 	if s.Files.TmpSize > 0 {
 		a = append(a, "--tmpfs", fmt.Sprintf("/tmp:rw,exec,nosuid,nodev,notmpcopyup,mode=1777,size=%d", s.Files.TmpSize))
 	}
-	for _, m := range mountsOf(s) {
+	for _, m := range mounts {
 		a = append(a, "--mount", m)
 	}
 	return append(append(a, "--rootfs", podmanStore+"/fs", shimPath), s.Command...)
 }
 
-// mountsOf is what of the host's file system the container has.
-func mountsOf(s Spec) (mounts []string) {
+// mountsOf is what of the host's file system the container has. Paths that podman would
+// read as several options are refused, also where a symbolic link leads to one.
+func mountsOf(s Spec) (mounts []string, err error) {
 	bind := func(path, mode string) {
 		from := path
-		if real, err := filepath.EvalSymlinks(path); err == nil {
+		if real, e := filepath.EvalSymlinks(path); e == nil {
 			from = real
+		}
+		if err == nil && strings.ContainsAny(from+path, ",\"\n") {
+			err = fmt.Errorf("%w: path %q of %s: podman takes no commas, quotes and line ends in paths (it is %q); use bwrap, or another path", ErrSpec, path, s.Name, from)
 		}
 		mounts = append(mounts, "type=bind,src="+from+",dst="+path+","+mode)
 	}
@@ -178,17 +185,7 @@ func mountsOf(s Spec) (mounts []string) {
 	if s.Command[0] != shimPath && !covered(s.Command[0], s.Files) {
 		bind(s.Command[0], "ro=true")
 	}
-	return mounts
-}
-
-// mountable refuses paths that podman would read as several options.
-func mountable(s Spec) error {
-	for _, path := range slices.Concat(s.Files.ReadOnly, s.Files.ReadWrite, s.Command[:1]) {
-		if strings.ContainsAny(path, ",\"\n") {
-			return fmt.Errorf("%w: path %q of %s: podman takes no commas, quotes and line ends in paths; use bwrap, or another path", ErrSpec, path, s.Name)
-		}
-	}
-	return nil
+	return mounts, err
 }
 
 // Probe implements Backend.

@@ -4,12 +4,46 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // What is the same behind bubblewrap and in a container: the walls that the shim puts
 // up inside, and which part of the host's file system a cell sees.
+
+// checkWalled refuses what no backend with walls starts.
+func checkWalled(s Spec) error {
+	if s.Seccomp == "off" && !s.AllowUnfiltered {
+		return fmt.Errorf("%w: Seccomp of %s is off, which AllowUnfiltered must allow", ErrSpec, s.Name)
+	}
+	if _, err := os.Stat(s.Command[0]); err != nil && s.Command[0] != shimPath {
+		return fmt.Errorf("%w: the program of %s: %w", ErrStart, s.Name, err)
+	}
+	return nil
+}
+
+// trusted refuses a program that is to make walls where others could exchange it, and
+// where root runs it, one that is setuid. install says how to have one.
+func trusted(path, install string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return mend(install, "%w: %s: %w", ErrUnavailable, path, err)
+	}
+	if st.Mode&0o022 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
+		fix := fmt.Sprintf("chown root %[1]s && chmod go-w %[1]s", path)
+		if !mapped(st.Uid) { // whom it really belongs to, nobody can tell or change from here
+			fix = fmt.Sprintf("this user namespace does not map its owner: have a copy that belongs to you earlier in PATH (install -D -m 755 %s $HOME/bin/%s)", path, filepath.Base(path))
+		}
+		return mend(fix, "%w: %s has mode %04o and belongs to uid %d, so that others could exchange it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
+	}
+	if os.Geteuid() == 0 && st.Mode&unix.S_ISUID != 0 {
+		return mend("chmod u-s "+path, "%w: %s is setuid (mode %04o), which a node that is root does not need", ErrUnavailable, path, st.Mode&0o7777)
+	}
+	return nil
+}
 
 // innerWalls decides what the shim does, and takes what has to be given back. root
 // says that cells get users of their own, abi which Landlock there is.
