@@ -46,7 +46,7 @@ func (b *Bwrap) program() (string, error) {
 			return "", mend("apt install bubblewrap, or dnf install bubblewrap", "%w: bubblewrap is not installed (%w)", ErrUnavailable, err)
 		}
 	}
-	return path, trusted(path, "apt install bubblewrap, or dnf install bubblewrap")
+	return path, trusted(path, "apt install bubblewrap, or dnf install bubblewrap", b.root)
 }
 
 // Start implements Backend.

@@ -79,7 +79,7 @@ func (b *Podman) programs() (p programs, err error) {
 		return p, mend(podmanFix, "%w: podman has no first process for containers, catatonit", ErrUnavailable)
 	}
 	for _, path := range []string{p.podman, p.runtime, p.init} {
-		if err := trusted(path, podmanFix); err != nil {
+		if err := trusted(path, podmanFix, true); err != nil {
 			return p, err
 		}
 	}

@@ -25,9 +25,9 @@ func checkWalled(s Spec) error {
 	return nil
 }
 
-// trusted refuses a program that is to make walls where others could exchange it, and
-// where root runs it, one that is setuid. install says how to have one.
-func trusted(path, install string) error {
+// trusted refuses a program that is to make walls where others could exchange it, and,
+// where root runs it, one that is setuid. install says how to have it.
+func trusted(path, install string, root bool) error {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return mend(install, "%w: %s: %w", ErrUnavailable, path, err)
@@ -39,7 +39,7 @@ func trusted(path, install string) error {
 		}
 		return mend(fix, "%w: %s has mode %04o and belongs to uid %d, so that others could exchange it", ErrUnavailable, path, st.Mode&0o7777, st.Uid)
 	}
-	if os.Geteuid() == 0 && st.Mode&unix.S_ISUID != 0 {
+	if root && st.Mode&unix.S_ISUID != 0 {
 		return mend("chmod u-s "+path, "%w: %s is setuid (mode %04o), which a node that is root does not need", ErrUnavailable, path, st.Mode&0o7777)
 	}
 	return nil
